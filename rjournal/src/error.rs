@@ -1,0 +1,265 @@
+//! Public errors, one enum per door, each variant carrying facts, never a prepared text. Open to all rooms; must not
+//! know any of them but `entry`.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::entry::{CodecError, Kind, NameError, Position, QualifiedName, Sequence};
+
+/// What can go wrong where bundles rest.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReceiverError {
+    /// The medium refused.
+    #[error("{} {action}: {source}", path.display())]
+    Io {
+        /// What was being done, as in "could not be read".
+        action: &'static str,
+        /// The file or directory.
+        path: PathBuf,
+        /// What the medium said.
+        source: io::Error,
+    },
+    /// An earlier write or flush of this receiver went wrong; nothing is written to it any more.
+    #[error("receiver {receiver} took no further entries after a write or flush of it went wrong")]
+    Poisoned {
+        /// The receiver.
+        receiver: QualifiedName,
+    },
+    /// Bytes that were on disk are damaged. Nothing was changed; another copy can repair it.
+    #[error(
+        "receiver {receiver} is damaged at byte {offset}: entry {expected} should begin there ({found}), and entry {known} was already on this disk"
+    )]
+    Corrupt {
+        /// The receiver.
+        receiver: QualifiedName,
+        /// Where, in bytes.
+        offset: u64,
+        /// The entry that should begin there.
+        expected: Sequence,
+        /// What is wrong.
+        found: CodecError,
+        /// An entry that is known to have been flushed, at or behind the damage.
+        known: Sequence,
+    },
+    /// The receiver ends before an entry that is known to have been flushed: someone cut it.
+    #[error("receiver {receiver} ends at entry {last}, but entry {known} was already on this disk: the file was cut or replaced")]
+    CutShort {
+        /// The receiver.
+        receiver: QualifiedName,
+        /// The last entry found.
+        last: Sequence,
+        /// An entry known to have been flushed.
+        known: Sequence,
+    },
+    /// A receiver of the chain has no file.
+    #[error("receiver {receiver} (entries from {first}) is missing: {} is not there", path.display())]
+    Missing {
+        /// The receiver.
+        receiver: QualifiedName,
+        /// Its first entry.
+        first: Sequence,
+        /// The file that should be there.
+        path: PathBuf,
+    },
+    /// A file is not the receiver it should be.
+    #[error("{} is not receiver {receiver}: {found}", path.display())]
+    Foreign {
+        /// The receiver that should be there.
+        receiver: QualifiedName,
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        found: CodecError,
+    },
+    /// Two neighbours do not join.
+    #[error("receiver {receiver} begins after entry {begins}, but the chain ends at entry {ends} or with another history")]
+    NotJoined {
+        /// The receiver that does not fit.
+        receiver: QualifiedName,
+        /// The entry before its first.
+        begins: Sequence,
+        /// The last entry of the chain before it.
+        ends: Sequence,
+    },
+    /// A bundle does not continue what is here.
+    #[error("a bundle from entry {first} does not continue the chain at entry {ends}")]
+    NotContinued {
+        /// Its first entry.
+        first: Sequence,
+        /// The last entry here.
+        ends: Sequence,
+    },
+    /// The place asked for is not (or no longer) in the receivers here.
+    #[error("entry {wanted} is not in the receivers here, which hold {oldest} to {last}")]
+    NotHere {
+        /// The entry asked for.
+        wanted: Sequence,
+        /// The oldest entry here.
+        oldest: Sequence,
+        /// The last entry here.
+        last: Sequence,
+    },
+    /// A cut was asked for that does not fall between two bundles of this history.
+    #[error("entry {} is not the end of a bundle here", at.sequence)]
+    NotABoundary {
+        /// Where the cut was asked for.
+        at: Position,
+    },
+}
+
+impl ReceiverError {
+    /// An error of the medium on a path.
+    pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>, source: io::Error) -> Self {
+        Self::Io { action, path: path.into(), source }
+    }
+
+    /// Whether there was simply no room.
+    pub fn is_disk_full(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull)
+    }
+}
+
+/// Why a deposit was refused: it is certainly not in the journal.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DepositError {
+    /// No room in the open bundle right now; wait a moment and try again.
+    #[error("the journal is busy; try again")]
+    Busy,
+    /// The entry is larger than an entry or a bundle may be.
+    #[error("{bytes} bytes are too large: at most {bytes_max} are taken")]
+    TooLarge {
+        /// What was offered.
+        bytes: u64,
+        /// What is taken at most.
+        bytes_max: u64,
+    },
+    /// Entries of code J are the journal's own.
+    #[error("entries of kind {kind} are deposited by the journal itself")]
+    ReservedKind {
+        /// The kind.
+        kind: Kind,
+    },
+    /// The commit cycle was not started here, has its decision already, or was rolled back by a restart.
+    #[error("commit cycle {cycle} is not open in this journal; start a new one")]
+    UnknownCycle {
+        /// The cycle.
+        cycle: Sequence,
+    },
+    /// Too many commit cycles are open.
+    #[error("{max} commit cycles are open already; end some first")]
+    TooManyCycles {
+        /// The limit.
+        max: usize,
+    },
+    /// The key was used for something else.
+    #[error("this deposit key was used for another deposit, entry {sequence}")]
+    KeyConflict {
+        /// The entry it was used for.
+        sequence: Sequence,
+    },
+    /// The key lies below everything that is remembered of this client.
+    #[error("this deposit key is too old to tell whether it was used: keys are remembered for {window} entries")]
+    KeyTooOld {
+        /// Over how many entries keys are remembered.
+        window: u64,
+    },
+    /// A commit carries a key that its cycle was not started with.
+    #[error("the deposit key of a commit must be given when its cycle is started")]
+    KeyNotDeclared,
+    /// The disk has no room.
+    #[error("no room for {bytes} more bytes: the disk that holds the receivers is full; free space or delete receivers")]
+    NoSpace {
+        /// What was needed.
+        bytes: u64,
+    },
+    /// The in-sync set does not answer, and as many deposits wait for it as may.
+    #[error("deposits are held off: a *SYNC target does not answer; bring it back, or release it with CHGRMTJRN")]
+    SyncBlocked,
+    /// The journal does not take deposits now.
+    #[error("the journal is not open for deposits")]
+    NotOpen,
+    /// A write or flush went wrong.
+    #[error("the journal stopped after a write or flush went wrong; it reopens from the medium when the system is started again")]
+    Poisoned,
+    /// Sequence numbers are used up.
+    #[error("the journal has used its last sequence number")]
+    NumbersExhausted,
+}
+
+/// What can go wrong with a journal as a whole.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum JournalError {
+    /// The medium refused.
+    #[error("{} {action}: {source}", path.display())]
+    Io {
+        /// What was being done.
+        action: &'static str,
+        /// The file or directory.
+        path: PathBuf,
+        /// What the medium said.
+        source: io::Error,
+    },
+    /// A receiver is not what it should be.
+    #[error(transparent)]
+    Receiver(#[from] ReceiverError),
+    /// Neither slot of the control file can be read.
+    #[error("both control files in {} are damaged; restore one of them, the receivers are untouched", dir.display())]
+    ControlDamaged {
+        /// The journal's directory.
+        dir: PathBuf,
+    },
+    /// The control file was written by a newer program.
+    #[error("{} has format version {found}, this program reads up to {known}; use the newer program", path.display())]
+    ControlVersion {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: u16,
+        /// The newest version known.
+        known: u16,
+    },
+    /// An entry of the journal about itself cannot be read.
+    #[error("entry {sequence} cannot be read: {source}")]
+    Entry {
+        /// The entry.
+        sequence: Sequence,
+        /// What is wrong.
+        source: CodecError,
+    },
+    /// No free receiver name could be made.
+    #[error("no receiver name is free after {name}; name one with JRNRCV")]
+    NoFreeName {
+        /// The last name.
+        name: QualifiedName,
+    },
+    /// A name is not one.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// An orphan archive cannot be read.
+    #[error("orphan archive {} cannot be read: {reason}", path.display())]
+    Orphan {
+        /// The archive.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+impl JournalError {
+    /// An error of the medium on a path.
+    pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>, source: io::Error) -> Self {
+        Self::Io { action, path: path.into(), source }
+    }
+
+    /// Whether there was simply no room.
+    pub fn is_disk_full(&self) -> bool {
+        match self {
+            Self::Io { source, .. } => source.kind() == io::ErrorKind::StorageFull,
+            Self::Receiver(error) => error.is_disk_full(),
+            _ => false,
+        }
+    }
+}

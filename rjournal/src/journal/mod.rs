@@ -1,0 +1,34 @@
+//! Room `journal`: where an entry is born, and where a copy of it comes to rest.
+//!
+//! In come deposits (local journal) or bundles another system sealed (copy); out go sealed bundles, watermarks and
+//! answers. Everything here is blocking code on plain files, driven by one thread per journal. It must not know links,
+//! sessions or partners: who is in the in-sync set and what that means for an answer is decided in `remote`, and
+//! carried here by the daemon.
+
+mod answer;
+mod control;
+mod copy;
+mod deposit;
+mod keys;
+mod local;
+mod mark;
+mod name;
+mod orphan;
+mod retire;
+mod tail;
+mod write;
+
+pub use answer::{AckClass, Answer, Answers, Release, Ticket, UnknownReason};
+pub use control::{
+    Attributes, Control, ControlFile, DeliveryMode, JournalKind, LinkRecord, ManageReceivers, SourceRecord, THRESHOLD_DEFAULT,
+    THRESHOLD_MAX, THRESHOLD_MIN,
+};
+pub use copy::{Copy, CopyShared};
+pub use deposit::{Gate, Intake, Work};
+pub use keys::KeyFound;
+pub use local::{Journal, Owner, Recovered};
+pub use name::next_receiver_name;
+pub use orphan::{Orphan, is_archived};
+pub use retire::{Hold, Retirement, retire};
+pub use tail::{Limit, Tail, TailMarks};
+pub use write::{Batch, Entropy, Writer};

@@ -1,0 +1,136 @@
+//! Room `journal`: orphans: entries cut from a copy because histories forked. They are moved into an archive beside the
+//! receivers, durably, before anything is cut; nothing removes an archive but an operator. Must not know why histories
+//! forked.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::disk::{Disk, read_whole, replace_whole};
+use crate::entry::{Epoch, JournalId, Position, QualifiedName, Sequence, Timestamp};
+use crate::error::JournalError;
+use crate::receiver::ChainReader;
+
+const ORPHANS_DIR: &str = "orphans";
+/// Archives are written in pieces of this many bytes.
+const PIECE_BYTES: usize = 1024 * 1024;
+
+/// What an archive holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Orphan {
+    /// Its number, from 1.
+    pub number: u64,
+    /// The journal.
+    pub journal: JournalId,
+    /// Its name here.
+    pub name: QualifiedName,
+    /// The last entry both histories share.
+    pub fork: Position,
+    /// The last entry archived.
+    pub last: Position,
+    /// Epochs of the first and of the last bundle archived.
+    pub epochs: (Epoch, Epoch),
+    /// How many entries.
+    pub entries: u64,
+    /// Bytes of the bundles.
+    pub bytes: u64,
+    /// When it was made.
+    pub archived_at: Timestamp,
+    /// Why.
+    pub reason: String,
+    /// File with the receiver headers and bundles, one behind the other, relative to the journal's directory.
+    pub file: PathBuf,
+}
+
+/// Copies everything behind `fork` into archive `number`, durably.
+pub(super) fn archive(
+    disk: &Arc<dyn Disk>,
+    dir: &Path,
+    reader: &ChainReader,
+    number: u64,
+    fork: Position,
+    reason: &str,
+    now: Timestamp,
+) -> Result<Orphan, JournalError> {
+    let orphans = dir.join(ORPHANS_DIR);
+    let file = PathBuf::from(ORPHANS_DIR).join(format!("orphan{number:06}.entries"));
+    let path = dir.join(&file);
+    let io = |source| JournalError::io("could not be archived to", &path, source);
+    disk.create_dir(&orphans).and_then(|()| disk.sync_dir(dir)).map_err(io)?;
+    match disk.remove(&path) {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => return Err(io(source)),
+        _ => {}
+    }
+    let out = disk.create(&path).map_err(io)?;
+    let tip = reader.tip();
+    let (mut after, mut offset, mut bytes, mut epochs) = (fork.sequence, 0, 0, None);
+    while after < tip.sequence {
+        let bundles = reader.bundles_after(after, tip.sequence, PIECE_BYTES)?;
+        let Some(last) = bundles.last() else { break };
+        after = last.header.last();
+        for bundle in &bundles {
+            if bundle.begins_receiver() || offset == 0 {
+                let header = bundle.receiver.encode();
+                out.write_at(&header, offset).map_err(io)?;
+                offset += header.len() as u64;
+            }
+            out.write_at(&bundle.bytes, offset).map_err(io)?;
+            offset += bundle.bytes.len() as u64;
+            bytes += bundle.bytes.len() as u64;
+            let epoch = bundle.header.epoch;
+            epochs = Some(epochs.map_or((epoch, epoch), |(first, _)| (first, epoch)));
+        }
+    }
+    out.sync().and_then(|()| disk.sync_dir(&orphans)).map_err(io)?;
+    let attached = reader.attached();
+    let orphan = Orphan {
+        number,
+        journal: attached.as_ref().map_or(JournalId::NONE, |header| header.journal),
+        name: attached.map_or_else(|| unreachable_name(), |header| header.journal_name),
+        fork,
+        last: tip,
+        epochs: epochs.unwrap_or_default(),
+        entries: tip.sequence.entries_since(fork.sequence),
+        bytes,
+        archived_at: now,
+        reason: reason.to_owned(),
+        file,
+    };
+    let manifest = serde_json::to_vec_pretty(&orphan).map_err(|error| JournalError::Orphan { path: path.clone(), reason: error.to_string() })?;
+    replace_whole(&**disk, &manifest_path(dir, number), &manifest).map_err(io)?;
+    Ok(orphan)
+}
+
+fn unreachable_name() -> QualifiedName {
+    unreachable!("a history that forked has at least one receiver")
+}
+
+fn manifest_path(dir: &Path, number: u64) -> PathBuf {
+    dir.join(ORPHANS_DIR).join(format!("orphan{number:06}.json"))
+}
+
+/// All archives of a journal.
+pub(super) fn list(disk: &dyn Disk, dir: &Path) -> Result<Vec<Orphan>, JournalError> {
+    let orphans = dir.join(ORPHANS_DIR);
+    let names = match disk.list(&orphans) {
+        Ok(names) => names,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(source) => return Err(JournalError::io("could not be listed", orphans, source)),
+    };
+    let mut found = Vec::new();
+    for name in names.iter().filter(|name| name.ends_with(".json")) {
+        let path = orphans.join(name);
+        let bytes = read_whole(disk, &path, 1024 * 1024).map_err(|source| JournalError::io("could not be read", &path, source))?;
+        let orphan: Orphan = serde_json::from_slice(&bytes.unwrap_or_default())
+            .map_err(|error| JournalError::Orphan { path, reason: error.to_string() })?;
+        found.push(orphan);
+    }
+    found.sort_by_key(|orphan| orphan.number);
+    Ok(found)
+}
+
+/// Whether an entry is in an archive.
+pub fn is_archived(orphans: &[Orphan], sequence: Sequence) -> bool {
+    orphans.iter().any(|orphan| sequence > orphan.fork.sequence && sequence <= orphan.last.sequence)
+}

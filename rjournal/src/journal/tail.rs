@@ -1,0 +1,233 @@
+//! Room `journal`: the end of a journal as readers see it: the newest bundles in memory, the watermarks, and a bell for
+//! each watermark, so that following it needs no polling. One tail serves all links and apply jobs; a slow reader falls
+//! back to the receivers and holds nobody up (failures.md BRD-6). Must not know who reads.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use event_listener::{Event, EventListener};
+
+use crate::entry::{SealedBundle, Sequence, Timestamp};
+use crate::error::ReceiverError;
+use crate::receiver::{ChainReader, StoredBundle};
+
+/// How much of the newest bundles stays in memory, in bytes.
+const MEMORY_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// How far a reader may read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Limit {
+    /// What is sealed (local) or received (copy): for *SYNC links.
+    Sealed,
+    /// What is flushed here: for *ASYNC links.
+    Written,
+    /// What is released (local) or confirmed (copy): for cascades, apply jobs and people.
+    Settled,
+}
+
+/// The watermarks of a tail, those of a local journal or of a copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TailMarks {
+    /// Sealed or received.
+    pub sealed: Sequence,
+    /// Flushed.
+    pub written: Sequence,
+    /// Released or confirmed.
+    pub settled: Sequence,
+    /// When the last sealed entry was deposited.
+    pub sealed_time: Timestamp,
+    /// When the last settled entry's bundle was deposited.
+    pub settled_time: Timestamp,
+}
+
+impl TailMarks {
+    /// The watermark a limit stands for.
+    pub const fn at(&self, limit: Limit) -> Sequence {
+        match limit {
+            Limit::Sealed => self.sealed,
+            Limit::Written => self.written,
+            Limit::Settled => self.settled,
+        }
+    }
+}
+
+#[derive(Debug)]
+struct State {
+    bundles: VecDeque<(StoredBundle, Timestamp)>,
+    bytes: usize,
+    marks: TailMarks,
+    closed: bool,
+}
+
+/// The end of one journal.
+#[derive(Debug)]
+pub struct Tail {
+    state: Mutex<State>,
+    sealed: Event,
+    written: Event,
+    settled: Event,
+}
+
+impl Tail {
+    /// A tail that begins after `at`, everything before it settled up to `settled`.
+    pub fn new(at: Sequence, settled: Sequence) -> Arc<Self> {
+        let marks = TailMarks { sealed: at, written: at, settled, ..TailMarks::default() };
+        let state = State { bundles: VecDeque::new(), bytes: 0, marks, closed: false };
+        Arc::new(Self { state: Mutex::new(state), sealed: Event::new(), written: Event::new(), settled: Event::new() })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The watermarks now.
+    pub fn marks(&self) -> TailMarks {
+        self.lock().marks
+    }
+
+    /// Whether the journal was closed; nothing will come any more.
+    pub fn is_closed(&self) -> bool {
+        self.lock().closed
+    }
+
+    /// A listener that wakes when a watermark moves or the tail is closed. Take it first, look at the marks then, and
+    /// wait last: nothing is missed that way.
+    pub fn listen(&self, limit: Limit) -> EventListener {
+        self.event(limit).listen()
+    }
+
+    const fn event(&self, limit: Limit) -> &Event {
+        match limit {
+            Limit::Sealed => &self.sealed,
+            Limit::Written => &self.written,
+            Limit::Settled => &self.settled,
+        }
+    }
+
+    /// Adds a bundle that was just sealed or received.
+    ///
+    /// # Panics
+    /// When it does not continue the tail.
+    pub fn add(&self, stored: StoredBundle, bundle: &SealedBundle) {
+        let mut state = self.lock();
+        assert_eq!(stored.header.first, state.marks.sealed.next(), "a bundle does not continue the tail");
+        state.marks.sealed = bundle.last().sequence;
+        state.marks.sealed_time = bundle.last_time();
+        state.bytes += stored.bytes.len();
+        state.bundles.push_back((stored, bundle.last_time()));
+        while state.bytes > MEMORY_BYTES_MAX && state.bundles.len() > 1 {
+            // What is not written yet cannot be read from the receivers.
+            let oldest = state.bundles.front().map(|(oldest, _)| (oldest.header.last(), oldest.bytes.len()));
+            match oldest {
+                Some((last, bytes)) if last <= state.marks.written => {
+                    state.bundles.pop_front();
+                    state.bytes -= bytes;
+                }
+                _ => break,
+            }
+        }
+        drop(state);
+        self.sealed.notify(usize::MAX);
+    }
+
+    /// Moves the written watermark.
+    ///
+    /// # Panics
+    /// When it would pass the sealed one or go back.
+    pub fn set_written(&self, written: Sequence) {
+        let mut state = self.lock();
+        let marks = state.marks;
+        assert!(marks.sealed >= written && written >= marks.written, "written {written:?} out of order: {marks:?}");
+        state.marks.written = written;
+        drop(state);
+        self.written.notify(usize::MAX);
+    }
+
+    /// Moves the settled watermark; one that is not higher changes nothing.
+    ///
+    /// # Panics
+    /// When it would pass the written one.
+    pub fn set_settled(&self, settled: Sequence) {
+        let mut state = self.lock();
+        let marks = state.marks;
+        assert!(marks.written >= settled, "settled {settled:?} above what is written: {marks:?}");
+        if settled <= marks.settled {
+            return;
+        }
+        state.marks.settled = settled;
+        let holding = state.bundles.iter().rev().find(|(bundle, _)| bundle.header.last() <= settled);
+        if let Some(time) = holding.map(|(_, time)| *time) {
+            state.marks.settled_time = time;
+        }
+        drop(state);
+        self.settled.notify(usize::MAX);
+    }
+
+    /// A copy was cut: what lies behind `at` is gone.
+    pub fn cut(&self, at: Sequence) {
+        let mut state = self.lock();
+        state.bundles.retain(|(bundle, _)| bundle.header.last() <= at);
+        state.bytes = state.bundles.iter().map(|(bundle, _)| bundle.bytes.len()).sum();
+        state.marks.sealed = at;
+        state.marks.written = state.marks.written.min(at);
+        state.marks.settled = state.marks.settled.min(at);
+    }
+
+    /// An empty copy begins in the middle of a history: everything up to `at` counts as settled elsewhere.
+    pub fn begin_at(&self, at: Sequence) {
+        let mut state = self.lock();
+        state.marks = TailMarks { sealed: at, written: at, settled: at, ..state.marks };
+    }
+
+    /// Nothing will come any more; all listeners wake.
+    pub fn close(&self) {
+        self.lock().closed = true;
+        for event in [&self.sealed, &self.written, &self.settled] {
+            event.notify(usize::MAX);
+        }
+    }
+
+    /// Bundles after `after` from memory; nothing when the first of them is not there any more.
+    fn from_memory(&self, after: Sequence, limit: Limit, bytes_max: usize) -> Option<Vec<StoredBundle>> {
+        let state = self.lock();
+        let upto = state.marks.at(limit);
+        if after >= upto {
+            return Some(Vec::new());
+        }
+        let start = state.bundles.partition_point(|(bundle, _)| bundle.header.last() <= after);
+        let first = state.bundles.get(start)?;
+        if first.0.header.first > after.next() {
+            return None;
+        }
+        let mut room = bytes_max;
+        let mut found = Vec::new();
+        for (bundle, _) in state.bundles.iter().skip(start) {
+            let fits = found.is_empty() || bundle.bytes.len() <= room;
+            if bundle.header.last() > upto || !fits {
+                break;
+            }
+            room = room.saturating_sub(bundle.bytes.len());
+            found.push(bundle.clone());
+        }
+        Some(found)
+    }
+
+    /// Whole bundles after `after` up to a watermark, from memory if they are there, else from the receivers. Nothing
+    /// when there is nothing yet.
+    ///
+    /// # Errors
+    /// As [`ChainReader::bundles_after`].
+    pub fn bundles_after(
+        &self,
+        reader: &ChainReader,
+        after: Sequence,
+        limit: Limit,
+        bytes_max: usize,
+    ) -> Result<Vec<StoredBundle>, ReceiverError> {
+        if let Some(found) = self.from_memory(after, limit, bytes_max) {
+            return Ok(found);
+        }
+        let marks = self.marks();
+        reader.bundles_after(after, marks.at(limit).min(marks.written), bytes_max)
+    }
+}

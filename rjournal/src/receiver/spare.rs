@@ -1,0 +1,109 @@
+//! Room `receiver`: the next receiver's file, made ready one ahead, filled with zeros, in the background. Until its header
+//! is written it is nobody's. Must not know when it will be used.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::file::file_name;
+use crate::disk::{Disk, DiskFile, fill_with_zeros};
+use crate::error::ReceiverError;
+
+/// Whether the next file is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SpareState {
+    /// Nobody has begun.
+    Missing,
+    /// Someone is filling it.
+    Filling,
+    /// It is ready, with this many bytes.
+    Ready(u64),
+    /// The last attempt went wrong.
+    Refused,
+}
+
+#[derive(Debug)]
+pub(super) struct Spare {
+    pub(super) number: u64,
+    pub(super) path: PathBuf,
+    pub(super) file: Arc<dyn DiskFile>,
+    pub(super) bytes: u64,
+}
+
+#[derive(Debug)]
+struct Slot {
+    state: SpareState,
+    next_number: u64,
+    ready: Option<Spare>,
+}
+
+/// Where the next file is made ready; clones share it, so that another thread can fill it.
+#[derive(Debug, Clone)]
+pub struct SpareSlot {
+    disk: Arc<dyn Disk>,
+    dir: Arc<Path>,
+    slot: Arc<Mutex<Slot>>,
+}
+
+impl SpareSlot {
+    pub(super) fn new(disk: Arc<dyn Disk>, dir: &Path, next_number: u64) -> Self {
+        let slot = Slot { state: SpareState::Missing, next_number, ready: None };
+        Self { disk, dir: dir.into(), slot: Arc::new(Mutex::new(slot)) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Slot> {
+        self.slot.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the next file is ready.
+    pub fn state(&self) -> SpareState {
+        self.lock().state
+    }
+
+    /// Makes a file of `bytes` zero bytes ready, unless one is ready or on its way. Takes as long as the disk takes.
+    ///
+    /// # Errors
+    /// [`ReceiverError::Io`] when the disk refuses; nothing is left behind then, and it may be tried again.
+    pub fn prepare(&self, bytes: u64) -> Result<(), ReceiverError> {
+        let number = {
+            let mut slot = self.lock();
+            if matches!(slot.state, SpareState::Filling | SpareState::Ready(_)) {
+                return Ok(());
+            }
+            slot.state = SpareState::Filling;
+            slot.next_number += 1;
+            slot.next_number - 1
+        };
+        let path = self.dir.join(file_name(number));
+        let filled = self.fill(&path, bytes);
+        let mut slot = self.lock();
+        match filled {
+            Ok(file) => {
+                slot.ready = Some(Spare { number, path, file, bytes });
+                slot.state = SpareState::Ready(bytes);
+                Ok(())
+            }
+            Err(source) => {
+                slot.state = SpareState::Refused;
+                drop(slot);
+                // What is left of it is no receiver; opening removes it if this cannot.
+                drop(self.disk.remove(&path));
+                Err(ReceiverError::io("could not be made ready", path, source))
+            }
+        }
+    }
+
+    fn fill(&self, path: &Path, bytes: u64) -> std::io::Result<Arc<dyn DiskFile>> {
+        let file = self.disk.create(path)?;
+        fill_with_zeros(&*file, 0, bytes)?;
+        self.disk.sync_dir(&self.dir)?;
+        Ok(file)
+    }
+
+    /// Takes the ready file.
+    pub(super) fn take(&self) -> Option<Spare> {
+        let mut slot = self.lock();
+        let spare = slot.ready.take()?;
+        slot.state = SpareState::Missing;
+        Some(spare)
+    }
+}

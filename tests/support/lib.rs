@@ -1,0 +1,5 @@
+//! Package `tests`: the harness. Pairs and clusters of the production machines on disks in memory, a lossy link, a
+//! manual clock, seeds, and the checkers that run after each test. No sleeps, no ports.
+
+pub mod bench_journal;
+pub mod seed;
