@@ -10,8 +10,10 @@
 //! | --- | --- |
 //! | [`entry`] | what flows: pure values and the one encoding |
 
+pub mod daemon;
 pub mod disk;
 pub mod entry;
 pub mod error;
 pub mod journal;
 pub mod receiver;
+pub mod remote;

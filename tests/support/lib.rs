@@ -2,4 +2,9 @@
 //! manual clock, seeds, and the checkers that run after each test. No sleeps, no ports.
 
 pub mod bench_journal;
+pub mod checkers;
+pub mod cluster;
+pub mod ledger;
+pub mod node;
 pub mod seed;
+pub mod simulation;

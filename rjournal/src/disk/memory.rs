@@ -186,11 +186,10 @@ impl MemoryDisk {
         self.lock().bytes_max = bytes_max;
     }
 
-    /// Power is lost. Of what was not synced, a subset drawn from `seed` is on the medium: writes in pieces of 512
-    /// bytes, in any order, and for each directory a prefix of its changes.
+    /// What is on the medium when power is lost now. Of what was not synced, a subset drawn from `seed`: writes in pieces
+    /// of 512 bytes, in any order, and for each directory a prefix of its changes. The running disk is not touched.
     pub fn crash(&self, seed: u64) -> CrashedDisk {
-        let mut state = self.lock();
-        state.dead = true;
+        let state = self.lock();
         let mut draw = Draw(seed);
         let mut names = state.durable_names.clone();
         for changes in state.pending_names.values() {

@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::receiver_header::{decode_name, encode_name};
-use super::{ChainHead, CodecError, Cursor, Epoch, Position, QualifiedName, RdbName, ReceiverId, Sequence, SystemId};
+use super::{Alignment, ChainHead, CodecError, Cursor, Epoch, Position, QualifiedName, RdbName, ReceiverHeader, ReceiverId, Sequence, SystemId};
 
 /// Most members an in-sync set can have (IBM i: 255 remote journals on one journal).
 pub const MEMBERS_MAX: usize = 255;
@@ -290,14 +290,25 @@ pub struct Neighbour {
     pub receiver: ReceiverId,
     /// Its name; the receiver's own name where there is no neighbour.
     pub name: QualifiedName,
+    /// Threshold of the younger of the two receivers.
+    pub threshold: u64,
+    /// Alignment of the younger of the two receivers.
+    pub alignment: Alignment,
 }
 
 impl Neighbour {
+    /// A neighbour of a receiver, `younger` being the younger of the two.
+    pub const fn of(receiver: ReceiverId, name: QualifiedName, younger: &ReceiverHeader) -> Self {
+        Self { receiver, name, threshold: younger.threshold, alignment: younger.alignment }
+    }
+
     /// The payload.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = vec![1, 0, 0, 0];
         out.extend_from_slice(self.receiver.as_bytes());
         out.extend_from_slice(&encode_name(self.name));
+        out.extend_from_slice(&self.threshold.to_le_bytes());
+        out.extend_from_slice(&self.alignment.bytes().to_le_bytes());
         out
     }
 
@@ -312,6 +323,9 @@ impl Neighbour {
         cursor.bytes(3).ok_or(CodecError::Short { what })?;
         let receiver = ReceiverId::from_bytes(cursor.array().ok_or(CodecError::Short { what })?);
         let name = decode_name(&mut cursor).ok_or(CodecError::Reserved { what })?;
-        Ok(Self { receiver, name })
+        let threshold = cursor.u64().ok_or(CodecError::Short { what })?;
+        let step = cursor.u32().ok_or(CodecError::Short { what })?;
+        let alignment = Alignment::from_bytes(step).ok_or(CodecError::Reserved { what })?;
+        Ok(Self { receiver, name, threshold, alignment })
     }
 }

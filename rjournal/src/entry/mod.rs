@@ -27,7 +27,7 @@ pub use draft::{Actor, DepositKey, Draft};
 pub use identity::{ClientId, GroupId, IdError, JournalId, ObjectId, ReceiverId, SystemId};
 pub use kind::{EntryFlags, Kind};
 pub use name::{FileName, LongName, Name, NameError, QualifiedName, RdbName, SystemName};
-pub use position::{Epoch, Position, Sequence};
+pub use position::{Epoch, Place, Position, Sequence};
 pub use receiver_header::{Alignment, RECEIVER_HEADER_BYTES, ReceiverHeader};
 pub use sealed_bundle::SealedBundle;
 pub use time::{Moment, Timestamp};

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::ChainHead;
+use super::{ChainHead, RECEIVER_HEADER_BYTES, ReceiverId};
 
 /// Number of an entry in its journal: 1, 2, 3 ... without gaps, never restarted. As a watermark it is inclusive:
 /// "up to and with this one"; zero means "none yet".
@@ -75,6 +75,29 @@ pub struct Position {
     pub sequence: Sequence,
     /// Running hash over everything up to it.
     pub head: ChainHead,
+}
+
+/// Where a copy of a journal ends, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Place {
+    /// The attached receiver, [`ReceiverId::NONE`] where there is none yet.
+    pub receiver: ReceiverId,
+    /// The one before it.
+    pub previous: ReceiverId,
+    /// Where the next bundle goes, in bytes.
+    pub offset: u64,
+}
+
+impl Place {
+    /// Whether no receiver was ever attached.
+    pub fn is_nowhere(&self) -> bool {
+        self.receiver.is_none()
+    }
+
+    /// Whether the attached receiver holds no bundle yet: a crash may have left its header behind alone.
+    pub const fn is_unused(&self) -> bool {
+        self.offset == RECEIVER_HEADER_BYTES as u64
+    }
 }
 
 /// Who was writing: grows with every change of primary (`term`) and every opening of a journal for deposits (`boot`).

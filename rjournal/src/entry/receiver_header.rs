@@ -31,6 +31,15 @@ impl Alignment {
             Self::Padded => 4096,
         }
     }
+
+    /// The alignment with this step.
+    pub const fn from_bytes(step: u32) -> Option<Self> {
+        match step {
+            8 => Some(Self::Packed),
+            4096 => Some(Self::Padded),
+            _ => None,
+        }
+    }
 }
 
 /// What a receiver is.
@@ -122,11 +131,7 @@ impl ReceiverHeader {
         if cursor.array() != Some([HASH_BLAKE3, 0]) {
             return Err(CodecError::Reserved { what: "hash algorithm of a receiver" });
         }
-        let alignment = match cursor.u32().ok_or_else(short)? {
-            8 => Alignment::Packed,
-            4096 => Alignment::Padded,
-            _ => return Err(reserved()),
-        };
+        let alignment = Alignment::from_bytes(cursor.u32().ok_or_else(short)?).ok_or_else(reserved)?;
         let _ = cursor.u32().ok_or_else(short)?;
         let threshold = cursor.u64().ok_or_else(short)?;
         let receiver = ReceiverId::from_bytes(cursor.array().ok_or_else(short)?);

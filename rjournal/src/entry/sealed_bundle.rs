@@ -16,7 +16,7 @@ use super::{BundleHeader, Position, ReceiverId, Timestamp};
 ///
 /// What does not follow, and each room checks for itself: that `head_before` is the head of *its* history, and that
 /// the offset is where *its* receiver ends.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SealedBundle {
     bytes: Bytes,
     receiver: ReceiverId,

@@ -133,6 +133,9 @@ pub struct SourceRecord {
     pub name: SystemName,
     /// The journal there.
     pub journal: QualifiedName,
+    /// Systems the entries have passed before this one, as the source said last.
+    #[serde(default)]
+    pub path: Vec<SystemId>,
 }
 
 /// *LOCAL or *REMOTE.

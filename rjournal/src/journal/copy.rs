@@ -13,7 +13,7 @@ use super::write::{lock, stored};
 use crate::disk::Disk;
 use crate::entry::control_entry::SetChange;
 use crate::entry::progress::CopyProgress;
-use crate::entry::{Epoch, JournalId, Kind, Position, QualifiedName, ReceiverHeader, ReceiverId, SealedBundle, Sequence, Timestamp};
+use crate::entry::{Epoch, JournalId, Kind, Place, Position, QualifiedName, ReceiverHeader, ReceiverId, SealedBundle, Sequence, SystemId, Timestamp};
 use crate::error::{JournalError, ReceiverError};
 use crate::receiver::{Chain, ChainReader, Evidence, Leftover, Opened, StoredBundle};
 
@@ -25,6 +25,8 @@ pub struct CopyShared {
     tail: Arc<Tail>,
     reader: ChainReader,
     control: Mutex<ControlFile>,
+    /// As durable in the control file.
+    promised: Mutex<Epoch>,
     set: Mutex<Option<(Sequence, SetChange)>>,
     pub(super) disk: Arc<dyn Disk>,
     dir: PathBuf,
@@ -66,7 +68,7 @@ impl CopyShared {
 
     /// The session epoch it accepts.
     pub fn promised(&self) -> Epoch {
-        lock(&self.control).get().promised
+        *lock(&self.promised)
     }
 
     /// The in-sync set its source recorded last, as far as it came here.
@@ -190,8 +192,9 @@ impl Copy {
         let shared = CopyShared {
             id: journal,
             name,
-            tail: Tail::new(tip.sequence, confirmed),
+            tail: Tail::new(tip, confirmed),
             reader: chain.reader(),
+            promised: Mutex::new(control.get().promised),
             control: Mutex::new(control),
             set: Mutex::new(set),
             disk,
@@ -225,22 +228,31 @@ impl Copy {
         self.epoch
     }
 
-    /// The receiver bundles go into, and the byte where the next one goes.
-    pub fn place(&self) -> (ReceiverId, u64) {
-        (self.chain.attached().map_or(ReceiverId::NONE, |attached| attached.receiver), self.chain.end())
+    /// Where the next bundle goes.
+    pub fn place(&self) -> Place {
+        self.chain.place()
     }
 
-    /// Promises a session epoch: from then on lower ones are refused. Durable when this returns.
+    /// Promises a session epoch: from then on lower ones are refused. Durable when this returns; so is the path the
+    /// entries take to here, which keeps cascades from becoming circles.
     ///
     /// # Errors
     /// [`JournalError::Io`] when the disk refuses.
     ///
     /// # Panics
     /// When the promise would go back: callers compare first.
-    pub fn promise(&mut self, epoch: Epoch) -> Result<(), JournalError> {
+    pub fn promise(&mut self, epoch: Epoch, path: Vec<SystemId>) -> Result<(), JournalError> {
         let promised = self.shared.promised();
         assert!(epoch.rank() >= promised.rank(), "a promise went back from {promised} to {epoch}");
-        self.shared.update(|control| control.promised = epoch)
+        self.shared.update(|control| {
+            control.promised = epoch;
+            if let JournalKind::Remote(source) = &mut control.kind {
+                source.path = path;
+            }
+        })?;
+        // Persist, then say.
+        *lock(&self.shared.promised) = epoch;
+        Ok(())
     }
 
     /// Begins a receiver.
@@ -255,7 +267,7 @@ impl Copy {
             let base = header.before.sequence;
             self.progress = CopyProgress { received: base, written: base, confirmed: base };
             self.heard = base;
-            self.shared.tail.begin_at(base);
+            self.shared.tail.begin_at(header.before);
         }
         Ok(())
     }
@@ -360,7 +372,7 @@ impl Copy {
         self.mark.write_durably(Mark { written: at, confirmed })?;
         self.progress = CopyProgress { received: at.sequence, written: at.sequence, confirmed };
         self.heard = self.heard.min(at.sequence);
-        self.shared.tail.cut(at.sequence);
+        self.shared.tail.cut(at);
         let receivers = self.chain.reader().records();
         self.receivers_recorded = receivers.len();
         self.shared.update(|control| {

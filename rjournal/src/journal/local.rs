@@ -19,7 +19,7 @@ use super::write::{ChangeOrder, Entropy, Writer, lock};
 use crate::disk::Disk;
 use crate::entry::control_entry::{Neighbour, OpenEntry, OpenReason, SetChange, SetReason};
 use crate::entry::{
-    DepositKey, Draft, Epoch, GroupId, JournalId, Kind, Position, QualifiedName, ReceiverHeader, ReceiverId, SealedBundle, Sequence,
+    ChainHead, DepositKey, Draft, Epoch, GroupId, JournalId, Kind, Place, Position, QualifiedName, ReceiverHeader, ReceiverId, SealedBundle, Sequence,
     SystemId, SystemName, Timestamp,
 };
 use crate::error::{DepositError, JournalError, ReceiverError};
@@ -177,10 +177,20 @@ impl Recovered {
         self.chain.tip()
     }
 
+    /// Where the next bundle goes.
+    pub fn place(&self) -> Place {
+        self.chain.place()
+    }
+
     /// The epoch of the last bundle here, or of the last opening if that is higher.
     pub fn epoch(&self) -> Epoch {
         let opened = self.control.get().epoch;
         if self.facts.epoch.rank() > opened.rank() { self.facts.epoch } else { opened }
+    }
+
+    /// The epoch of the last bundle here.
+    pub const fn last_epoch(&self) -> Epoch {
+        self.facts.epoch
     }
 
     /// The in-sync set in force at the tip.
@@ -252,14 +262,13 @@ impl Recovered {
         let keys = self.key_window()?;
         let tip = self.chain.tip();
         let next = self.facts.next;
-        let journal = self.into_journal_parts(keys, epoch, tip);
-        let (journal, chain, mark) = journal;
+        let (journal, chain, mark) = self.into_parts(keys, tip);
         let mut writer = Writer::new(Arc::clone(&journal), chain, mark, entropy, epoch);
         writer.begin_boot(next, before, reason, now)?;
         Ok((journal, writer))
     }
 
-    fn into_journal_parts(self, keys: KeyWindow, _epoch: Epoch, tip: Position) -> (Arc<Journal>, Chain, MarkFile) {
+    fn into_parts(self, keys: KeyWindow, tip: Position) -> (Arc<Journal>, Chain, MarkFile) {
         let control = self.control.get();
         let answers = Answers::new(tip.sequence);
         let intake = Intake::new(tip.sequence, self.facts.last_time, keys, self.facts.last_keyed, Arc::clone(&answers));
@@ -267,8 +276,9 @@ impl Recovered {
             id: control.journal,
             name: control.name,
             owner: self.owner,
+            epoch: control.epoch,
             intake,
-            tail: Tail::new(tip.sequence, tip.sequence),
+            tail: Tail::new(tip, tip.sequence),
             answers,
             reader: self.chain.reader(),
             attributes: Mutex::new(Arc::new(control.attributes.clone())),
@@ -333,13 +343,22 @@ impl Writer {
     fn begin_boot(&mut self, next: Option<Neighbour>, epoch_before: Epoch, reason: OpenReason, now: Timestamp) -> Result<(), JournalError> {
         let journal = Arc::clone(self.journal());
         let attached = journal.reader.attached();
-        if attached.is_none() || next.is_some() {
-            let header = journal.first_header(next, attached.map(|attached| attached.name), self.entropy())?;
-            self.attach_first(header, now)?;
+        match attached.filter(|attached| attached.before != journal.reader.tip()) {
+            // A receiver was begun, and its first entry is missing.
+            None if journal.reader.attached().is_some() => self.begin_receiver(None, now)?,
+            None => {
+                let header = journal.first_header(next, None, self.entropy())?;
+                self.begin_receiver(Some(header), now)?;
+            }
+            Some(attached) if next.is_some() => {
+                let header = journal.first_header(next, Some(attached.name), self.entropy())?;
+                self.begin_receiver(Some(header), now)?;
+            }
+            Some(_) => {}
         }
         self.announce_room();
         let before = journal.reader.tip();
-        let epoch = lock(&journal.control).get().epoch;
+        let epoch = journal.epoch;
         let payload = OpenEntry { epoch, epoch_before, before, reason }.encode();
         let sequence = journal.intake.deposit_own(&Draft::new(Kind::OPENED, &payload), now);
         *lock(&journal.opened) = sequence;
@@ -357,6 +376,7 @@ pub struct Journal {
     id: JournalId,
     name: QualifiedName,
     owner: Owner,
+    epoch: Epoch,
     pub(super) intake: Arc<Intake>,
     pub(super) tail: Arc<Tail>,
     answers: Arc<Answers>,
@@ -400,8 +420,8 @@ impl Journal {
     }
 
     /// The epoch it was opened in.
-    pub fn epoch(&self) -> Epoch {
-        lock(&self.control).get().epoch
+    pub const fn epoch(&self) -> Epoch {
+        self.epoch
     }
 
     /// Changes what is kept about it, durably.
@@ -467,6 +487,14 @@ impl Journal {
     /// As [`Tail::bundles_after`].
     pub fn bundles_after(&self, after: Sequence, limit: Limit, bytes_max: usize) -> Result<Vec<StoredBundle>, ReceiverError> {
         self.tail.bundles_after(&self.reader, after, limit, bytes_max)
+    }
+
+    /// The chain head at an entry that was sealed, written or not.
+    ///
+    /// # Errors
+    /// As [`ChainReader::head_at`].
+    pub fn head_at(&self, sequence: Sequence) -> Result<Option<ChainHead>, ReceiverError> {
+        self.tail.head_at(&self.reader, sequence)
     }
 
     /// Deposits a change of the in-sync set, whatever the gate says; the caller's answers wait for it by its number.
@@ -557,6 +585,7 @@ impl Journal {
             Some(next) => (next.receiver, next.name),
             None => (ReceiverId::from_bytes(entropy.id()), planned.map_or_else(made, Ok)?),
         };
+        let (threshold, alignment) = next.map_or((attributes.threshold, attributes.alignment), |next| (next.threshold, next.alignment));
         Ok(ReceiverHeader {
             receiver,
             journal: self.id,
@@ -567,8 +596,8 @@ impl Journal {
             origin: self.owner.system,
             previous,
             before: self.reader.tip(),
-            threshold: attributes.threshold,
-            alignment: attributes.alignment,
+            threshold,
+            alignment,
         })
     }
 }

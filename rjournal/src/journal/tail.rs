@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use event_listener::{Event, EventListener};
 
-use crate::entry::{SealedBundle, Sequence, Timestamp};
+use crate::entry::{ChainHead, Position, SealedBundle, Sequence, Timestamp};
 use crate::error::ReceiverError;
 use crate::receiver::{ChainReader, StoredBundle};
 
@@ -56,6 +56,8 @@ struct State {
     bundles: VecDeque<(StoredBundle, Timestamp)>,
     bytes: usize,
     marks: TailMarks,
+    /// Chain head at the sealed watermark.
+    head: ChainHead,
     closed: bool,
 }
 
@@ -70,9 +72,9 @@ pub struct Tail {
 
 impl Tail {
     /// A tail that begins after `at`, everything before it settled up to `settled`.
-    pub fn new(at: Sequence, settled: Sequence) -> Arc<Self> {
-        let marks = TailMarks { sealed: at, written: at, settled, ..TailMarks::default() };
-        let state = State { bundles: VecDeque::new(), bytes: 0, marks, closed: false };
+    pub fn new(at: Position, settled: Sequence) -> Arc<Self> {
+        let marks = TailMarks { sealed: at.sequence, written: at.sequence, settled, ..TailMarks::default() };
+        let state = State { bundles: VecDeque::new(), bytes: 0, marks, head: at.head, closed: false };
         Arc::new(Self { state: Mutex::new(state), sealed: Event::new(), written: Event::new(), settled: Event::new() })
     }
 
@@ -83,6 +85,12 @@ impl Tail {
     /// The watermarks now.
     pub fn marks(&self) -> TailMarks {
         self.lock().marks
+    }
+
+    /// The last entry sealed or received, and the chain head there.
+    pub fn tip(&self) -> Position {
+        let state = self.lock();
+        Position { sequence: state.marks.sealed, head: state.head }
     }
 
     /// Whether the journal was closed; nothing will come any more.
@@ -112,6 +120,7 @@ impl Tail {
         let mut state = self.lock();
         assert_eq!(stored.header.first, state.marks.sealed.next(), "a bundle does not continue the tail");
         state.marks.sealed = bundle.last().sequence;
+        state.head = bundle.last().head;
         state.marks.sealed_time = bundle.last_time();
         state.bytes += stored.bytes.len();
         state.bundles.push_back((stored, bundle.last_time()));
@@ -164,19 +173,22 @@ impl Tail {
     }
 
     /// A copy was cut: what lies behind `at` is gone.
-    pub fn cut(&self, at: Sequence) {
+    pub fn cut(&self, at: Position) {
         let mut state = self.lock();
-        state.bundles.retain(|(bundle, _)| bundle.header.last() <= at);
+        state.bundles.retain(|(bundle, _)| bundle.header.last() <= at.sequence);
         state.bytes = state.bundles.iter().map(|(bundle, _)| bundle.bytes.len()).sum();
-        state.marks.sealed = at;
-        state.marks.written = state.marks.written.min(at);
-        state.marks.settled = state.marks.settled.min(at);
+        state.head = at.head;
+        state.marks.sealed = at.sequence;
+        state.marks.written = state.marks.written.min(at.sequence);
+        state.marks.settled = state.marks.settled.min(at.sequence);
     }
 
     /// An empty copy begins in the middle of a history: everything up to `at` counts as settled elsewhere.
-    pub fn begin_at(&self, at: Sequence) {
+    pub fn begin_at(&self, at: Position) {
         let mut state = self.lock();
-        state.marks = TailMarks { sealed: at, written: at, settled: at, ..state.marks };
+        let sequence = at.sequence;
+        state.head = at.head;
+        state.marks = TailMarks { sealed: sequence, written: sequence, settled: sequence, ..state.marks };
     }
 
     /// Nothing will come any more; all listeners wake.
@@ -210,6 +222,23 @@ impl Tail {
             found.push(bundle.clone());
         }
         Some(found)
+    }
+
+    /// The chain head at an entry: from memory while its bundle is not written yet, else from the receivers.
+    ///
+    /// # Errors
+    /// As [`ChainReader::head_at`].
+    pub fn head_at(&self, reader: &ChainReader, sequence: Sequence) -> Result<Option<ChainHead>, ReceiverError> {
+        let unwritten = {
+            let state = self.lock();
+            let holding = |bundle: &StoredBundle| bundle.header.first <= sequence && sequence <= bundle.header.last();
+            let found = state.bundles.iter().find(|(bundle, _)| holding(bundle)).map(|(bundle, _)| bundle.clone());
+            found.filter(|_| sequence > state.marks.written)
+        };
+        match unwritten {
+            Some(bundle) => bundle.head_at(sequence),
+            None => reader.head_at(sequence),
+        }
     }
 
     /// Whole bundles after `after` up to a watermark, from memory if they are there, else from the receivers. Nothing

@@ -198,14 +198,14 @@ impl Writer {
         let end = batch.bundles.last().map_or(self.chain.end(), |bundle| bundle.header().end());
         let last = self.chain.attached();
         if let Some(last) = &last {
-            let next = Neighbour { receiver: header.receiver, name: header.name }.encode();
+            let next = Neighbour::of(header.receiver, header.name, &header).encode();
             let bundle = self.seal_own(&Draft::new(Kind::RECEIVER_NEXT, &next), time, last.receiver, end, attributes);
             self.hand_over(&bundle);
             batch.bundles.push(bundle);
         }
         header.before = self.sealed;
         let name = last.map_or(header.name, |last| last.name);
-        let previous = Neighbour { receiver: header.previous, name }.encode();
+        let previous = Neighbour::of(header.previous, name, &header).encode();
         let begin = RECEIVER_HEADER_BYTES as u64;
         let first = self.seal_own(&Draft::new(Kind::RECEIVER_PREVIOUS, &previous), time, header.receiver, begin, attributes);
         batch.change = Some(Change { header: Arc::new(header), first });
@@ -279,15 +279,21 @@ impl Writer {
         })
     }
 
-    /// Attaches the first receiver, or the next one where the last was ended right before a crash, without ending one.
-    pub(super) fn attach_first(&mut self, header: ReceiverHeader, now: Timestamp) -> Result<(), JournalError> {
+    /// Begins a receiver without ending one: the first of a journal, the one that J NR announced right before a crash, or
+    /// (nothing given) the attached one whose first entry a crash took.
+    pub(super) fn begin_receiver(&mut self, header: Option<ReceiverHeader>, now: Timestamp) -> Result<(), JournalError> {
         let attributes = self.journal.attributes();
-        let last = self.chain.attached();
-        let name = last.map_or(header.name, |last| last.name);
-        let previous = Neighbour { receiver: header.previous, name }.encode();
+        let records = self.chain.reader().records();
+        let header = match header {
+            Some(header) => {
+                self.chain.attach(&header, now)?;
+                Arc::new(header)
+            }
+            None => self.chain.attached().expect("only called so with an attached receiver"),
+        };
+        let before = records.iter().find(|record| record.receiver == header.previous);
+        let previous = Neighbour::of(header.previous, before.map_or(header.name, |record| record.name), &header).encode();
         let taken = self.intake().take(1, now, |_| 0);
-        let header = Arc::new(header);
-        self.chain.attach(&header, now)?;
         let begin = RECEIVER_HEADER_BYTES as u64;
         let draft = Draft::new(Kind::RECEIVER_PREVIOUS, &previous);
         let first = self.seal_own(&draft, taken.time, header.receiver, begin, &attributes);

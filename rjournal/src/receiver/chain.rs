@@ -12,7 +12,7 @@ use super::recovery::{self, Evidence, Leftover};
 use super::spare::SpareSlot;
 use super::writer::ReceiverWriter;
 use crate::disk::{Disk, DiskFile, fill_with_zeros};
-use crate::entry::{ChainHead, CodecError, JournalId, Position, QualifiedName, RECEIVER_HEADER_BYTES, ReceiverHeader, ReceiverId, SealedBundle, Timestamp};
+use crate::entry::{ChainHead, CodecError, JournalId, Place, Position, QualifiedName, RECEIVER_HEADER_BYTES, ReceiverHeader, ReceiverId, SealedBundle, Timestamp};
 use crate::error::ReceiverError;
 
 /// Space beyond the threshold, so that deposits go on while the next receiver is being made ready.
@@ -102,6 +102,13 @@ impl Chain {
         self.reader().attached()
     }
 
+    /// Where the next bundle goes.
+    pub fn place(&self) -> Place {
+        let attached = self.attached();
+        let (receiver, previous) = attached.map_or_else(Default::default, |header| (header.receiver, header.previous));
+        Place { receiver, previous, offset: self.end() }
+    }
+
     /// Byte of the attached receiver where the next bundle goes.
     pub fn end(&self) -> u64 {
         self.writer.as_ref().map_or(0, ReceiverWriter::end)
@@ -120,20 +127,25 @@ impl Chain {
         self.writer.as_mut().map_or(Ok(()), |writer| writer.secure(bytes))
     }
 
-    /// Attaches a receiver: what is in the one before it is flushed first. The header is durable after [`Self::sync`].
+    /// Attaches a receiver: what is in the one before it is flushed first. The header is durable after [`Self::sync`]. An
+    /// attached one that holds no bundle yet gives way to another that begins in its place: a crash left it behind.
     ///
     /// # Errors
     /// [`ReceiverError::NotJoined`] unless it continues the chain (an empty chain may begin anywhere); `Io` when the disk
     /// refuses.
     pub fn attach(&mut self, header: &ReceiverHeader, now: Timestamp) -> Result<(), ReceiverError> {
-        let before = self.attached();
-        let joins = header.journal == self.journal
-            && before.as_ref().is_none_or(|last| last.receiver == header.previous && self.tip() == header.before);
-        if !joins {
+        let place = self.place();
+        let follows = place.is_nowhere() || place.receiver == header.previous;
+        let replaces = place.is_unused() && place.previous == header.previous;
+        let at_tip = place.is_nowhere() || self.tip() == header.before;
+        if header.journal != self.journal || !at_tip || !(follows || replaces) {
             let (begins, ends) = (header.before.sequence, self.tip().sequence);
             return Err(ReceiverError::NotJoined { receiver: header.name, begins, ends });
         }
         self.sync()?;
+        if replaces {
+            self.remove_unused()?;
+        }
         let bytes = Self::capacity(header.threshold);
         let spare = loop {
             match self.spare.take() {
@@ -152,6 +164,18 @@ impl Chain {
             state.file = None;
         }
         receivers.push(Arc::new(receiver));
+        Ok(())
+    }
+
+    /// Takes the attached receiver, which holds no bundle, away again.
+    fn remove_unused(&mut self) -> Result<(), ReceiverError> {
+        self.writer = None;
+        let unused = self.shared.receivers_mut().pop();
+        if let Some(receiver) = unused {
+            let path = self.shared.path(receiver.number);
+            let removed = self.shared.disk.remove(&path).and_then(|()| self.shared.disk.sync_dir(&self.shared.dir));
+            removed.map_err(|source| ReceiverError::io("could not be removed", path, source))?;
+        }
         Ok(())
     }
 

@@ -35,6 +35,28 @@ impl StoredBundle {
     pub fn entries(&self) -> Entries<'_> {
         Entries::new(&self.bytes, &self.header)
     }
+
+    /// The chain head at one of its entries; nothing when it is not in here.
+    ///
+    /// # Errors
+    /// [`ReceiverError::Corrupt`] when an entry cannot be read.
+    pub fn head_at(&self, sequence: Sequence) -> Result<Option<ChainHead>, ReceiverError> {
+        let mut head = self.header.head_before;
+        for view in self.entries() {
+            let view = view.map_err(|found| ReceiverError::Corrupt {
+                receiver: self.receiver.name,
+                offset: self.header.offset,
+                expected: self.header.first,
+                found,
+                known: self.header.last(),
+            })?;
+            head = head.extend(&view.leaf());
+            if view.sequence == sequence {
+                return Ok(Some(head));
+            }
+        }
+        Ok(None)
+    }
 }
 
 /// One receiver as writer and readers share it.
@@ -235,22 +257,7 @@ impl ChainReader {
             return Ok(None);
         }
         let bundles = self.bundles_after(sequence.before(), tip.sequence, 0)?;
-        let Some(bundle) = bundles.first() else { return Ok(None) };
-        let mut head = bundle.header.head_before;
-        for view in bundle.entries() {
-            let view = view.map_err(|found| ReceiverError::Corrupt {
-                receiver: bundle.receiver.name,
-                offset: bundle.header.offset,
-                expected: bundle.header.first,
-                found,
-                known: tip.sequence,
-            })?;
-            head = head.extend(&view.leaf());
-            if view.sequence == sequence {
-                return Ok(Some(head));
-            }
-        }
-        Ok(None)
+        bundles.first().map_or(Ok(None), |bundle| bundle.head_at(sequence))
     }
 
     /// The directory the receivers' files are in, relative to the disk's root.

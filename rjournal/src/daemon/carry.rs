@@ -1,0 +1,197 @@
+//! Room `daemon`: carrying between `journal` and `remote`, which never meet: what a session or the confirmation wants is
+//! done on the journal, what the journal did is told to them. Plain calls without tasks or sockets, so that tokio tasks
+//! and the simulator turn the same cranks. Must not decide anything.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::source::{Source, member, member_key};
+use crate::entry::{Moment, Sequence, Timestamp};
+use crate::error::JournalError;
+use crate::journal::{AckClass, Batch, DeliveryMode, Gate, Journal, LinkRecord, Release, Writer};
+use crate::receiver::StoredBundle;
+use crate::remote::{Class, ConfirmOutput, Confirmation, Frame, Link, LinkEvent, LinkOutput, Loss, MemberKey, Message};
+
+/// Seals what is due, and tells the confirmation since when targets are waited for.
+///
+/// # Errors
+/// As [`Writer::seal`].
+pub fn seal_and_tell(writer: &mut Writer, confirmation: &Mutex<Confirmation>, wall: Timestamp, now: Moment) -> Result<Option<Batch>, JournalError> {
+    // Under one lock with the sealing: a change of the set and the bundle that carries it are seen in that order.
+    let mut confirmation = lock(confirmation);
+    let batch = writer.seal(wall)?;
+    if batch.is_some() {
+        confirmation.handle_sealed(writer.journal().tail().marks().sealed, now);
+    }
+    Ok(batch)
+}
+
+/// Writes a batch, and releases what that decides.
+///
+/// # Errors
+/// As [`Writer::write`].
+pub fn write_and_tell(
+    writer: &mut Writer,
+    batch: Batch,
+    confirmation: &Mutex<Confirmation>,
+    wall: Timestamp,
+    now: Moment,
+) -> Result<Vec<MemberKey>, JournalError> {
+    let written = writer.write(batch, wall)?;
+    let journal = writer.journal().clone();
+    let mut confirmation = lock(confirmation);
+    confirmation.handle_written(written.sequence, now);
+    Ok(carry_confirmation(&journal, &mut confirmation, wall, now))
+}
+
+/// Does what the confirmation wants done; gives the targets whose sessions go on outside the set.
+pub fn carry_confirmation(journal: &Journal, confirmation: &mut Confirmation, wall: Timestamp, now: Moment) -> Vec<MemberKey> {
+    let mut left = Vec::new();
+    while let Some(output) = confirmation.poll_output() {
+        match output {
+            ConfirmOutput::Release { upto, class, set } => {
+                let class = match class {
+                    Class::Sync => AckClass::Sync,
+                    Class::Received => AckClass::Received,
+                    Class::Local => AckClass::Local,
+                };
+                journal.release(Release { upto, class, set });
+            }
+            ConfirmOutput::ChangeSet(change) => {
+                let sequence = journal.deposit_set_change(&change, wall);
+                confirmation.handle_set_changed(sequence, now);
+            }
+            ConfirmOutput::Hold { upto } => journal.set_gate(Gate::Held { upto }),
+            ConfirmOutput::Resume => journal.set_gate(Gate::Open),
+            ConfirmOutput::GiveUp { upto } => journal.give_up(upto),
+            ConfirmOutput::Left(key) => left.push(key),
+        }
+    }
+    left
+}
+
+/// What a link wants of its connection, in this order.
+#[derive(Debug, Clone)]
+pub enum Wire {
+    /// Make it.
+    Dial,
+    /// Send these.
+    Frames(Vec<Frame>),
+    /// Close it.
+    Disconnect,
+}
+
+/// One link of one journal with everything it touches.
+#[derive(Debug)]
+pub struct LinkCrank {
+    /// The machine.
+    pub link: Link,
+    /// What the link is.
+    pub record: LinkRecord,
+    /// Where it ships from.
+    pub source: Source,
+    /// Events for whoever keeps them: messages, status, the link's record.
+    pub events: Vec<LinkEvent>,
+}
+
+impl LinkCrank {
+    /// A link of `source`, inactive.
+    pub const fn new(record: LinkRecord, source: Source, jitter: u64) -> Self {
+        Self { link: Link::new(jitter), record, source, events: Vec::new() }
+    }
+
+    /// The key of the target in the in-sync set.
+    pub const fn key(&self) -> MemberKey {
+        member_key(&self.record)
+    }
+
+    /// Tells the link how far its journal is.
+    pub fn look(&mut self, now: Moment) {
+        let limit = self.source.limit(self.record.delivery);
+        self.link.handle_marks(self.source.marks(limit), now);
+    }
+
+    /// Does what the link wants, until it wants nothing more. The confirmation is the journal's, absent for a copy.
+    /// Gives what is to be done on the connection, and the targets that left the in-sync set.
+    pub fn turn(&mut self, confirmation: Option<&Mutex<Confirmation>>, wall: Timestamp, now: Moment) -> (Vec<Wire>, Vec<MemberKey>) {
+        let mut wires = Vec::new();
+        let mut left = Vec::new();
+        while let Some(output) = self.link.poll_output() {
+            match output {
+                LinkOutput::Dial => wires.push(Wire::Dial),
+                LinkOutput::Disconnect => wires.push(Wire::Disconnect),
+                LinkOutput::Send(message) => wires.push(Wire::Frames(vec![Frame::Message(message)])),
+                LinkOutput::LookUpHead(sequence) => match self.source.head_at(sequence) {
+                    Ok(head) => self.link.handle_head(sequence, head, now),
+                    Err(_) => self.link.handle_unreadable(now),
+                },
+                LinkOutput::Ship { after, bytes } => self.ship(after, bytes, &mut wires, now),
+                LinkOutput::Event(event) => {
+                    if let Some(confirmation) = confirmation {
+                        left.extend(self.tell(&event, confirmation, wall, now));
+                    }
+                    self.events.push(event);
+                }
+            }
+        }
+        (wires, left)
+    }
+
+    fn ship(&mut self, after: Sequence, bytes: usize, wires: &mut Vec<Wire>, now: Moment) {
+        let limit = self.source.limit(self.record.delivery);
+        match self.source.bundles_after(after, limit, bytes) {
+            Ok(bundles) => {
+                let shipped = bundles.last().map(|last| {
+                    let total = bundles.iter().map(|bundle| bundle.bytes.len() as u64).sum();
+                    (last.header.last(), total, last.header.durable_upto)
+                });
+                if shipped.is_some() {
+                    wires.push(Wire::Frames(frames(bundles)));
+                }
+                self.link.handle_shipped(shipped, now);
+            }
+            Err(error) => {
+                tracing::error!(journal = %self.source.name(), target = %self.record.target, %error, "cannot ship");
+                self.link.handle_unreadable(now);
+            }
+        }
+    }
+
+    /// Tells the confirmation what happened on the link.
+    fn tell(&self, event: &LinkEvent, confirmation: &Mutex<Confirmation>, wall: Timestamp, now: Moment) -> Vec<MemberKey> {
+        let Source::Local(journal) = &self.source else { return Vec::new() };
+        let mut confirmation = lock(confirmation);
+        let key = self.key();
+        match event {
+            LinkEvent::Coupled { tip, .. } => confirmation.handle_acknowledged(key, *tip, *tip, now),
+            LinkEvent::Acknowledged { received, written, .. } => confirmation.handle_acknowledged(key, *received, *written, now),
+            LinkEvent::CaughtUp if self.record.delivery == DeliveryMode::Sync => {
+                confirmation.handle_caught_up(member(&self.record, self.record.level), now);
+            }
+            LinkEvent::CaughtUp => {}
+            LinkEvent::Ended { loss, .. } => confirmation.handle_loss(key, *loss, now),
+            LinkEvent::Inactivated => confirmation.handle_loss(key, Loss::Operator, now),
+        }
+        carry_confirmation(journal, &mut confirmation, wall, now)
+    }
+}
+
+/// Bundles as they travel: the header of a receiver goes before its first bundle.
+pub(super) fn frames(bundles: Vec<StoredBundle>) -> Vec<Frame> {
+    let mut frames = Vec::with_capacity(bundles.len() + 1);
+    for bundle in bundles {
+        if bundle.begins_receiver() {
+            frames.push(Frame::Header(bundle.receiver.encode().into()));
+        }
+        frames.push(Frame::Bundle(bundle.bytes));
+    }
+    frames
+}
+
+/// A message as a frame.
+pub(super) const fn message(message: Message) -> Frame {
+    Frame::Message(message)
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

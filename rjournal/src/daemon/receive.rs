@@ -1,0 +1,166 @@
+//! Room `daemon`: carrying between a target's session and its copy. Plain blocking calls on the one thread that writes the
+//! copy; the simulator turns the same crank. Must not decide anything.
+
+use super::carry::{frames, message};
+use crate::disk::Disk;
+use crate::entry::{Position, SystemId, Timestamp};
+use crate::error::JournalError;
+use crate::journal::{Copy, JournalKind, Orphan};
+use crate::remote::{EndReason, Frame, Message, TargetFacts, TargetOutput, TargetSession};
+
+/// Below this much free space a target says so.
+const LOW_SPACE_BYTES: u64 = 64 * 1024 * 1024;
+/// The tail is served in pieces of this many bytes.
+const SERVE_BYTES: usize = 1024 * 1024;
+
+/// What this side is when a session with `peer` begins. What an earlier session left unflushed is flushed first: the
+/// position told in the greeting counts as an acknowledgement.
+///
+/// # Errors
+/// [`JournalError`] when it cannot be flushed.
+pub fn target_facts(copy: &mut Copy, system: SystemId, peer: SystemId, disk: &dyn Disk) -> Result<TargetFacts, JournalError> {
+    copy.flush()?;
+    let control = copy.shared().control();
+    let bound_to = match &control.kind {
+        JournalKind::Remote(source) => source.system,
+        JournalKind::Local => SystemId::NONE,
+    };
+    Ok(TargetFacts {
+        system,
+        journal: control.journal,
+        bound_to,
+        peer,
+        promised: control.promised,
+        oldest: copy.shared().reader().oldest(),
+        tip: copy.tip(),
+        tip_epoch: copy.epoch(),
+        confirmed: copy.progress().confirmed,
+        place: copy.place(),
+        free_bytes: disk.free_bytes().unwrap_or(0),
+        stopped: control.stopped,
+    })
+}
+
+/// A target's session and what it has asked for but not got yet.
+#[derive(Debug)]
+pub struct TargetCrank {
+    /// The machine.
+    pub session: TargetSession,
+    flush_due: bool,
+    /// Entries set aside in this session, for the message about it.
+    pub archived: Option<Orphan>,
+    /// How it ended.
+    pub ended: Option<EndReason>,
+    /// The source's last word of where it is.
+    pub source_at: Option<(crate::entry::Sequence, Timestamp)>,
+    failure: Option<JournalError>,
+}
+
+impl TargetCrank {
+    /// Takes a session that was just begun.
+    pub const fn new(session: TargetSession) -> Self {
+        Self { session, flush_due: false, archived: None, ended: None, source_at: None, failure: None }
+    }
+
+    /// Does what the session wants on the copy, but for flushing; what is to be sent goes into `out`.
+    pub fn turn(&mut self, copy: &mut Copy, wall: Timestamp, out: &mut Vec<Frame>) {
+        while let Some(output) = self.session.poll_output() {
+            let done = match output {
+                TargetOutput::Send(text) => {
+                    out.push(message(text));
+                    Ok(())
+                }
+                TargetOutput::End(reason) => {
+                    self.ended = Some(reason);
+                    Ok(())
+                }
+                TargetOutput::Flush => {
+                    self.flush_due = true;
+                    Ok(())
+                }
+                TargetOutput::SourceAt { sealed, time } => {
+                    self.source_at = Some((sealed, time));
+                    Ok(())
+                }
+                other => self.perform(other, copy, wall, out),
+            };
+            if let Err(error) = done {
+                self.fail(error);
+            }
+        }
+    }
+
+    fn perform(&mut self, output: TargetOutput, copy: &mut Copy, wall: Timestamp, out: &mut Vec<Frame>) -> Result<(), JournalError> {
+        match output {
+            TargetOutput::LookUpHead(sequence) => {
+                let head = copy.head_at(sequence)?;
+                self.session.handle_head(sequence, head);
+            }
+            TargetOutput::Promise(epoch) => {
+                let path = self.session.hello().map(|hello| hello.path.clone()).unwrap_or_default();
+                copy.promise(epoch, path)?;
+                self.session.handle_promised();
+            }
+            TargetOutput::Archive(at) => self.archive(copy, at, wall)?,
+            TargetOutput::Attach(header) => copy.receive_header(&header, wall)?,
+            TargetOutput::Write(bundle) => {
+                copy.receive(&bundle)?;
+                self.session.handle_received(copy.progress());
+            }
+            TargetOutput::Confirm(upto) => {
+                let progress = copy.confirm(upto)?;
+                self.session.handle_flushed(progress, copy.shared().promised());
+            }
+            TargetOutput::ServeTail(after) => serve_tail(copy, after, out)?,
+            TargetOutput::Send(_) | TargetOutput::End(_) | TargetOutput::Flush | TargetOutput::SourceAt { .. } => {}
+        }
+        Ok(())
+    }
+
+    fn archive(&mut self, copy: &mut Copy, at: Position, wall: Timestamp) -> Result<(), JournalError> {
+        let reason = "the source's history goes on otherwise after the fork";
+        self.archived = copy.archive_behind(at, reason, wall)?;
+        let entries = self.archived.as_ref().map_or(0, |orphan| orphan.entries);
+        self.session.handle_archived(entries, copy.place(), copy.epoch());
+        Ok(())
+    }
+
+    /// Flushes if the session asked for it, and acknowledges. Called when nothing more waits to be handled, so that one
+    /// flush serves everything that came meanwhile.
+    pub fn flush(&mut self, copy: &mut Copy, disk: &dyn Disk, wall: Timestamp, out: &mut Vec<Frame>) {
+        if !std::mem::take(&mut self.flush_due) || self.ended.is_some() {
+            return;
+        }
+        match copy.flush() {
+            Ok(progress) => {
+                self.session.handle_space(disk.free_bytes().is_ok_and(|free| free < LOW_SPACE_BYTES));
+                self.session.handle_flushed(progress, copy.shared().promised());
+            }
+            Err(error) => self.fail(error),
+        }
+        self.turn(copy, wall, out);
+    }
+
+    fn fail(&mut self, error: JournalError) {
+        self.session.handle_failed(error.is_disk_full());
+        self.failure.get_or_insert(error);
+    }
+
+    /// What went wrong on the copy, once.
+    pub fn take_failure(&mut self) -> Option<JournalError> {
+        self.failure.take()
+    }
+}
+
+fn serve_tail(copy: &Copy, after: Position, out: &mut Vec<Frame>) -> Result<(), JournalError> {
+    let tip = copy.tip();
+    let mut at = after.sequence;
+    while at < tip.sequence {
+        let bundles = copy.shared().reader().bundles_after(at, tip.sequence, SERVE_BYTES)?;
+        let Some(last) = bundles.last() else { break };
+        at = last.header.last();
+        out.extend(frames(bundles));
+    }
+    out.push(message(Message::TailEnded { tip }));
+    Ok(())
+}

@@ -1,0 +1,133 @@
+//! Room `remote`: what a copy demands of every header and bundle before it lets it near its disk (failures.md I3, I4,
+//! I11). Used by the target of a session, and by a source that adopts a tail. Must not know who sends.
+
+use bytes::Bytes;
+
+use crate::entry::codec;
+use crate::entry::{CodecError, Epoch, JournalId, Place, Position, RECEIVER_HEADER_BYTES, ReceiverHeader, SealedBundle, Sequence};
+
+/// What was wrong with what the other side sent.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Violation {
+    /// The bytes are not what they should be.
+    #[error("{0}")]
+    Codec(#[from] CodecError),
+    /// A receiver of another journal, or one that does not continue the chain.
+    #[error("a receiver was sent that begins after entry {begins}, but the copy ends at entry {ends} or with another history")]
+    Receiver {
+        /// The entry before its first.
+        begins: Sequence,
+        /// The last entry here.
+        ends: Sequence,
+    },
+    /// A bundle that does not continue the chain.
+    #[error("a bundle was sent that begins with entry {first}, but the copy ends at entry {ends} or with another history")]
+    Bundle {
+        /// Its first entry.
+        first: Sequence,
+        /// The last entry here.
+        ends: Sequence,
+    },
+    /// A bundle that stands at another byte at the sender.
+    #[error("a bundle was sent for byte {found} of its receiver, the copy's ends at byte {expected}")]
+    Offset {
+        /// Where it stands at the sender.
+        found: u64,
+        /// Where it would stand here.
+        expected: u64,
+    },
+    /// An epoch that may not be: below the last one, or above the session's.
+    #[error("a bundle of epoch {found} was sent, after {last} in a session of {session}")]
+    Epoch {
+        /// The bundle's.
+        found: Epoch,
+        /// The last bundle's here.
+        last: Epoch,
+        /// The session's.
+        session: Epoch,
+    },
+    /// A message that has no place here.
+    #[error("{message} came while {state}")]
+    Order {
+        /// What came.
+        message: &'static str,
+        /// What was going on.
+        state: &'static str,
+    },
+    /// A number that cannot be.
+    #[error("{what} {found} was claimed, beyond {limit}")]
+    Claim {
+        /// What was claimed.
+        what: &'static str,
+        /// The claim.
+        found: Sequence,
+        /// The most it can be.
+        limit: Sequence,
+    },
+}
+
+/// Where a copy stands, and what may come next.
+#[derive(Debug, Clone)]
+pub struct Acceptor {
+    journal: JournalId,
+    tip: Position,
+    place: Place,
+    last: Epoch,
+    session: Epoch,
+}
+
+impl Acceptor {
+    /// A copy that ends at `tip` and `place`, its last bundle of epoch `last`, in a session of epoch `session`.
+    pub const fn new(journal: JournalId, tip: Position, place: Place, last: Epoch, session: Epoch) -> Self {
+        Self { journal, tip, place, last, session }
+    }
+
+    /// The last entry accepted.
+    pub const fn tip(&self) -> Position {
+        self.tip
+    }
+
+    /// Checks the header of the next receiver; nothing when it is attached already, its header left behind by a crash.
+    ///
+    /// # Errors
+    /// [`Violation`] unless it continues the chain; an empty copy has no receiver it could name as its previous one.
+    pub fn header(&mut self, bytes: &[u8]) -> Result<Option<ReceiverHeader>, Violation> {
+        let header = ReceiverHeader::decode(bytes)?;
+        let place = self.place;
+        let there = place.is_unused() && place.receiver == header.receiver;
+        let replaces = place.is_unused() && place.previous == header.previous;
+        let follows = place.is_nowhere() || header.previous == place.receiver || replaces;
+        if header.journal != self.journal || header.before != self.tip || !follows {
+            return Err(Violation::Receiver { begins: header.before.sequence, ends: self.tip.sequence });
+        }
+        let offset = RECEIVER_HEADER_BYTES as u64;
+        self.place = Place { receiver: header.receiver, previous: header.previous, offset };
+        Ok((!there).then_some(header))
+    }
+
+    /// Checks the next bundle: its bytes, its place, its epoch, and the chain through it.
+    ///
+    /// # Errors
+    /// [`Violation`] naming what does not fit.
+    pub fn bundle(&mut self, bytes: Bytes) -> Result<SealedBundle, Violation> {
+        let bundle = codec::open(bytes, self.place.receiver)?;
+        let header = bundle.header();
+        if bundle.before() != self.tip {
+            return Err(Violation::Bundle { first: header.first, ends: self.tip.sequence });
+        }
+        if header.offset != self.place.offset {
+            return Err(Violation::Offset { found: header.offset, expected: self.place.offset });
+        }
+        let (found, last, session) = (header.epoch, self.last, self.session);
+        let falls = found.rank() < last.rank() || found.is_duplicate_of(last);
+        let exceeds = found.rank() > session.rank() || found.is_duplicate_of(session);
+        if falls || exceeds {
+            return Err(Violation::Epoch { found, last, session });
+        }
+        self.tip = bundle.last();
+        self.place.offset = header.end();
+        self.last = found;
+        Ok(bundle)
+    }
+}

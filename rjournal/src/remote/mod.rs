@@ -1,0 +1,27 @@
+//! Room `remote`: how entries travel, as machines without IO.
+//!
+//! In come messages, watermarks and time as arguments (`handle_*`); out come messages, orders and events (`poll_*`).
+//! [`SourceSession`] and [`TargetSession`] are the two ends of one link, [`Link`] keeps a link going over many sessions,
+//! [`Confirmation`] decides which answers an acknowledgement releases, [`Opening`] what a source may do before it takes
+//! deposits again. The same machines run under tokio in production and under a seed in the simulator.
+//!
+//! This room must not know files, sockets, clocks, threads or randomness, and it never meets `journal`: the daemon
+//! carries a sealed bundle one way and a position back.
+
+mod accept;
+mod confirm;
+mod couple;
+mod delivery;
+mod message;
+mod opening;
+mod receive;
+mod ship;
+
+pub use accept::{Acceptor, Violation};
+pub use confirm::{Class, Confirmation, ConfirmOutput, Loss, MemberKey};
+pub use couple::{Coupling, Extent};
+pub use delivery::{Activation, Link, LinkEvent, LinkOutput, LinkState, Shown};
+pub use message::{EndReason, Frame, Hello, Message, PROTOCOL_VERSION, Purpose, Refusal, RefusalCode, Welcome};
+pub use opening::{ADOPT_WINDOW, Heard, Opening, OpeningStep};
+pub use receive::{TargetFacts, TargetOutput, TargetSession};
+pub use ship::{SessionFacts, ShipLimit, SourceMarks, SourceOutput, SourceSession};

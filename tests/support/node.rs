@@ -1,0 +1,169 @@
+//! Package `tests`: one system in the cluster: a disk in memory and what runs on it, driven by hand through the same
+//! cranks the daemon turns.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rjournal::daemon::{LinkCrank, OpeningCrank, OpeningState, Source, TargetCrank};
+use rjournal::disk::{Disk, MemoryDisk};
+use rjournal::entry::{Moment, SystemId, SystemName, Timestamp};
+use rjournal::journal::{Batch, Copy, Entropy, Gate, Journal, JournalKind, Owner, Recovered, Writer};
+use rjournal::remote::{Activation, Confirmation};
+
+use crate::bench_journal::DIR;
+use crate::seed::SeededEntropy;
+
+/// A local journal open for deposits.
+#[derive(Debug)]
+pub struct OpenSide {
+    /// The shared part.
+    pub journal: Arc<Journal>,
+    /// The writer.
+    pub writer: Writer,
+    /// The in-sync set.
+    pub confirmation: Mutex<Confirmation>,
+    /// Sealed and not written.
+    pub batch: Option<Batch>,
+    /// A write or flush went wrong.
+    pub failed: bool,
+}
+
+/// What a node does with its journal.
+#[derive(Debug)]
+pub enum Side {
+    /// A local journal on its way.
+    Opening(Box<OpeningCrank>),
+    /// A local journal open for deposits.
+    Open(Box<OpenSide>),
+    /// A copy, with the session that feeds it.
+    Copy {
+        /// The copy.
+        copy: Box<Copy>,
+        /// The connection and the session.
+        session: Option<(u64, TargetCrank)>,
+        /// What went wrong, if something did.
+        failed: Option<String>,
+    },
+    /// A local journal that stays closed.
+    Refused(String),
+}
+
+/// What runs on a node.
+#[derive(Debug)]
+pub struct Running {
+    /// The journal.
+    pub side: Side,
+    /// Links to further nodes.
+    pub links: Vec<LinkCrank>,
+}
+
+/// One system.
+#[derive(Debug)]
+pub struct Node {
+    /// Identity.
+    pub system: SystemId,
+    /// Name.
+    pub name: SystemName,
+    /// Its medium.
+    pub disk: MemoryDisk,
+    /// What runs, unless it is down.
+    pub running: Option<Running>,
+    /// Starts so far.
+    pub starts: u64,
+}
+
+impl Node {
+    /// A node that is down, with an empty disk.
+    pub fn new(number: u8) -> Self {
+        let name = SystemName::new(&format!("SYS{number}")).expect("a name");
+        let disk = MemoryDisk::new();
+        disk.create_dir(Path::new("journals")).and_then(|()| disk.sync_dir(Path::new(""))).expect("a live disk");
+        Self { system: SystemId::from_bytes([number + 1; 16]), name, disk, running: None, starts: 0 }
+    }
+
+    /// Who owns a local journal here.
+    pub const fn owner(&self) -> Owner {
+        Owner { system: self.system, name: self.name }
+    }
+
+    /// The disk as the rooms see it.
+    pub fn shared_disk(&self) -> Arc<dyn Disk> {
+        Arc::new(self.disk.clone())
+    }
+
+    /// Starts whatever is on the disk.
+    ///
+    /// # Errors
+    /// What recovery says.
+    pub fn start(&mut self, seed: u64) -> Result<(), String> {
+        self.starts += 1;
+        let disk = self.shared_disk();
+        let recovered = Recovered::open(Arc::clone(&disk), Path::new(DIR), self.owner());
+        let kind = rjournal::journal::ControlFile::open(Arc::clone(&disk), Path::new(DIR)).map_err(|error| error.to_string())?;
+        let (side, source) = if kind.0.get().kind == JournalKind::Local {
+            let recovered = recovered.map_err(|error| error.to_string())?;
+            (Side::Opening(Box::new(OpeningCrank::new(recovered))), None)
+        } else {
+            drop(recovered);
+            let copy = Copy::open(disk, Path::new(DIR), rjournal::entry::Sequence::NONE).map_err(|error| error.to_string())?;
+            let source = Source::Copy(Arc::clone(copy.shared()));
+            (Side::Copy { copy: Box::new(copy), session: None, failed: None }, Some(source))
+        };
+        let links = source.map_or_else(Vec::new, |source| links_of(&source, seed));
+        self.running = Some(Running { side, links });
+        Ok(())
+    }
+
+    /// Opens the local journal if the opening says so; activates its links. Says whether it did.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn try_open(&mut self, seed: u64, wall: Timestamp, now: Moment) -> Result<bool, String> {
+        let Some(Running { side, links }) = &mut self.running else { return Ok(false) };
+        let Side::Opening(crank) = side else { return Ok(false) };
+        match crank.state() {
+            OpeningState::Ready { reason, rank_above } => {
+                let Side::Opening(crank) = std::mem::replace(side, Side::Refused(String::new())) else { return Ok(false) };
+                let (recovered, _) = crank.finish(now);
+                let attributes = recovered.control().attributes.clone();
+                let entropy: Arc<dyn Entropy> = Arc::new(SeededEntropy::new(seed));
+                let set = recovered.set().cloned();
+                let tip = recovered.tip().sequence;
+                let (journal, writer) =
+                    recovered.open_for_deposits(reason, rank_above, entropy, wall).map_err(|error| error.to_string())?;
+                let set = journal.set().or(set);
+                let timeout = Duration::from_millis(attributes.sync_timeout_ms);
+                let mut confirmation = Confirmation::new(attributes.policy, timeout, attributes.waiting_entries_max, set, tip);
+                confirmation.handle_sealed(journal.tail().marks().sealed, now);
+                confirmation.handle_written(journal.tail().marks().written, now);
+                rjournal::daemon::carry_confirmation(&journal, &mut confirmation, wall, now);
+                journal.set_gate(Gate::Open);
+                let source = Source::Local(Arc::clone(&journal));
+                *links = links_of(&source, seed);
+                for link in links.iter_mut() {
+                    activate(link, now);
+                }
+                let open = OpenSide { journal, writer, confirmation: Mutex::new(confirmation), batch: None, failed: false };
+                *side = Side::Open(Box::new(open));
+                Ok(true)
+            }
+            OpeningState::Refused { text, .. } => {
+                *side = Side::Refused(text);
+                Ok(false)
+            }
+            OpeningState::Waiting(_) | OpeningState::Adopting => Ok(false),
+        }
+    }
+}
+
+fn links_of(source: &Source, seed: u64) -> Vec<LinkCrank> {
+    let links = source.control().links;
+    links.into_iter().map(|record| LinkCrank::new(record, source.clone(), seed)).collect()
+}
+
+/// Activates a link as its record says.
+pub fn activate(link: &mut LinkCrank, now: Moment) {
+    let sync = link.record.delivery == rjournal::journal::DeliveryMode::Sync;
+    link.link.activate(Activation { sync }, now);
+}
