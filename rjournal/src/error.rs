@@ -2,6 +2,7 @@
 //! know any of them but `entry`.
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::entry::{CodecError, Kind, NameError, Position, QualifiedName, Sequence};
@@ -261,5 +262,64 @@ impl JournalError {
             Self::Receiver(error) => error.is_disk_full(),
             _ => false,
         }
+    }
+}
+
+/// What can go wrong on the wire.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LinkError {
+    /// The own key or certificate cannot be used.
+    #[error("the system's key cannot be used: {reason}")]
+    Identity {
+        /// What is wrong.
+        reason: String,
+    },
+    /// Text that is not a fingerprint.
+    #[error("{given:?} is not a fingerprint: 64 hexadecimal digits are needed, as DSPSYSID prints them")]
+    Fingerprint {
+        /// What was given, cut.
+        given: String,
+    },
+    /// The address to listen on cannot be had.
+    #[error("cannot listen on {address}: {source}")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A partner cannot be reached, or is not who it should be.
+    #[error("no connection with {address}: {reason}")]
+    Connect {
+        /// The partner's address.
+        address: SocketAddr,
+        /// Why.
+        reason: String,
+    },
+    /// The connection is gone.
+    #[error("the connection is gone: {reason}")]
+    Broken {
+        /// Why.
+        reason: String,
+    },
+    /// What came is no frame or no message of this protocol.
+    #[error("the other side does not speak this protocol: {reason}")]
+    Malformed {
+        /// What is wrong.
+        reason: String,
+    },
+    /// A message has no form on the wire.
+    #[error("a message cannot be encoded: {reason}")]
+    Encode {
+        /// Why.
+        reason: String,
+    },
+}
+
+impl LinkError {
+    /// Whether trying again can help.
+    pub const fn is_transient(&self) -> bool {
+        matches!(self, Self::Connect { .. } | Self::Broken { .. })
     }
 }

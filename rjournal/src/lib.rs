@@ -15,5 +15,6 @@ pub mod disk;
 pub mod entry;
 pub mod error;
 pub mod journal;
+pub mod link;
 pub mod receiver;
 pub mod remote;

@@ -14,6 +14,7 @@ mod couple;
 mod delivery;
 mod message;
 mod opening;
+mod partner;
 mod receive;
 mod ship;
 
@@ -23,5 +24,6 @@ pub use couple::{Coupling, Extent};
 pub use delivery::{Activation, Link, LinkEvent, LinkOutput, LinkState, Shown};
 pub use message::{EndReason, Frame, Hello, Message, PROTOCOL_VERSION, Purpose, Refusal, RefusalCode, Welcome};
 pub use opening::{ADOPT_WINDOW, Heard, Opening, OpeningStep};
+pub use partner::{Held, PartnerReply, PartnerRequest};
 pub use receive::{TargetFacts, TargetOutput, TargetSession};
 pub use ship::{SessionFacts, ShipLimit, SourceMarks, SourceOutput, SourceSession};

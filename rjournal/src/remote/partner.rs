@@ -1,0 +1,87 @@
+//! Room `remote`: what systems ask each other outside a session: to make a remote journal, to tell what they hold.
+//! Must not know who may ask what: the daemon looks that up in its directory.
+
+use serde::{Deserialize, Serialize};
+
+use super::message::Refusal;
+use crate::entry::{ChainHead, Epoch, JournalId, QualifiedName, Sequence, SystemId, SystemName};
+
+/// A request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PartnerRequest {
+    /// ADDRMTJRN: make (or tie again) a remote journal fed from the asking system.
+    AddRemoteJournal {
+        /// Version of the protocol.
+        protocol: u16,
+        /// The asking system.
+        system: SystemId,
+        /// Its name.
+        system_name: SystemName,
+        /// The journal.
+        journal: JournalId,
+        /// Its name at the asking system.
+        source_journal: QualifiedName,
+        /// The name it is to have here.
+        target_journal: QualifiedName,
+        /// Threshold of its receivers.
+        threshold: u64,
+        /// Systems the entries will have passed.
+        path: Vec<SystemId>,
+    },
+    /// VERIFY: what do you hold of this journal, and what are your chain heads at these entries?
+    Heads {
+        /// Version of the protocol.
+        protocol: u16,
+        /// The journal.
+        journal: JournalId,
+        /// The entries.
+        at: Vec<Sequence>,
+    },
+    /// Are you there, and who are you?
+    Ping {
+        /// Version of the protocol.
+        protocol: u16,
+    },
+}
+
+/// What a system holds of a journal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    /// The entry before the oldest.
+    pub oldest: Sequence,
+    /// The last one flushed.
+    pub written: Sequence,
+    /// The last one confirmed.
+    pub confirmed: Sequence,
+    /// The session epoch promised, or the epoch the journal is open in.
+    pub epoch: Epoch,
+    /// Chain heads at the entries asked for, nothing where one is not here.
+    pub heads: Vec<(Sequence, Option<ChainHead>)>,
+}
+
+/// An answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PartnerReply {
+    /// The remote journal is there.
+    Added {
+        /// The answering system.
+        system: SystemId,
+        /// Its name.
+        system_name: SystemName,
+        /// Whether it was there already and is tied again.
+        again: bool,
+    },
+    /// What is held.
+    Held(Held),
+    /// Here.
+    Pong {
+        /// The answering system.
+        system: SystemId,
+        /// Its name.
+        system_name: SystemName,
+    },
+    /// No.
+    Refused(Refusal),
+}
