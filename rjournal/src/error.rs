@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use crate::entry::{CodecError, Kind, NameError, Position, QualifiedName, Sequence};
+use crate::entry::{CodecError, Kind, NameError, Position, QualifiedName, RdbName, Sequence};
 
 /// What can go wrong where bundles rest.
 #[derive(Debug, thiserror::Error)]
@@ -206,21 +206,21 @@ pub enum JournalError {
     /// A receiver is not what it should be.
     #[error(transparent)]
     Receiver(#[from] ReceiverError),
-    /// Neither slot of the control file can be read.
-    #[error("both control files in {} are damaged; restore one of them, the receivers are untouched", dir.display())]
+    /// The control file cannot be read.
+    #[error("the control file in {} cannot be read ({reason}); restore it from a backup, the receivers are untouched", dir.display())]
     ControlDamaged {
         /// The journal's directory.
         dir: PathBuf,
+        /// What is wrong.
+        reason: String,
     },
     /// The control file was written by a newer program.
-    #[error("{} has format version {found}, this program reads up to {known}; use the newer program", path.display())]
+    #[error("the control file in {} has format version {found}, which a newer program wrote; use that one", dir.display())]
     ControlVersion {
-        /// The file.
-        path: PathBuf,
+        /// The journal's directory.
+        dir: PathBuf,
         /// Its version.
         found: u16,
-        /// The newest version known.
-        known: u16,
     },
     /// An entry of the journal about itself cannot be read.
     #[error("entry {sequence} cannot be read: {source}")]
@@ -289,6 +289,26 @@ pub enum LinkError {
         /// What the system said.
         source: io::Error,
     },
+    /// There is no such partner in the directory.
+    #[error("directory entry {rdb} not found; ADDRDBDIRE adds it")]
+    NoPartner {
+        /// The name.
+        rdb: RdbName,
+    },
+    /// The partner's directory entry says not where it is reached.
+    #[error("directory entry {rdb} has no address; CHGRDBDIRE --addr host:port gives it one")]
+    NoAddress {
+        /// The name.
+        rdb: RdbName,
+    },
+    /// An address has no meaning here.
+    #[error("{address} cannot be resolved: {reason}")]
+    Resolve {
+        /// The address.
+        address: String,
+        /// Why.
+        reason: String,
+    },
     /// A partner cannot be reached, or is not who it should be.
     #[error("no connection with {address}: {reason}")]
     Connect {
@@ -321,5 +341,92 @@ impl LinkError {
     /// Whether trying again can help.
     pub const fn is_transient(&self) -> bool {
         matches!(self, Self::Connect { .. } | Self::Broken { .. })
+    }
+}
+
+/// What can go wrong with a system as a whole.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SystemError {
+    /// The machine refused.
+    #[error("{} {action}: {source}", path.display())]
+    Io {
+        /// What was being done.
+        action: &'static str,
+        /// The file or directory.
+        path: PathBuf,
+        /// What the machine said.
+        source: io::Error,
+    },
+    /// There is no system in the directory.
+    #[error("no system lives in {}; make one with: rjournal init --data {} --name NAME", path.display(), path.display())]
+    NoSystem {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// There is a system in the directory already.
+    #[error("a system lives in {} already; start it with: rjournal daemon --data {}", path.display(), path.display())]
+    AlreadyInitialised {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The directory holds something that is not ours.
+    #[error("{} holds {name:?}, which is not of this program; name an empty directory", path.display())]
+    ForeignFiles {
+        /// The directory.
+        path: PathBuf,
+        /// The first such file.
+        name: String,
+    },
+    /// Another process has the directory.
+    #[error("another process has the system in {}; only one may", path.display())]
+    InUse {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The directory is not where it was made.
+    #[error(
+        "{} was copied or restored: it is not the directory this system was made in. If the other one is gone for good, \
+         start it once with --moved; two systems with one identity lose data",
+        path.display()
+    )]
+    Copied {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The key can be read by others.
+    #[error("the key {} can be read by others; chmod 600 it", path.display())]
+    KeyReadable {
+        /// The key's file.
+        path: PathBuf,
+    },
+    /// A file of the system cannot be read.
+    #[error("{} is damaged: {reason}; restore it from a backup", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The configuration is wrong.
+    #[error("{}: {reason}", path.display())]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, with its line.
+        reason: String,
+    },
+    /// The wire.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// A journal.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+}
+
+impl SystemError {
+    /// An error of the machine on a path.
+    pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>, source: io::Error) -> Self {
+        Self::Io { action, path: path.into(), source }
     }
 }

@@ -9,6 +9,15 @@
 //! | room | what happens there |
 //! | --- | --- |
 //! | [`entry`] | what flows: pure values and the one encoding |
+//! | [`disk`] | the ground: the only room that touches files |
+//! | [`receiver`] | where bundles rest |
+//! | [`journal`] | where an entry is born, and where a copy comes to rest |
+//! | [`remote`] | how entries travel: machines without IO |
+//! | [`link`] | the wire: QUIC, TLS, frames |
+//! | [`daemon`] | the corridor: tasks that turn the cranks and decide nothing |
+//!
+//! A program uses a system in one of two ways, with the same commands: embedded ([`System`]), or as a client of a daemon
+//! on the same machine ([`Client`]). `apply` (package `rjournal-apply`) makes rows of entries.
 
 pub mod daemon;
 pub mod disk;
@@ -18,3 +27,5 @@ pub mod journal;
 pub mod link;
 pub mod receiver;
 pub mod remote;
+
+pub use daemon::{Client, Command, CommandError, Config, System, SystemOptions};

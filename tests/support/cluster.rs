@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::path::Path;
 use std::time::Duration;
 
-use rjournal::daemon::{TargetCrank, Wire, carry_confirmation, seal_and_tell, target_facts, write_and_tell};
+use rjournal::daemon::crank::{TargetCrank, Wire, carry_confirmation, seal_and_tell, target_facts, write_and_tell};
 use rjournal::entry::control_entry::{Level, Policy};
 use rjournal::entry::{Draft, Kind, Moment, RdbName, Sequence, Timestamp};
 use rjournal::journal::{Attributes, Copy, DeliveryMode, LinkRecord, Recovered, SourceRecord};

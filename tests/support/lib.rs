@@ -8,3 +8,4 @@ pub mod ledger;
 pub mod node;
 pub mod seed;
 pub mod simulation;
+pub mod systems;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use rjournal::daemon::{LinkCrank, OpeningCrank, OpeningState, Source, TargetCrank};
+use rjournal::daemon::crank::{LinkCrank, OpeningCrank, OpeningState, Source, TargetCrank};
 use rjournal::disk::{Disk, MemoryDisk};
 use rjournal::entry::{Moment, SystemId, SystemName, Timestamp};
 use rjournal::journal::{Batch, Copy, Entropy, Gate, Journal, JournalKind, Owner, Recovered, Writer};
@@ -137,7 +137,7 @@ impl Node {
                 let mut confirmation = Confirmation::new(attributes.policy, timeout, attributes.waiting_entries_max, set, tip);
                 confirmation.handle_sealed(journal.tail().marks().sealed, now);
                 confirmation.handle_written(journal.tail().marks().written, now);
-                rjournal::daemon::carry_confirmation(&journal, &mut confirmation, wall, now);
+                rjournal::daemon::crank::carry_confirmation(&journal, &mut confirmation, wall, now);
                 journal.set_gate(Gate::Open);
                 let source = Source::Local(Arc::clone(&journal));
                 *links = links_of(&source, seed);

@@ -6,6 +6,9 @@ use rjournal::entry::record::Format;
 
 use super::StorePosition;
 
+/// What a change costs beside its bytes.
+const CHANGE_BYTES_MORE: usize = 32;
+
 /// A row put or taken away.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RowChange {
@@ -17,25 +20,32 @@ pub struct RowChange {
     pub row: Option<Vec<u8>>,
 }
 
+impl RowChange {
+    /// About how many bytes it carries.
+    pub fn bytes(&self) -> usize {
+        self.key.len() + self.row.as_ref().map_or(0, Vec::len) + CHANGE_BYTES_MORE
+    }
+}
+
 /// A file made, changed or taken away with all its rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FileChange {
-    /// Made, or given a new format.
+    /// Made, or given a new format; rows of a file that is there stay.
     Put {
         /// The file.
         id: ObjectId,
         /// Its format from now on.
         format: Box<Format>,
     },
-    /// Taken away with all its rows.
+    /// Taken away with all its rows. Taking away a file that is not there changes nothing.
     Drop {
         /// The file.
         id: ObjectId,
     },
 }
 
-/// One step: applied as a whole or not at all. File changes come first, then row changes in order; the last change of a
-/// key counts.
+/// One step: applied as a whole or not at all. File changes come first, in order, then row changes in order; the last
+/// change of a key counts. A file that is dropped and put again in one step is empty before its rows change.
 #[derive(Debug, Clone)]
 pub struct Batch {
     /// Where the store must stand, nothing for one that was never written.
@@ -44,13 +54,13 @@ pub struct Batch {
     pub next: StorePosition,
     /// Files.
     pub files: Vec<FileChange>,
-    /// Rows.
+    /// Rows, of files that are there after the file changes.
     pub rows: Vec<RowChange>,
 }
 
 impl Batch {
     /// About how many bytes of keys and rows it carries.
     pub fn bytes(&self) -> usize {
-        self.rows.iter().map(|change| change.key.len() + change.row.as_ref().map_or(0, Vec::len) + 32).sum()
+        self.rows.iter().map(RowChange::bytes).sum()
     }
 }

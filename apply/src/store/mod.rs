@@ -3,10 +3,40 @@
 //! one conformance suite; a store save is one file with all rows at one position. Must not know entries or journals.
 
 mod batch;
+mod catalog;
+mod clean;
+mod directory;
+mod error;
+mod hash;
+mod layout;
+mod open;
+mod ordered;
 mod position;
+mod prove;
+mod redb_store;
+mod redb_store_map;
+mod restore;
+mod rows;
+mod save;
+mod save_bytes;
+mod save_read;
+mod sled_store;
+mod sled_store_before;
+mod sled_store_map;
+mod sled_store_sync;
+mod step;
+mod values;
 
 pub use batch::{Batch, FileChange, RowChange};
+pub use error::StoreError;
+pub use hash::{Difference, FileHash, RowSource, difference, hash_file};
+pub use open::{StoreKind, StoreKindError, StoreOptions, open, set_aside};
 pub use position::{InProgress, StorePosition};
+pub use redb_store::RedbStore;
+pub use restore::restore;
+pub use save::{Progress, save};
+pub use save_read::{SaveInfo, check, read_header};
+pub use sled_store::SledStore;
 
 use std::fmt;
 use std::sync::Arc;
@@ -34,71 +64,6 @@ pub struct KeyedRow {
     pub row: Vec<u8>,
 }
 
-/// Why a store did not do what was asked.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StoreError {
-    /// The store's own word: disk full, file damaged, lock held by another process ...
-    #[error("store {path}: {reason}")]
-    Backend {
-        /// The store's directory or file.
-        path: String,
-        /// What it said.
-        reason: String,
-        /// Whether trying again can help (full, locked, slow).
-        transient: bool,
-    },
-    /// Somebody else moved the store: another apply job works on it (failures.md APL-4).
-    #[error("the store stands at {found}, not at {expected}: another apply job works on it")]
-    Moved {
-        /// Where the batch expected it.
-        expected: String,
-        /// Where it stands.
-        found: String,
-    },
-    /// The store is not one of ours, or of a version this program does not read.
-    #[error("{path} is not a store of this program: {reason}")]
-    Foreign {
-        /// The store's directory or file.
-        path: String,
-        /// What is wrong.
-        reason: String,
-    },
-    /// The store cannot prove that it is whole: it must be set aside and rebuilt.
-    #[error("store {path} cannot prove that it is whole: {reason}")]
-    Doubtful {
-        /// The store's directory or file.
-        path: String,
-        /// What does not fit.
-        reason: String,
-    },
-    /// A row, key or file is larger than this store takes.
-    #[error("{what} of {bytes} bytes is larger than this store takes ({bytes_max})")]
-    TooLarge {
-        /// What.
-        what: &'static str,
-        /// Its size.
-        bytes: u64,
-        /// The limit.
-        bytes_max: u64,
-    },
-    /// A save is not one, is damaged, or of a version this program does not read.
-    #[error("store save {path}: {reason}")]
-    Save {
-        /// The save's file.
-        path: String,
-        /// What is wrong.
-        reason: String,
-    },
-}
-
-impl StoreError {
-    /// Whether trying again can help.
-    pub const fn is_transient(&self) -> bool {
-        matches!(self, Self::Backend { transient: true, .. })
-    }
-}
-
 /// Reads a store while it is being changed; shared between threads. Each call sees whole batches only.
 pub trait StoreReader: fmt::Debug + Send + Sync {
     /// Where the store stands; nothing for a store that was never written.
@@ -124,7 +89,13 @@ pub trait StoreReader: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// [`StoreError::Backend`].
-    fn scan(&self, file: ObjectId, after: Option<&[u8]>, count: usize, bytes_max: usize) -> Result<Vec<KeyedRow>, StoreError>;
+    fn scan(
+        &self,
+        file: ObjectId,
+        after: Option<&[u8]>,
+        count: usize,
+        bytes_max: usize,
+    ) -> Result<Vec<KeyedRow>, StoreError>;
 
     /// The last row in key order: where record numbers go on.
     ///
@@ -151,7 +122,13 @@ pub trait StoreSnapshot: fmt::Debug + Send {
     ///
     /// # Errors
     /// [`StoreError::Backend`].
-    fn scan(&mut self, file: ObjectId, after: Option<&[u8]>, count: usize, bytes_max: usize) -> Result<Vec<KeyedRow>, StoreError>;
+    fn scan(
+        &mut self,
+        file: ObjectId,
+        after: Option<&[u8]>,
+        count: usize,
+        bytes_max: usize,
+    ) -> Result<Vec<KeyedRow>, StoreError>;
 }
 
 /// A store in the hands of the one job that changes it.

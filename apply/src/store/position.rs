@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use rjournal::entry::{ChainHead, GroupId, JournalId, Sequence};
+use rjournal::entry::{ChainHead, Cursor, GroupId, JournalId, Sequence};
 use serde::{Deserialize, Serialize};
 
 /// A transaction too large for one step of the store, of which a part is applied (ruling 18). While this stands, the
@@ -15,6 +15,23 @@ pub struct InProgress {
     pub decision: Sequence,
     /// The last of its entries that is applied.
     pub done: Sequence,
+}
+
+impl InProgress {
+    /// The mark that stands while a save is restored, after so many steps of it. No commit cycle has number 0, so it is
+    /// never mistaken for one; a store found with it on opening is not whole.
+    pub const fn restoring(steps: u64) -> Self {
+        Self {
+            cycle: Sequence::NONE,
+            decision: Sequence::NONE,
+            done: Sequence::new(steps),
+        }
+    }
+
+    /// Whether this is the mark of a restore, not of a transaction.
+    pub const fn is_restore(&self) -> bool {
+        self.cycle.get() == 0
+    }
 }
 
 /// Position of a store: which entries it is the fold of. Compared and set as a whole.
@@ -37,12 +54,110 @@ pub struct StorePosition {
     pub in_progress: Option<InProgress>,
 }
 
+impl StorePosition {
+    /// Puts the position behind `out`, in 113 bytes: group 16, term 8, journal 16, applied 8, restart 8, head 32, then 0
+    /// and 24 zeros, or 1 and the mark's cycle, decision and done of 8 each. Numbers are little-endian.
+    pub(super) fn put(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.group.as_bytes());
+        out.extend_from_slice(&self.term.to_le_bytes());
+        out.extend_from_slice(self.journal.as_bytes());
+        out.extend_from_slice(&self.applied.get().to_le_bytes());
+        out.extend_from_slice(&self.restart.get().to_le_bytes());
+        out.extend_from_slice(self.head.as_bytes());
+        out.push(u8::from(self.in_progress.is_some()));
+        let mark = self.in_progress.unwrap_or(InProgress::restoring(0));
+        for number in [mark.cycle, mark.decision, mark.done] {
+            out.extend_from_slice(&number.get().to_le_bytes());
+        }
+    }
+
+    /// Reads what [`Self::put`] wrote; nothing when the bytes are not that.
+    pub(super) fn take(cursor: &mut Cursor<'_>) -> Option<Self> {
+        let group = GroupId::from_bytes(cursor.array()?);
+        let term = cursor.u64()?;
+        let journal = JournalId::from_bytes(cursor.array()?);
+        let applied = Sequence::new(cursor.u64()?);
+        let restart = Sequence::new(cursor.u64()?);
+        let head = ChainHead::from_bytes(cursor.array()?);
+        let marked = cursor.u8()?;
+        let mark = InProgress {
+            cycle: Sequence::new(cursor.u64()?),
+            decision: Sequence::new(cursor.u64()?),
+            done: Sequence::new(cursor.u64()?),
+        };
+        let in_progress = match marked {
+            0 if mark == InProgress::restoring(0) => None,
+            1 => Some(mark),
+            _ => return None,
+        };
+        Some(Self {
+            group,
+            term,
+            journal,
+            applied,
+            restart,
+            head,
+            in_progress,
+        })
+    }
+}
+
 impl fmt::Display for StorePosition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "entry {} of journal {}", self.applied, self.journal)?;
         match self.in_progress {
-            Some(mark) => write!(f, ", within transaction {} up to entry {}", mark.cycle, mark.done),
+            Some(mark) if mark.is_restore() => write!(f, ", being restored"),
+            Some(mark) => write!(
+                f,
+                ", within transaction {} up to entry {}",
+                mark.cycle, mark.done
+            ),
             None => Ok(()),
+        }
+    }
+}
+
+/// A position in words, also where there is none.
+pub(super) fn in_words(position: Option<&StorePosition>) -> String {
+    position.map_or_else(|| "the beginning".to_owned(), ToString::to_string)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn position(in_progress: Option<InProgress>) -> StorePosition {
+        let journal = JournalId::from_bytes([7; 16]);
+        StorePosition {
+            group: journal.into(),
+            term: 3,
+            journal,
+            applied: Sequence::new(90),
+            restart: Sequence::new(80),
+            head: ChainHead::genesis(journal),
+            in_progress,
+        }
+    }
+
+    #[test]
+    fn a_position_reads_back_and_no_shortened_or_crooked_one_does() {
+        let mark = InProgress {
+            cycle: Sequence::new(81),
+            decision: Sequence::new(95),
+            done: Sequence::new(90),
+        };
+        for in_progress in [None, Some(mark), Some(InProgress::restoring(4))] {
+            let position = position(in_progress);
+            let mut bytes = Vec::new();
+            position.put(&mut bytes);
+            assert_eq!(bytes.len(), 113);
+            assert_eq!(
+                StorePosition::take(&mut Cursor::new(&bytes)),
+                Some(position)
+            );
+            assert_eq!(StorePosition::take(&mut Cursor::new(&bytes[..112])), None);
+            bytes[88] = 2;
+            assert_eq!(StorePosition::take(&mut Cursor::new(&bytes)), None);
         }
     }
 }

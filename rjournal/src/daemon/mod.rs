@@ -2,12 +2,27 @@
 //! and decides nothing: who may couple, what an acknowledgement releases, when a receiver may go is decided in the rooms
 //! it connects. It is the only room that reads clocks and draws random numbers.
 
-mod carry;
-mod opening;
-mod receive;
-mod source;
+mod catalog;
+mod clock;
+pub mod command;
+mod config;
+pub mod crank;
+mod data_dir;
+mod deposit;
+mod embedded;
+mod jobs;
+mod messages;
+mod socket;
+mod system;
+mod task;
 
-pub use carry::{LinkCrank, Wire, carry_confirmation, seal_and_tell, write_and_tell};
-pub use opening::{OpeningCrank, OpeningState};
-pub use receive::{TargetCrank, target_facts};
-pub use source::Source;
+pub use catalog::{Catalog, FileRecord, JobRecord, Library, Partner};
+pub use clock::{Clock, SystemClock, SystemEntropy};
+pub use command::{Command, CommandError, ErrorKind};
+pub use config::{CONFIG_FILE, Config};
+pub use data_dir::{DataDir, SystemRecord, read_config};
+pub use embedded::SystemJournal;
+pub use jobs::{EXIT_STOPPED, JobProgram, JobState};
+pub use messages::{OperatorMessage, Severity};
+pub use socket::{Client, ClientTicket, ControlSocket, Followed, Follower, JournalClient, JournalFacts, Want};
+pub use system::{System, SystemOptions};

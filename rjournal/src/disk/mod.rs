@@ -7,6 +7,7 @@
 mod memory;
 mod os;
 mod replace;
+mod slots;
 
 use std::fmt;
 use std::io;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 pub use memory::{CrashedDisk, MemoryDisk};
 pub use os::{DirectoryLock, OsDisk};
 pub use replace::{read_whole, replace_whole};
+pub use slots::{SlotContent, SlotFile};
 
 /// A directory tree on a medium. All paths are relative to its root and have no `..`.
 pub trait Disk: fmt::Debug + Send + Sync {

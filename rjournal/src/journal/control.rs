@@ -3,23 +3,16 @@
 //! leaves the old or the new one (failures.md MET-1). Where receivers and control file disagree, the receivers win.
 //! Must not know what the other rooms do with it.
 
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::disk::Disk;
+use crate::disk::{Disk, SlotContent, SlotFile};
 use crate::entry::control_entry::{Level, Policy, SetChange};
 use crate::entry::{Alignment, Epoch, JournalId, Position, QualifiedName, RdbName, Sequence, SystemId, SystemName, Timestamp};
 use crate::error::JournalError;
 use crate::receiver::ReceiverRecord;
-
-const MAGIC: [u8; 8] = *b"RJRNCTL\n";
-const VERSION: u16 = 1;
-const HEADER_BYTES: usize = 32;
-/// A control file is never longer.
-const BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// Who changes receivers at the threshold (IBM i: MNGRCV).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -209,11 +202,12 @@ pub struct Control {
 /// The control file of one journal.
 #[derive(Debug)]
 pub struct ControlFile {
-    disk: Arc<dyn Disk>,
+    slots: SlotFile,
     dir: PathBuf,
-    generation: u64,
     control: Control,
 }
+
+const NAME: &str = "control";
 
 impl ControlFile {
     /// Makes the control file of a new journal in `dir`, which exists.
@@ -221,9 +215,9 @@ impl ControlFile {
     /// # Errors
     /// [`JournalError::Io`] when the disk refuses.
     pub fn create(disk: Arc<dyn Disk>, dir: &Path, control: Control) -> Result<Self, JournalError> {
-        let mut file = Self { disk, dir: dir.to_path_buf(), generation: 0, control };
+        let (slots, _) = open_slots(disk, dir)?;
+        let mut file = Self { slots, dir: dir.to_path_buf(), control };
         file.save()?;
-        file.disk.sync_dir(dir).map_err(|source| JournalError::io("could not be flushed", dir, source))?;
         Ok(file)
     }
 
@@ -231,24 +225,18 @@ impl ControlFile {
     /// had to do.
     ///
     /// # Errors
-    /// [`JournalError::ControlDamaged`] when neither can be read; `Version` when it was written by a newer program.
+    /// [`JournalError::ControlDamaged`] when neither can be read; `ControlVersion` when a newer program wrote it.
     pub fn open(disk: Arc<dyn Disk>, dir: &Path) -> Result<(Self, bool), JournalError> {
-        let mut found: Option<(u64, Control)> = None;
-        let mut unreadable = false;
-        for slot in [0, 1] {
-            match read_slot(&*disk, &slot_path(dir, slot))? {
-                Slot::Empty => {}
-                Slot::Damaged => unreadable = true,
-                Slot::Written(generation, control) => {
-                    if found.as_ref().is_none_or(|(newest, _)| generation > *newest) {
-                        found = Some((generation, *control));
-                    }
-                }
+        let (slots, content) = open_slots(disk, dir)?;
+        let damaged = |reason: String| JournalError::ControlDamaged { dir: dir.to_path_buf(), reason };
+        match content {
+            SlotContent::Found { bytes, stale } => {
+                let control = serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
+                Ok((Self { slots, dir: dir.to_path_buf(), control }, stale))
             }
-        }
-        match found {
-            Some((generation, control)) => Ok((Self { disk, dir: dir.to_path_buf(), generation, control }, unreadable)),
-            None => Err(JournalError::ControlDamaged { dir: dir.to_path_buf() }),
+            SlotContent::Newer(found) => Err(JournalError::ControlVersion { dir: dir.to_path_buf(), found }),
+            SlotContent::Damaged => Err(damaged("both slots are damaged".to_owned())),
+            SlotContent::Missing => Err(damaged("there is none".to_owned())),
         }
     }
 
@@ -275,77 +263,12 @@ impl ControlFile {
     }
 
     fn save(&mut self) -> Result<(), JournalError> {
-        let generation = self.generation + 1;
-        let path = slot_path(&self.dir, generation % 2);
-        let body = rmp_serde::to_vec_named(&self.control)
-            .map_err(|error| JournalError::io("could not be encoded", &path, io::Error::other(error)))?;
-        let mut bytes = Vec::with_capacity(HEADER_BYTES + body.len());
-        bytes.extend_from_slice(&MAGIC);
-        bytes.extend_from_slice(&VERSION.to_le_bytes());
-        bytes.extend_from_slice(&[0; 2]);
-        bytes.extend_from_slice(&(body.len() as u32).to_le_bytes());
-        bytes.extend_from_slice(&generation.to_le_bytes());
-        bytes.extend_from_slice(&checksum(generation, &body).to_le_bytes());
-        bytes.resize(HEADER_BYTES, 0);
-        bytes.extend_from_slice(&body);
-        let file = match self.disk.open(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => self.disk.create(&path).and_then(|file| {
-                self.disk.sync_dir(&self.dir)?;
-                Ok(file)
-            }),
-            other => other,
-        };
-        let written = file.and_then(|file| {
-            file.write_at(&bytes, 0)?;
-            file.sync()
-        });
-        written.map_err(|source| JournalError::io("could not be written", path, source))?;
-        self.generation = generation;
-        Ok(())
+        let io = |source| JournalError::io("could not be written", self.dir.join(NAME), source);
+        let bytes = serde_json::to_vec(&self.control).map_err(|error| io(std::io::Error::other(error)))?;
+        self.slots.save(&bytes).map_err(io)
     }
 }
 
-fn slot_path(dir: &Path, slot: u64) -> PathBuf {
-    dir.join(if slot == 0 { "control.a" } else { "control.b" })
-}
-
-fn checksum(generation: u64, body: &[u8]) -> u32 {
-    let mut hasher = crc32fast::Hasher::new();
-    hasher.update(&generation.to_le_bytes());
-    hasher.update(body);
-    hasher.finalize()
-}
-
-enum Slot {
-    Empty,
-    Damaged,
-    Written(u64, Box<Control>),
-}
-
-fn read_slot(disk: &dyn Disk, path: &Path) -> Result<Slot, JournalError> {
-    let read = crate::disk::read_whole(disk, path, BYTES_MAX);
-    let bytes = match read {
-        Ok(Some(bytes)) => bytes,
-        Ok(None) => return Ok(Slot::Empty),
-        Err(error) if error.kind() == io::ErrorKind::InvalidData => return Ok(Slot::Damaged),
-        Err(source) => return Err(JournalError::io("could not be read", path, source)),
-    };
-    let mut cursor = crate::entry::Cursor::new(&bytes);
-    if cursor.array() != Some(MAGIC) {
-        return Ok(Slot::Damaged);
-    }
-    let version = cursor.u16().unwrap_or_default();
-    cursor.u16();
-    let length = cursor.u32().unwrap_or_default() as usize;
-    let generation = cursor.u64().unwrap_or_default();
-    let crc = cursor.u32().unwrap_or_default();
-    let body = bytes.get(HEADER_BYTES..).and_then(|rest| rest.get(..length));
-    let Some(body) = body.filter(|body| checksum(generation, body) == crc) else { return Ok(Slot::Damaged) };
-    if version > VERSION {
-        return Err(JournalError::ControlVersion { path: path.to_path_buf(), found: version, known: VERSION });
-    }
-    match rmp_serde::from_slice(body) {
-        Ok(control) => Ok(Slot::Written(generation, Box::new(control))),
-        Err(_) => Ok(Slot::Damaged),
-    }
+fn open_slots(disk: Arc<dyn Disk>, dir: &Path) -> Result<(SlotFile, SlotContent), JournalError> {
+    SlotFile::open(disk, dir, NAME).map_err(|source| JournalError::io("could not be read", dir.join(NAME), source))
 }

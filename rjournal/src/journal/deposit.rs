@@ -235,7 +235,7 @@ impl Intake {
     }
 
     /// Wakes the writer for something other than entries.
-    pub(super) fn errand(&self) {
+    pub fn nudge(&self) {
         let mut state = self.lock();
         state.errand = true;
         self.wake_writer(&mut state);

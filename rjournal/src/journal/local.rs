@@ -532,6 +532,18 @@ impl Journal {
         *lock(&self.opened)
     }
 
+    /// The entry that opened it last: classes of answers before it are not remembered.
+    pub fn opened_at(&self) -> Sequence {
+        self.opened()
+    }
+
+    /// Entries after this one are needed to make the window of deposit keys again at the next opening; nothing when no key
+    /// was used within it.
+    pub fn keys_needed_after(&self) -> Option<Sequence> {
+        let begins = Sequence::new(self.intake.last().get().saturating_sub(self.attributes().key_window));
+        (self.intake.last_keyed() > begins).then_some(begins)
+    }
+
     /// Every answer up to here has its class.
     pub fn release(&self, release: Release) {
         self.answers.release(release);
@@ -556,7 +568,7 @@ impl Journal {
     /// Asks for a change of receivers at the next bundle (CHGJRN JRNRCV).
     pub fn order_change(&self, name: Option<QualifiedName>) {
         *lock(&self.order) = Some(ChangeOrder { name });
-        self.intake.errand();
+        self.intake.nudge();
     }
 
     pub(super) fn take_change_order(&self) -> Option<ChangeOrder> {

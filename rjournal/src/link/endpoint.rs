@@ -119,16 +119,22 @@ impl LinkEndpoint {
         })
     }
 
-    /// Closes everything at once.
-    pub fn close(&self) {
-        self.endpoint.close(VarInt::from_u32(0), b"stopping");
-    }
-
-    /// Waits until the last bytes of closed connections are out.
+    /// Closes everything, and comes back when the last bytes are out and the address is free for another process, or after
+    /// two seconds.
     ///
     /// Cancel safe: yes.
-    pub async fn wait_idle(&self) {
-        self.endpoint.wait_idle().await;
+    pub async fn release(self) {
+        let address = self.endpoint.local_addr();
+        self.endpoint.close(VarInt::from_u32(0), b"stopping");
+        let idle = async {
+            self.endpoint.wait_idle().await;
+            drop(self);
+            // The socket goes with the endpoint's driver, a moment after its last handle.
+            while address.as_ref().is_ok_and(|address| std::net::UdpSocket::bind(address).is_err()) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let _released = tokio::time::timeout(Duration::from_secs(2), idle).await;
     }
 }
 

@@ -186,6 +186,11 @@ impl Link {
         self.outputs.pop_front()
     }
 
+    /// Whether [`Self::poll_output`] has something to give.
+    pub fn has_output(&self) -> bool {
+        !self.outputs.is_empty()
+    }
+
     /// When [`Self::handle_timeout`] wants to be called.
     pub fn poll_timeout(&self) -> Option<Moment> {
         match &self.state {

@@ -77,6 +77,9 @@ impl OpeningCrank {
 
     /// Where it is.
     pub fn state(&self) -> OpeningState {
+        if let Some(text) = &self.control().stopped {
+            return OpeningState::Refused { code: RefusalCode::Stopped, text: text.clone() };
+        }
         match self.opening.step() {
             OpeningStep::Wait => OpeningState::Waiting(self.opening.missing().collect()),
             OpeningStep::Adopt(_) => OpeningState::Adopting,
@@ -86,14 +89,24 @@ impl OpeningCrank {
     }
 
     /// An operator opens it without hearing everybody.
-    pub fn open_alone(&mut self) {
+    ///
+    /// # Errors
+    /// [`JournalError::Io`] when the disk refuses.
+    pub fn open_alone(&mut self) -> Result<(), JournalError> {
+        self.recovered.update(|control| control.stopped = None)?;
         self.opening.open_alone();
+        Ok(())
     }
 
     /// An operator allows any tail to be adopted.
-    pub fn allow_adopt(&mut self) {
+    ///
+    /// # Errors
+    /// [`JournalError::Io`] when the disk refuses.
+    pub fn allow_adopt(&mut self) -> Result<(), JournalError> {
+        self.recovered.update(|control| control.stopped = None)?;
         self.opening.allow_adopt();
         self.sessions.clear();
+        Ok(())
     }
 
     /// The connection to a member is up.

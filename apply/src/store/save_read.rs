@@ -1,0 +1,271 @@
+//! Room `store`: reading a store save, and believing nothing: lengths before memory is taken for them, checksums chunk by
+//! chunk, order, counts, the hash over everything, and that nothing stands behind it. Must not know stores.
+
+use std::fs::File;
+use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use rjournal::entry::Timestamp;
+
+use super::save::Progress;
+use super::save_bytes::{
+    CHUNK_HEAD_BYTES, ChunkHead, HEADER_BEGIN_BYTES, Header, TRAILER_BEGIN_BYTES, TRAILER_BYTES,
+    Trailer, Wrong,
+};
+use super::{KeyedRow, StoreError, StorePosition, StoredFile};
+
+const READ_BYTES: usize = 256 * 1024;
+
+/// What a store save is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SaveInfo {
+    /// The position it is the fold of.
+    pub position: StorePosition,
+    /// When it was made.
+    pub created: Timestamp,
+    /// Its files, by identity, with their numbers of rows.
+    pub files: Vec<StoredFile>,
+    /// How long it is.
+    pub bytes: u64,
+}
+
+impl SaveInfo {
+    pub(super) fn of(header: Header, bytes: u64) -> Self {
+        let Header {
+            position,
+            created,
+            files,
+        } = header;
+        Self {
+            position,
+            created,
+            files,
+            bytes,
+        }
+    }
+}
+
+/// Reads what a save says at its beginning. Its rows are not looked at: [`check`] does.
+///
+/// # Errors
+/// [`StoreError::Save`] when this is not a save or its header is damaged, [`StoreError::Io`].
+pub fn read_header(path: &Path) -> Result<SaveInfo, StoreError> {
+    let reader = SaveReader::open(path)?;
+    Ok(reader.into_info())
+}
+
+/// Reads a save to its end and checks all of it.
+///
+/// # Errors
+/// [`StoreError::Save`] naming the first thing that is wrong, [`StoreError::Io`].
+pub fn check(path: &Path, progress: &mut dyn FnMut(Progress)) -> Result<SaveInfo, StoreError> {
+    let mut reader = SaveReader::open(path)?;
+    while reader.next_chunk()?.is_some() {
+        progress(reader.progress());
+    }
+    Ok(reader.into_info())
+}
+
+/// Rows of one file, in key order, behind those of the chunk before.
+#[derive(Debug)]
+pub(super) struct Chunk {
+    /// Number of the file in the header.
+    pub(super) file: usize,
+    pub(super) rows: Vec<KeyedRow>,
+}
+
+/// A save that is being read.
+#[derive(Debug)]
+pub(super) struct SaveReader {
+    source: Source,
+    header: Header,
+    chunks: u64,
+    rows: u64,
+    /// The file the last chunk was of, its rows so far, and its last key.
+    file: usize,
+    file_rows: u64,
+    last_key: Option<Vec<u8>>,
+}
+
+impl SaveReader {
+    /// Opens a save and reads its header.
+    ///
+    /// # Errors
+    /// [`StoreError::Save`], [`StoreError::Io`].
+    pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
+        let file = File::open(path)
+            .map_err(|source| StoreError::io("could not be opened", path, source))?;
+        Self::begin(Source::begin(path.to_owned(), file)?)
+    }
+
+    /// Reads the same file again from its beginning.
+    ///
+    /// # Errors
+    /// [`StoreError::Save`], [`StoreError::Io`].
+    pub(super) fn again(self) -> Result<Self, StoreError> {
+        let Source { path, file, .. } = self.source;
+        let again = Self::begin(Source::begin(path, file.into_inner())?)?;
+        if again.header != self.header {
+            return Err(again.source.wrong("it changed while it was read"));
+        }
+        Ok(again)
+    }
+
+    fn begin(mut source: Source) -> Result<Self, StoreError> {
+        let mut bytes = source.take(HEADER_BEGIN_BYTES as u64)?;
+        let length = match bytes.first_chunk() {
+            Some(begin) => Header::length(begin).map_err(|what| source.wrong(what))?,
+            None => return Err(source.wrong("its header is short")),
+        };
+        bytes.append(&mut source.take(length - HEADER_BEGIN_BYTES as u64)?);
+        let header = Header::decode(&bytes).map_err(|what| source.wrong(what))?;
+        Ok(Self {
+            source,
+            header,
+            chunks: 0,
+            rows: 0,
+            file: 0,
+            file_rows: 0,
+            last_key: None,
+        })
+    }
+
+    pub(super) const fn header(&self) -> &Header {
+        &self.header
+    }
+
+    pub(super) fn into_info(self) -> SaveInfo {
+        SaveInfo::of(self.header, self.source.length)
+    }
+
+    pub(super) fn progress(&self) -> Progress {
+        Progress {
+            rows: self.rows,
+            rows_total: self.header.files.iter().map(|file| file.rows).sum(),
+            bytes: self.source.length - self.source.left,
+        }
+    }
+
+    /// The next rows; nothing at the end, where everything has been checked.
+    ///
+    /// # Errors
+    /// [`StoreError::Save`] naming what is wrong, [`StoreError::Io`].
+    pub(super) fn next_chunk(&mut self) -> Result<Option<Chunk>, StoreError> {
+        let bytes = self.source.take(CHUNK_HEAD_BYTES as u64)?;
+        let Some(begin) = bytes.first_chunk() else {
+            return Err(self.source.wrong("a chunk is short"));
+        };
+        let head = ChunkHead::read(begin).map_err(|what| self.source.wrong(what))?;
+        let Some(head) = head else {
+            return self.end(bytes).map(|()| None);
+        };
+        let body = self.source.take(u64::from(head.length))?;
+        let rows = head.rows(begin, &body);
+        let rows = rows.map_err(|what| self.source.wrong(what))?;
+        let file = head.file as usize;
+        self.follow(file, &rows)?;
+        Ok(Some(Chunk { file, rows }))
+    }
+
+    /// Checks that rows continue those before them.
+    fn follow(&mut self, file: usize, rows: &[KeyedRow]) -> Result<(), StoreError> {
+        if file < self.file {
+            return Err(self.source.wrong("its files are out of order"));
+        }
+        while self.file < file {
+            self.leave_file()?;
+        }
+        for row in rows {
+            if self.last_key.as_ref().is_some_and(|last| *last >= row.key) {
+                return Err(self.source.wrong("its keys are out of order"));
+            }
+            self.last_key = Some(row.key.clone());
+        }
+        self.chunks += 1;
+        self.rows += rows.len() as u64;
+        self.file_rows += rows.len() as u64;
+        Ok(())
+    }
+
+    /// Checks that all rows of a file were there.
+    fn leave_file(&mut self) -> Result<(), StoreError> {
+        let due = self.header.files.get(self.file).map(|file| file.rows);
+        if due != Some(self.file_rows) {
+            let what = "a file has another number of rows than its header says";
+            return Err(self.source.wrong(what));
+        }
+        self.file += 1;
+        self.file_rows = 0;
+        self.last_key = None;
+        Ok(())
+    }
+
+    fn end(&mut self, mut bytes: Vec<u8>) -> Result<(), StoreError> {
+        let rest = TRAILER_BEGIN_BYTES - CHUNK_HEAD_BYTES;
+        bytes.append(&mut self.source.take(rest as u64)?);
+        while self.file < self.header.files.len() {
+            self.leave_file()?;
+        }
+        let due = Trailer {
+            files: self.header.files.len() as u32,
+            chunks: self.chunks,
+            rows: self.rows,
+            bytes: self.source.length,
+        };
+        if bytes != due.encode() {
+            return Err(self.source.wrong("its end does not count what it holds"));
+        }
+        let hash = *self.source.hasher.finalize().as_bytes();
+        let hash_bytes = TRAILER_BYTES - TRAILER_BEGIN_BYTES;
+        if self.source.take(hash_bytes as u64)? != hash {
+            return Err(self.source.wrong("its hash is not that of its bytes"));
+        }
+        Ok(())
+    }
+}
+
+/// Bytes of a file, hashed as they are read.
+#[derive(Debug)]
+struct Source {
+    path: PathBuf,
+    file: BufReader<File>,
+    length: u64,
+    left: u64,
+    hasher: blake3::Hasher,
+}
+
+impl Source {
+    fn begin(path: PathBuf, mut file: File) -> Result<Self, StoreError> {
+        let length = file
+            .seek(SeekFrom::Start(0))
+            .and_then(|_| file.metadata())
+            .map_err(|source| StoreError::io("could not be read", &path, source))?
+            .len();
+        Ok(Self {
+            path,
+            file: BufReader::with_capacity(READ_BYTES, file),
+            length,
+            left: length,
+            hasher: blake3::Hasher::new(),
+        })
+    }
+
+    /// The next bytes. Memory is taken for bytes that are there, never for a length that is only said.
+    fn take(&mut self, count: u64) -> Result<Vec<u8>, StoreError> {
+        let left = self.left.checked_sub(count);
+        self.left = left.ok_or_else(|| self.wrong("it was cut short"))?;
+        let mut bytes = vec![0; count as usize];
+        self.file
+            .read_exact(&mut bytes)
+            .map_err(|source| StoreError::io("could not be read", &self.path, source))?;
+        self.hasher.update(&bytes);
+        Ok(bytes)
+    }
+
+    fn wrong(&self, what: Wrong) -> StoreError {
+        StoreError::Save {
+            path: self.path.display().to_string(),
+            reason: format!("{what}, before byte {}", self.length - self.left),
+        }
+    }
+}

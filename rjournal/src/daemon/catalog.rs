@@ -1,0 +1,200 @@
+//! Room `daemon`: the catalog: what a system knows beside its journals: libraries, partners, files that were defined, jobs
+//! that are to run. Small, read whole, replaced whole. Must not know what a journal holds.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::disk::{Disk, SlotContent, SlotFile};
+use crate::entry::record::Format;
+use crate::entry::{FileName, Name, ObjectId, QualifiedName, RdbName, Sequence, SystemId, Timestamp};
+use crate::error::SystemError;
+use crate::link::{Fingerprint, Partners};
+
+const CATALOG: &str = "catalog";
+
+/// A library.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Library {
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// Free text.
+    pub text: String,
+}
+
+/// A receiver that was made and is not attached yet (CRTJRNRCV).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedReceiver {
+    /// Its threshold in bytes.
+    pub threshold: u64,
+    /// Free text.
+    pub text: String,
+}
+
+/// A partner in the directory (ADDRDBDIRE).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Partner {
+    /// Fingerprint of its key, compared by an operator.
+    pub fingerprint: Fingerprint,
+    /// Its identity.
+    pub system: SystemId,
+    /// Where it is reached, as `host:port`; none for one that only connects to us.
+    pub address: Option<String>,
+    /// Remote journals here it may make and feed: `LIB/NAME`, `LIB/*ALL` or `*ALL/*ALL`; none by default.
+    pub allowed_journals: Vec<String>,
+    /// Free text.
+    pub text: String,
+}
+
+impl Partner {
+    /// Whether it may feed a remote journal of this name here.
+    pub fn may_feed(&self, journal: QualifiedName) -> bool {
+        self.allowed_journals.iter().any(|pattern| {
+            let Some((library, name)) = pattern.split_once('/') else { return false };
+            let fits = |pattern: &str, text: &str| pattern == "*ALL" || pattern == text;
+            fits(library, journal.library.as_str()) && fits(name, journal.name.as_str())
+        })
+    }
+}
+
+/// Reads a pattern of journals a partner may feed.
+///
+/// # Errors
+/// The text that is no pattern.
+pub(super) fn parse_pattern(text: &str) -> Result<String, String> {
+    let upper = text.to_uppercase();
+    let part = |part: &str| part == "*ALL" || Name::new(part).is_ok();
+    match upper.split_once('/') {
+        Some((library, name)) if part(library) && part(name) => Ok(upper),
+        _ => Err(format!("{text:?} names no journals: LIB/NAME, LIB/*ALL or *ALL/*ALL is needed")),
+    }
+}
+
+/// A file that was defined here (CRTPF).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileRecord {
+    /// Its identity, the same on all systems.
+    pub id: ObjectId,
+    /// Its format.
+    pub format: Format,
+    /// The journal its changes go to, once STRJRNPF was done.
+    pub journal: Option<QualifiedName>,
+    /// How often journaling was started: part of the deposit key that makes STRJRNPF land once.
+    pub starts: u64,
+    /// Free text.
+    pub text: String,
+}
+
+/// An apply job (STRAPY).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobRecord {
+    /// The journal it applies.
+    pub journal: QualifiedName,
+    /// Kind of its store, as the job's program knows it.
+    pub store: String,
+    /// Whether it is to run.
+    pub active: bool,
+    /// What its last store save covers: receivers are kept from there on (ruling 8).
+    pub saved: Sequence,
+    /// Where its store stood when it last reported: proof that entries up to there were confirmed here.
+    pub applied: Sequence,
+    /// Where reading would begin again.
+    pub restart: Sequence,
+    /// It needs entries that were deleted above the cap: its store must be restored from a save.
+    pub needs_reinit: bool,
+    /// Why it stopped for good, until an operator starts it again.
+    pub stopped: Option<String>,
+}
+
+/// Everything in the catalog.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Catalog {
+    /// Libraries.
+    pub libraries: BTreeMap<Name, Library>,
+    /// Receivers not attached yet.
+    pub receivers: BTreeMap<QualifiedName, PlannedReceiver>,
+    /// Partners.
+    pub partners: BTreeMap<RdbName, Partner>,
+    /// Files.
+    pub files: BTreeMap<FileName, FileRecord>,
+    /// Apply jobs by the name of their store.
+    pub jobs: BTreeMap<Name, JobRecord>,
+}
+
+impl Catalog {
+    /// The partner with this key.
+    pub fn partner_by_key(&self, fingerprint: &Fingerprint) -> Option<(RdbName, &Partner)> {
+        self.partners.iter().find(|(_, partner)| partner.fingerprint == *fingerprint).map(|(name, partner)| (*name, partner))
+    }
+}
+
+/// The catalog on disk.
+#[derive(Debug)]
+pub(super) struct CatalogFile {
+    slots: SlotFile,
+    path: PathBuf,
+    catalog: Catalog,
+}
+
+impl CatalogFile {
+    /// Reads the catalog of a data directory, empty when there is none. Says whether an older one had to do.
+    ///
+    /// # Errors
+    /// [`SystemError`] when it cannot be read.
+    pub(super) fn open(disk: Arc<dyn Disk>, dir: &Path) -> Result<(Self, bool), SystemError> {
+        let path = dir.join(CATALOG);
+        let (slots, content) =
+            SlotFile::open(disk, Path::new(""), CATALOG).map_err(|source| SystemError::io("could not be read", &path, source))?;
+        let damaged = |reason: String| SystemError::Damaged { path: path.clone(), reason };
+        let (catalog, stale) = match content {
+            SlotContent::Missing => (Catalog::default(), false),
+            SlotContent::Found { bytes, stale } => (serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?, stale),
+            SlotContent::Damaged => return Err(damaged("both copies are damaged".to_owned())),
+            SlotContent::Newer(version) => return Err(damaged(format!("format version {version}, which a newer program wrote"))),
+        };
+        Ok((Self { slots, path, catalog }, stale))
+    }
+
+    /// The catalog.
+    pub(super) const fn get(&self) -> &Catalog {
+        &self.catalog
+    }
+
+    /// Changes it durably.
+    ///
+    /// # Errors
+    /// [`SystemError::Io`] when the disk refuses; the change is not in force then.
+    pub(super) fn update<T>(&mut self, change: impl FnOnce(&mut Catalog) -> T) -> Result<T, SystemError> {
+        let before = self.catalog.clone();
+        let given = change(&mut self.catalog);
+        if self.catalog != before {
+            let saved = serde_json::to_vec(&self.catalog).map_err(std::io::Error::other).and_then(|bytes| self.slots.save(&bytes));
+            if let Err(source) = saved {
+                self.catalog = before;
+                return Err(SystemError::io("could not be written", &self.path, source));
+            }
+        }
+        Ok(given)
+    }
+}
+
+/// The keys of the partners, for the handshake: kept apart so that it needs no lock on the catalog.
+#[derive(Debug, Default)]
+pub(super) struct KnownKeys(std::sync::RwLock<Vec<Fingerprint>>);
+
+impl KnownKeys {
+    /// Takes over the partners of a catalog.
+    pub(super) fn set(&self, catalog: &Catalog) {
+        let keys = catalog.partners.values().map(|partner| partner.fingerprint).collect();
+        *self.0.write().unwrap_or_else(std::sync::PoisonError::into_inner) = keys;
+    }
+}
+
+impl Partners for KnownKeys {
+    fn admits(&self, fingerprint: &Fingerprint) -> bool {
+        self.0.read().unwrap_or_else(std::sync::PoisonError::into_inner).contains(fingerprint)
+    }
+}

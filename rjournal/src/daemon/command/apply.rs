@@ -1,0 +1,203 @@
+//! Room `daemon`: apply jobs: which stores are made from which journals, whether their jobs run, and where they are. The
+//! jobs themselves are processes of their own (DESIGN section 8); this room starts and supervises them.
+
+use serde::{Deserialize, Serialize};
+
+use super::{CommandError, ErrorKind};
+use crate::daemon::catalog::JobRecord;
+use crate::daemon::jobs::JobState;
+use crate::daemon::system::{JournalRuntime, Shared};
+use crate::entry::{Name, QualifiedName, Sequence};
+
+/// STRAPY.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct StartApply {
+    /// Name of the store.
+    pub store: Name,
+    /// The journal it is made from: a local one (then the job also serves as its database) or a remote one. Needed the
+    /// first time.
+    pub journal: Option<QualifiedName>,
+    /// Kind of the store, as in `sled` or `redb`; a default the first time.
+    pub kind: Option<String>,
+}
+
+/// ENDAPY.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct EndApply {
+    /// Name of the store.
+    pub store: Name,
+    /// Forget the store altogether: its hold on receivers ends. Its files stay.
+    #[serde(default)]
+    pub remove: bool,
+}
+
+/// WRKAPY.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ListJobs {}
+
+/// From an apply job: where its store stands.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ReportJob {
+    /// Name of the store.
+    pub store: Name,
+    /// Everything decided up to here is applied, durably.
+    pub applied: Sequence,
+    /// Where reading would begin again.
+    pub restart: Sequence,
+    /// What its last store save covers, where it made one.
+    pub saved: Option<Sequence>,
+    /// Why it stops for good, if it does.
+    pub stopped: Option<String>,
+    /// Something an operator should read.
+    pub message: Option<JobMessage>,
+}
+
+/// A message from an apply job.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct JobMessage {
+    /// Id.
+    pub id: String,
+    /// How grave.
+    pub severity: crate::daemon::Severity,
+    /// Text.
+    pub text: String,
+}
+
+/// A job for people.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct JobDescription {
+    /// Name of the store.
+    pub store: Name,
+    /// Kind of the store.
+    pub kind: String,
+    /// The journal.
+    pub journal: QualifiedName,
+    /// Whether it is to run.
+    pub active: bool,
+    /// Whether it runs, and what it does.
+    pub state: JobState,
+    /// Its process.
+    pub pid: Option<u32>,
+    /// Everything decided up to here is applied, durably, as last reported.
+    pub applied: Sequence,
+    /// Entries it may apply and has not.
+    pub lag_entries: u64,
+    /// What its last store save covers.
+    pub saved: Sequence,
+    /// It must be restored from a save.
+    pub needs_reinit: bool,
+    /// Why it stopped.
+    pub note: Option<String>,
+}
+
+/// What WRKAPY shows.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Jobs {
+    /// The jobs.
+    pub jobs: Vec<JobDescription>,
+}
+
+impl Shared {
+    pub(super) fn start_apply(&self, request: StartApply) -> Result<JobDescription, CommandError> {
+        let store = request.store;
+        let known = self.catalog(|catalog| catalog.jobs.get(&store).cloned());
+        let journal = match (&known, request.journal) {
+            (Some(known), None) => known.journal,
+            (Some(known), Some(journal)) if known.journal == journal => journal,
+            (Some(known), Some(_)) => {
+                let text = format!("store {store} is made from {}", known.journal);
+                return Err(CommandError::refused("RJN4019", text).help("a store belongs to one journal; choose another name"));
+            }
+            (None, Some(journal)) => journal,
+            (None, None) => return Err(CommandError::not_found("store", store).help("name its journal with JRN to make it")),
+        };
+        self.require_journal(journal)?;
+        if let (Some(known), Some(kind)) = (&known, &request.kind)
+            && known.store != *kind
+        {
+            return Err(CommandError::refused("RJN4019", format!("store {store} is of kind {}", known.store)));
+        }
+        let record = known.unwrap_or_else(|| JobRecord {
+            journal,
+            store: request.kind.unwrap_or_else(|| "sled".to_owned()),
+            active: false,
+            saved: Sequence::NONE,
+            applied: Sequence::NONE,
+            restart: Sequence::NONE,
+            needs_reinit: false,
+            stopped: None,
+        });
+        let record = JobRecord { active: true, stopped: None, ..record };
+        let kept = record.clone();
+        self.update_catalog(|catalog| {
+            catalog.jobs.insert(store, kept);
+            Ok(())
+        })?;
+        self.jobs.start(store, &record).map_err(|error| {
+            let text = format!("the job of store {store} cannot be started: {error}");
+            CommandError::new(ErrorKind::Internal, "RJN5001", text)
+        })?;
+        Ok(self.describe_job(store, &record))
+    }
+
+    pub(super) async fn end_apply(&self, request: &EndApply) -> Result<JobDescription, CommandError> {
+        let store = request.store;
+        let record = self.update_catalog(|catalog| {
+            let record = catalog.jobs.get_mut(&store).ok_or_else(|| CommandError::not_found("store", store).help("WRKAPY lists them"))?;
+            record.active = false;
+            Ok(record.clone())
+        })?;
+        self.jobs.stop(store).await;
+        if request.remove {
+            self.update_catalog(|catalog| {
+                catalog.jobs.remove(&store);
+                Ok(())
+            })?;
+        }
+        Ok(self.describe_job(store, &record))
+    }
+
+    pub(super) fn list_jobs(&self) -> Jobs {
+        let records = self.catalog(|catalog| catalog.jobs.clone());
+        Jobs { jobs: records.iter().map(|(store, record)| self.describe_job(*store, record)).collect() }
+    }
+
+    pub(super) fn report_job(&self, request: ReportJob) -> Result<JobDescription, CommandError> {
+        let store = request.store;
+        let record = self.update_catalog(|catalog| {
+            let record = catalog.jobs.get_mut(&store).ok_or_else(|| CommandError::not_found("store", store))?;
+            record.applied = request.applied;
+            record.restart = request.restart;
+            record.saved = request.saved.unwrap_or(record.saved);
+            if request.stopped.is_some() {
+                record.stopped.clone_from(&request.stopped);
+            }
+            Ok(record.clone())
+        })?;
+        if let Some(message) = request.message {
+            self.post_about(&message.id, message.severity, &format!("store {store}"), message.text);
+        }
+        if let Some(reason) = request.stopped {
+            self.post_about("RJN5002", crate::daemon::Severity::Alarm, &format!("store {store}"), format!("the apply job stopped: {reason}"));
+        }
+        Ok(self.describe_job(store, &record))
+    }
+
+    pub(in crate::daemon) fn describe_job(&self, store: Name, record: &JobRecord) -> JobDescription {
+        let (state, pid) = self.jobs.state(store);
+        let readable = self.runtime_of(record.journal).map_or(Sequence::NONE, |runtime: JournalRuntime| Self::readable_upto(&runtime));
+        JobDescription {
+            store,
+            kind: record.store.clone(),
+            journal: record.journal,
+            active: record.active,
+            state: if record.stopped.is_some() { JobState::Stopped } else { state },
+            pid,
+            applied: record.applied,
+            lag_entries: readable.entries_since(record.applied),
+            saved: record.saved,
+            needs_reinit: record.needs_reinit,
+            note: record.stopped.clone().or_else(|| self.jobs.note(store)),
+        }
+    }
+}

@@ -1,0 +1,390 @@
+//! Room `daemon`: remote journals, on the source: ADDRMTJRN, CHGRMTJRN, RMVRMTJRN; and on the target: making one when a
+//! partner that may asks for it.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
+
+use super::{CommandError, Done, ErrorKind};
+use crate::daemon::catalog::Partner;
+use crate::daemon::system::{JournalRuntime, Shared};
+use crate::daemon::task::accept::refused;
+use crate::daemon::task::link::{LinkCommand, LinkHandle};
+use crate::entry::control_entry::Level;
+use crate::entry::{Position, QualifiedName, RdbName, Sequence};
+use crate::journal::{Attributes, DeliveryMode, JournalKind, LinkRecord, SourceRecord};
+use crate::remote::{Held, LinkState, PROTOCOL_VERSION, PartnerReply, PartnerRequest, RefusalCode};
+
+/// Most remote journals on one journal (IBM i).
+const REMOTE_JOURNALS_MAX: usize = 255;
+
+/// ADDRMTJRN, on the source.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct AddRemoteJournal {
+    /// The partner.
+    pub rdb: RdbName,
+    /// The journal here, local or remote.
+    pub source: QualifiedName,
+    /// The remote journal there; the source's name when not given (*SRCJRN).
+    pub target: Option<QualifiedName>,
+    /// Free text.
+    #[serde(default)]
+    pub text: String,
+}
+
+/// What ADDRMTJRN did.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RemoteJournalAdded {
+    /// The remote journal there.
+    pub target: QualifiedName,
+    /// Whether it was there already and is tied again.
+    pub again: bool,
+}
+
+/// Where an empty remote journal begins (IBM i: STRJRNRCV).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BeginAt {
+    /// With the oldest receiver that is here.
+    #[default]
+    Oldest,
+    /// With the attached receiver.
+    Attached,
+    /// With this receiver.
+    Receiver(QualifiedName),
+}
+
+/// The state asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WantedState {
+    /// *ACTIVE.
+    Active,
+    /// *INACTIVE, after what is there went out (*CNTRLD, running *ASYNC only).
+    InactiveControlled,
+    /// *INACTIVE at once (*IMMED).
+    InactiveImmediate,
+}
+
+/// CHGRMTJRN, on the source.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ChangeRemoteJournal {
+    /// The partner.
+    pub rdb: RdbName,
+    /// The journal here.
+    pub source: QualifiedName,
+    /// The remote journal there; needed when the partner has several of this journal.
+    pub target: Option<QualifiedName>,
+    /// State.
+    pub state: Option<WantedState>,
+    /// Delivery; only while it is inactive, or with state *ACTIVE.
+    pub delivery: Option<DeliveryMode>,
+    /// What a *SYNC target must have done.
+    pub level: Option<Level>,
+    /// Where an empty remote journal begins.
+    #[serde(default)]
+    pub begin: BeginAt,
+    /// How long to wait until it has caught up, in milliseconds; 0 does not wait.
+    #[serde(default)]
+    pub wait_ms: u64,
+    /// Free text.
+    pub text: Option<String>,
+}
+
+/// What CHGRMTJRN did.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RemoteJournalChanged {
+    /// The remote journal there.
+    pub target: QualifiedName,
+    /// Its state now.
+    pub state: LinkState,
+    /// Whether it has caught up, and is in the in-sync set where it is *SYNC.
+    pub caught_up: bool,
+    /// What keeps it from it, if that is known.
+    pub note: Option<String>,
+}
+
+/// RMVRMTJRN, on the source. Nothing is done on the target.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RemoveRemoteJournal {
+    /// The partner.
+    pub rdb: RdbName,
+    /// The journal here.
+    pub source: QualifiedName,
+    /// The remote journal there.
+    pub target: Option<QualifiedName>,
+}
+
+fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+impl Shared {
+    pub(super) async fn add_remote_journal(&self, request: AddRemoteJournal) -> Result<RemoteJournalAdded, CommandError> {
+        let runtime = self.require_journal(request.source)?;
+        let source = runtime.source().ok_or_else(|| {
+            CommandError::refused("RJN4010", format!("journal {} is not open", request.source)).help("WRKJRNA says why")
+        })?;
+        let target = request.target.unwrap_or(request.source);
+        let control = source.control();
+        if control.links.iter().any(|link| link.rdb == request.rdb && link.target == target) {
+            return Err(CommandError::exists("remote journal", format!("{target} at {}", request.rdb)));
+        }
+        if control.links.len() >= REMOTE_JOURNALS_MAX {
+            return Err(CommandError::refused("RJN4014", format!("a journal has at most {REMOTE_JOURNALS_MAX} remote journals")));
+        }
+        let ask = PartnerRequest::AddRemoteJournal {
+            protocol: PROTOCOL_VERSION,
+            system: self.id,
+            system_name: self.name,
+            journal: source.id(),
+            source_journal: request.source,
+            target_journal: target,
+            threshold: control.attributes.threshold,
+            path: source.path().into_iter().chain([self.id]).collect(),
+        };
+        let (system, again) = match self.ask_partner(request.rdb, ask).await? {
+            PartnerReply::Added { system, again, .. } => (system, again),
+            PartnerReply::Refused(refusal) => {
+                return Err(CommandError::new(refusal_kind(refusal.code), "CPF70D5", format!("{} refused: {}", request.rdb, refusal.text)));
+            }
+            _ => return Err(CommandError::new(ErrorKind::Internal, "CPF70C5", "the partner gave another answer than was asked for")),
+        };
+        let record = LinkRecord {
+            rdb: request.rdb,
+            system,
+            target,
+            delivery: DeliveryMode::Async,
+            level: Level::Written,
+            active: false,
+            acknowledged: Sequence::NONE,
+            needs_reinit: false,
+            text: request.text,
+        };
+        let kept = record.clone();
+        source.update(|control| control.links.push(kept))?;
+        if let Some((links, shared)) = runtime.link_set().zip(self.arc()) {
+            links.start(&shared, source, record);
+        }
+        Ok(RemoteJournalAdded { target, again })
+    }
+
+    fn find_link(
+        &self,
+        rdb: RdbName,
+        source: QualifiedName,
+        target: Option<QualifiedName>,
+    ) -> Result<(JournalRuntime, std::sync::Arc<LinkHandle>), CommandError> {
+        let runtime = self.require_journal(source)?;
+        if runtime.source().is_none() {
+            return Err(CommandError::refused("RJN4010", format!("journal {source} is not open")).help("WRKJRNA says why"));
+        }
+        let mut found: Vec<_> = runtime
+            .links()
+            .into_iter()
+            .filter(|link| {
+                let record = lock(&link.record);
+                record.rdb == rdb && target.is_none_or(|target| record.target == target)
+            })
+            .collect();
+        match (found.pop(), found.is_empty()) {
+            (Some(link), true) => Ok((runtime, link)),
+            (Some(_), false) => Err(CommandError::invalid(format!("{source} has several remote journals at {rdb}; name one with TGTJRN"))),
+            (None, _) => {
+                let name = format!("of {source} at {rdb}");
+                Err(CommandError::not_found("remote journal", name).help("WRKJRNA shows a journal's remote journals; ADDRMTJRN adds one"))
+            }
+        }
+    }
+
+    pub(super) async fn change_remote_journal(&self, request: ChangeRemoteJournal) -> Result<RemoteJournalChanged, CommandError> {
+        let (runtime, link) = self.find_link(request.rdb, request.source, request.target)?;
+        let source = runtime.source().ok_or_else(|| CommandError::refused("RJN4010", "the journal is not open"))?;
+        let before = lock(&link.record).clone();
+        let mut after = before.clone();
+        let state = link.status().shown.state;
+        let active = matches!(state, LinkState::Active | LinkState::ControlledEnd);
+        after.delivery = request.delivery.unwrap_or(after.delivery);
+        after.level = request.level.unwrap_or(after.level);
+        after.text = request.text.clone().unwrap_or(after.text);
+        if matches!(runtime, JournalRuntime::Copy(_)) && after.delivery == DeliveryMode::Sync {
+            let text = "a remote journal forwards what is confirmed, so its own remote journals are *ASYNC";
+            return Err(CommandError::refused("RJN4015", text));
+        }
+        if active && (after.delivery != before.delivery || after.level != before.level) {
+            let text = "delivery and level of an active remote journal cannot be changed";
+            return Err(CommandError::refused("RJN4016", text).help("inactivate it first: CHGRMTJRN JRNSTATE(*INACTIVE)"));
+        }
+        match request.state {
+            Some(WantedState::Active) => after.active = true,
+            Some(WantedState::InactiveControlled | WantedState::InactiveImmediate) => after.active = false,
+            None => {}
+        }
+        let begin = begin_at(&source, request.begin)?;
+        if after != before {
+            let kept = after.clone();
+            source.update(|control| {
+                for record in control.links.iter_mut().filter(|record| record.rdb == kept.rdb && record.target == kept.target) {
+                    *record = LinkRecord { acknowledged: record.acknowledged, ..kept.clone() };
+                }
+            })?;
+            *lock(&link.record) = after.clone();
+        }
+        match request.state {
+            Some(WantedState::Active) => {
+                let (done, answer) = oneshot::channel();
+                link.command(LinkCommand::Activate { record: after.clone(), begin, done }).await;
+                drop(answer.await);
+                Ok(self.wait_caught_up(&runtime, &link, &after, Duration::from_millis(request.wait_ms)).await)
+            }
+            Some(wanted) => {
+                let (done, answer) = oneshot::channel();
+                let controlled = wanted == WantedState::InactiveControlled;
+                link.command(LinkCommand::Inactivate { controlled, done }).await;
+                let patience = Duration::from_millis(request.wait_ms.max(10_000));
+                drop(tokio::time::timeout(patience, answer).await);
+                Ok(changed(&after, &link, false))
+            }
+            None => Ok(changed(&after, &link, link.status().shown.caught_up)),
+        }
+    }
+
+    /// Waits until a link has caught up and, where it is *SYNC, its target is in the in-sync set.
+    async fn wait_caught_up(
+        &self,
+        runtime: &JournalRuntime,
+        link: &LinkHandle,
+        record: &LinkRecord,
+        patience: Duration,
+    ) -> RemoteJournalChanged {
+        let deadline = self.clock.now() + patience;
+        loop {
+            let status = link.status();
+            let key = crate::remote::MemberKey { system: record.system, journal: record.target };
+            let joined = match runtime {
+                JournalRuntime::Local(local) if record.delivery == DeliveryMode::Sync => local.is_member(key),
+                _ => true,
+            };
+            let level = status.shown.streaming && status.shown.caught_up && joined;
+            if level || status.shown.state == LinkState::Failed || self.clock.now() >= deadline {
+                return changed(record, link, level);
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    pub(super) async fn remove_remote_journal(&self, request: &RemoveRemoteJournal) -> Result<Done, CommandError> {
+        let (runtime, link) = self.find_link(request.rdb, request.source, request.target)?;
+        let record = lock(&link.record).clone();
+        if matches!(link.status().shown.state, LinkState::Active | LinkState::ControlledEnd) {
+            let text = format!("remote journal {} at {} is active", record.target, record.rdb);
+            return Err(CommandError::refused("RJN4009", text).help("inactivate it first: CHGRMTJRN JRNSTATE(*INACTIVE)"));
+        }
+        let source = runtime.source().ok_or_else(|| CommandError::refused("RJN4010", "the journal is not open"))?;
+        source.update(|control| control.links.retain(|kept| kept.rdb != record.rdb || kept.target != record.target))?;
+        if let Some(links) = runtime.link_set() {
+            links.remove((record.rdb, record.target)).await;
+        }
+        Ok(Done {})
+    }
+
+    /// A partner asks for something outside a session.
+    pub(in crate::daemon) async fn partner_request(&self, rdb: RdbName, partner: &Partner, request: PartnerRequest) -> PartnerReply {
+        match request {
+            PartnerRequest::Ping { .. } => PartnerReply::Pong { system: self.id, system_name: self.name },
+            PartnerRequest::Heads { journal, at, .. } => self.held(journal, &at),
+            PartnerRequest::AddRemoteJournal { protocol, .. } if protocol != PROTOCOL_VERSION => {
+                refused(RefusalCode::Version, format!("{} speaks protocol {PROTOCOL_VERSION}", self.name))
+            }
+            PartnerRequest::AddRemoteJournal {
+                system, system_name, journal, source_journal, target_journal, threshold, path, ..
+            } => {
+                if system != partner.system {
+                    return refused(RefusalCode::NotAuthorised, "the system names itself otherwise than its key does".to_owned());
+                }
+                if path.contains(&self.id) {
+                    let text = format!("the entries would come back to {}, which they have passed", self.name);
+                    return refused(RefusalCode::Cycle, text);
+                }
+                if !partner.may_feed(target_journal) {
+                    let text = format!(
+                        "the directory entry {rdb} on {} does not allow it; there: CHGRDBDIRE --rdb {rdb} --alwjrn {target_journal}",
+                        self.name
+                    );
+                    return refused(RefusalCode::NotAuthorised, text);
+                }
+                let _admin = self.admin.lock().await;
+                let source = SourceRecord { system, name: system_name, journal: source_journal, path };
+                self.make_remote(journal, target_journal, source, threshold).await
+            }
+        }
+    }
+
+    async fn make_remote(&self, journal: crate::entry::JournalId, name: QualifiedName, source: SourceRecord, threshold: u64) -> PartnerReply {
+        if let Err(error) = self.require_library(name.library) {
+            return refused(RefusalCode::NoSuchJournal, error.to_string());
+        }
+        match self.runtime_of(name) {
+            Some(JournalRuntime::Copy(copy)) => {
+                let same = copy.copy.id() == journal
+                    && matches!(&copy.copy.control().kind, JournalKind::Remote(kept) if kept.system == source.system);
+                if same {
+                    PartnerReply::Added { system: self.id, system_name: self.name, again: true }
+                } else {
+                    let text = format!("{name} on {} is a copy of another journal or fed by another system", self.name);
+                    refused(RefusalCode::WrongJournal, text)
+                }
+            }
+            Some(_) => refused(RefusalCode::WrongJournal, format!("{name} on {} is a journal already", self.name)),
+            None => {
+                let attributes = Attributes {
+                    threshold: threshold.clamp(crate::journal::THRESHOLD_MIN, crate::journal::THRESHOLD_MAX),
+                    ..Attributes::default()
+                };
+                match self.make_copy(journal, name, source, attributes).await {
+                    Ok(()) => PartnerReply::Added { system: self.id, system_name: self.name, again: false },
+                    Err(error) => refused(RefusalCode::Damaged, error.to_string()),
+                }
+            }
+        }
+    }
+
+    /// What is held here of a journal, by its identity.
+    fn held(&self, journal: crate::entry::JournalId, at: &[Sequence]) -> PartnerReply {
+        let found = self.runtimes().into_iter().filter_map(|runtime| runtime.source()).find(|source| source.id() == journal);
+        let Some(source) = found else {
+            return refused(RefusalCode::NoSuchJournal, format!("{} holds nothing of that journal", self.name));
+        };
+        let (oldest, marks) = (source.reader().oldest().sequence, source.marks(crate::remote::ShipLimit::Written));
+        let heads = at.iter().take(4096).map(|sequence| (*sequence, source.reader().head_at(*sequence).ok().flatten())).collect();
+        PartnerReply::Held(Held { oldest, written: marks.shippable, confirmed: marks.confirmable, epoch: source.epoch(), heads })
+    }
+}
+
+fn changed(record: &LinkRecord, link: &LinkHandle, caught_up: bool) -> RemoteJournalChanged {
+    let status = link.status();
+    let ended = status.shown.last_end.as_ref().filter(|_| !status.shown.streaming).map(crate::daemon::task::describe_end);
+    let note = if caught_up { None } else { status.dial_error.clone().or(ended) };
+    RemoteJournalChanged { target: record.target, state: status.shown.state, caught_up, note }
+}
+
+/// The position an empty remote journal begins after.
+fn begin_at(source: &crate::daemon::crank::Source, begin: BeginAt) -> Result<Option<Position>, CommandError> {
+    let records = source.reader().records();
+    let found = match begin {
+        BeginAt::Oldest => return Ok(None),
+        BeginAt::Attached => records.last(),
+        BeginAt::Receiver(name) => records.iter().find(|record| record.name == name),
+    };
+    found.map(|record| Some(record.before)).ok_or_else(|| CommandError::not_found("receiver", format!("{begin:?}")))
+}
+
+const fn refusal_kind(code: RefusalCode) -> ErrorKind {
+    match code {
+        RefusalCode::NotAuthorised => ErrorKind::NotAuthorised,
+        RefusalCode::NoSuchJournal => ErrorKind::NotFound,
+        RefusalCode::Damaged => ErrorKind::Damaged,
+        _ => ErrorKind::Refused,
+    }
+}

@@ -1,0 +1,174 @@
+//! Room `daemon`: VERIFY: reads all receivers of a journal from the medium, every checksum and every link of the chain; or
+//! compares them with a partner's, head by head.
+
+use serde::{Deserialize, Serialize};
+
+use super::{CommandError, ErrorKind};
+use crate::daemon::system::{JournalRuntime, Shared};
+use crate::entry::codec;
+use crate::entry::{ChainHead, Position, QualifiedName, RdbName, Sequence};
+use crate::receiver::ChainReader;
+use crate::remote::{PROTOCOL_VERSION, PartnerReply, PartnerRequest};
+
+/// Heads compared with a partner: one about every so many entries.
+const COMPARED: u64 = 1024;
+
+/// VERIFY.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Verify {
+    /// The journal.
+    pub journal: QualifiedName,
+    /// Compare with this partner rather than read everything here.
+    pub partner: Option<RdbName>,
+}
+
+/// What VERIFY found.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Verified {
+    /// The journal.
+    pub journal: QualifiedName,
+    /// The first entry looked at.
+    pub from: Sequence,
+    /// The last entry looked at.
+    pub to: Sequence,
+    /// Receivers read.
+    pub receivers: u64,
+    /// Bundles read.
+    pub bundles: u64,
+    /// Entries read.
+    pub entries: u64,
+    /// Bytes read.
+    pub bytes: u64,
+    /// Chain head at the last entry.
+    pub head: Option<ChainHead>,
+    /// With a partner: heads that were compared.
+    pub compared: u64,
+    /// Whether everything holds.
+    pub good: bool,
+    /// What does not, and where.
+    pub finding: Option<String>,
+}
+
+impl Shared {
+    pub(super) async fn verify(&self, request: Verify) -> Result<Verified, CommandError> {
+        let runtime = self.require_journal(request.journal)?;
+        let (reader, upto) = match &runtime {
+            JournalRuntime::Local(local) => (local.journal.reader().clone(), local.journal.tail().marks().written),
+            JournalRuntime::Copy(copy) => (copy.copy.reader().clone(), copy.copy.tail().marks().written),
+            JournalRuntime::Opening(opening) => (opening.reader.clone(), opening.tip.sequence),
+            JournalRuntime::Broken(broken) => return Err(CommandError::new(ErrorKind::Damaged, "RJN1002", broken.reason.clone())),
+        };
+        match request.partner {
+            Some(partner) => self.compare_with(request.journal, partner, &runtime, &reader, upto).await,
+            None => {
+                let journal = request.journal;
+                tokio::task::spawn_blocking(move || Ok(read_all(journal, &reader, upto)))
+                    .await
+                    .map_err(|error| CommandError::new(ErrorKind::Internal, "RJN1003", error.to_string()))?
+            }
+        }
+    }
+
+    async fn compare_with(
+        &self,
+        journal: QualifiedName,
+        partner: RdbName,
+        runtime: &JournalRuntime,
+        reader: &ChainReader,
+        upto: Sequence,
+    ) -> Result<Verified, CommandError> {
+        let source = runtime.source().ok_or_else(|| CommandError::refused("RJN4010", "the journal is not open"))?;
+        let ask = |at| PartnerRequest::Heads { protocol: PROTOCOL_VERSION, journal: source.id(), at };
+        let held = match self.ask_partner(partner, ask(Vec::new())).await? {
+            PartnerReply::Held(held) => held,
+            PartnerReply::Refused(refusal) => return Err(CommandError::new(ErrorKind::NotFound, "RJN4020", refusal.text)),
+            _ => return Err(CommandError::new(ErrorKind::Internal, "CPF70C5", "the partner gave another answer than was asked for")),
+        };
+        let from = reader.oldest().sequence.max(held.oldest);
+        let to = upto.min(held.written);
+        let step = (to.entries_since(from) / COMPARED).max(1);
+        let mut at: Vec<Sequence> = (from.get()..=to.get()).step_by(usize::try_from(step).unwrap_or(1)).map(Sequence::new).collect();
+        if at.last() != Some(&to) {
+            at.push(to);
+        }
+        let heads = match self.ask_partner(partner, ask(at)).await? {
+            PartnerReply::Held(held) => held.heads,
+            _ => return Err(CommandError::new(ErrorKind::Internal, "CPF70C5", "the partner gave another answer than was asked for")),
+        };
+        let mut verified = nothing_yet(journal, from, to);
+        let mut good_upto = from;
+        for (sequence, theirs) in heads {
+            let ours = reader.head_at(sequence)?;
+            verified.compared += 1;
+            if ours.is_none() || ours != theirs {
+                verified.good = false;
+                verified.finding = Some(format!(
+                    "the histories are equal at entry {good_upto} and different at entry {sequence}: they fork in between"
+                ));
+                break;
+            }
+            good_upto = sequence;
+            verified.head = ours;
+        }
+        Ok(verified)
+    }
+}
+
+const fn nothing_yet(journal: QualifiedName, from: Sequence, to: Sequence) -> Verified {
+    Verified {
+        journal,
+        from,
+        to,
+        receivers: 0,
+        bundles: 0,
+        entries: 0,
+        bytes: 0,
+        head: None,
+        compared: 0,
+        good: true,
+        finding: None,
+    }
+}
+
+/// Reads everything up to an entry: checksums, numbering and the chain through every entry.
+fn read_all(journal: QualifiedName, reader: &ChainReader, upto: Sequence) -> Verified {
+    let oldest = reader.oldest();
+    let mut verified = nothing_yet(journal, oldest.sequence.next(), upto);
+    let mut position: Position = oldest;
+    while position.sequence < upto {
+        let bundles = match reader.bundles_after(position.sequence, upto, 4 * 1024 * 1024) {
+            Ok(bundles) => bundles,
+            Err(error) => return bad(verified, error.to_string()),
+        };
+        if bundles.is_empty() {
+            return bad(verified, format!("nothing can be read after entry {}", position.sequence));
+        }
+        for bundle in bundles {
+            let receiver = &bundle.receiver;
+            if bundle.begins_receiver() {
+                verified.receivers += 1;
+            }
+            match codec::open(bundle.bytes.clone(), receiver.receiver) {
+                Ok(opened) if opened.before() == position => position = opened.last(),
+                Ok(_) => {
+                    let text = format!("receiver {}: the chain breaks before entry {}", receiver.name, bundle.header.first);
+                    return bad(verified, text);
+                }
+                Err(error) => {
+                    let text = format!("receiver {}, byte {}: {error}", receiver.name, bundle.header.offset);
+                    return bad(verified, text);
+                }
+            }
+            verified.bundles += 1;
+            verified.entries += u64::from(bundle.header.entries);
+            verified.bytes += bundle.bytes.len() as u64;
+        }
+    }
+    verified.head = Some(position.head);
+    verified.to = position.sequence;
+    verified
+}
+
+fn bad(verified: Verified, finding: String) -> Verified {
+    Verified { good: false, finding: Some(finding), ..verified }
+}

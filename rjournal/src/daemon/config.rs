@@ -1,0 +1,132 @@
+//! Room `daemon`: the configuration file: what the operator of the machine decides, as opposed to the operator of the
+//! journals. Read whole and checked whole before anything is used (failures.md CFG-2, CFG-3). Must not know journals.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::entry::SystemName;
+use crate::error::SystemError;
+
+/// Name of the file in the data directory.
+pub const CONFIG_FILE: &str = "rjournal.toml";
+
+/// The configuration of one system.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Name of the system, 1 to 8 characters.
+    pub name: SystemName,
+    /// Address partners connect to; none for a system that is never a target.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listen: Option<SocketAddr>,
+    /// Command run for every message, with the message as JSON on its standard input.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_message: Option<String>,
+    /// What is logged to standard error, as in `info` or `rjournal=debug`.
+    #[serde(default = "default_log")]
+    pub log: String,
+    /// Where the control socket stands, when the data directory's path is too long for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub socket: Option<PathBuf>,
+    /// Cache of each replica store, in MiB.
+    #[serde(default = "default_cache")]
+    pub store_cache_mib: u32,
+}
+
+fn default_log() -> String {
+    "info".to_owned()
+}
+
+const fn default_cache() -> u32 {
+    32
+}
+
+impl Config {
+    /// A configuration with defaults.
+    pub fn new(name: SystemName, listen: Option<SocketAddr>) -> Self {
+        Self { name, listen, on_message: None, log: default_log(), socket: None, store_cache_mib: default_cache() }
+    }
+
+    /// Reads and checks a configuration.
+    ///
+    /// # Errors
+    /// [`SystemError::Config`] naming the line, or the rule that is broken.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, SystemError> {
+        let failed = |reason: String| SystemError::Config { path: path.to_path_buf(), reason };
+        let config: Self = toml::from_str(text).map_err(|error| failed(error.to_string().trim_end().to_owned()))?;
+        if let Some(socket) = &config.socket
+            && !socket.is_absolute()
+        {
+            return Err(failed("socket: an absolute path is needed".to_owned()));
+        }
+        if !(1..=65_536).contains(&config.store_cache_mib) {
+            return Err(failed("store_cache_mib: 1 to 65536 are allowed".to_owned()));
+        }
+        if config.on_message.as_ref().is_some_and(|command| command.trim().is_empty()) {
+            return Err(failed("on_message: the command is empty; leave the line out instead".to_owned()));
+        }
+        Ok(config)
+    }
+
+    /// The file's text, with a comment on every line an operator may want to change.
+    pub fn to_text(&self) -> String {
+        let listen = self.listen.map_or_else(
+            || "# listen = \"0.0.0.0:4433\"".to_owned(),
+            |listen| format!("listen = \"{listen}\""),
+        );
+        format!(
+            "# Configuration of this system. Checked with: rjournal daemon --check\n\
+             \n\
+             # Name of the system, 1 to 8 characters.\n\
+             name = \"{}\"\n\
+             \n\
+             # Address partners connect to (UDP). Leave it out on a system that is never a target.\n\
+             {listen}\n\
+             \n\
+             # Command run for every message, with the message as JSON on its standard input.\n\
+             # on_message = \"mail -s rjournal operator\"\n\
+             \n\
+             # What is logged to standard error.\n\
+             log = \"{}\"\n\
+             \n\
+             # Cache of each replica store, in MiB.\n\
+             store_cache_mib = {}\n",
+            self.name, self.log, self.store_cache_mib
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Config, SystemError> {
+        Config::parse(text, Path::new("rjournal.toml"))
+    }
+
+    #[test]
+    fn the_text_that_is_written_reads_back() {
+        let config = Config::new(SystemName::new("PRD").unwrap(), Some("127.0.0.1:4433".parse().unwrap()));
+        assert_eq!(parse(&config.to_text()).unwrap(), config);
+        let silent = Config::new(SystemName::new("PRD").unwrap(), None);
+        assert_eq!(parse(&silent.to_text()).unwrap(), silent);
+    }
+
+    #[test]
+    fn what_is_unknown_or_wrong_is_refused_with_its_place() {
+        for (text, told) in [
+            ("name = \"PRD\"\nlisen = \"x\"", "lisen"),
+            ("name = \"NAMETOOLONG\"", "too long"),
+            ("listen = \"127.0.0.1:1\"", "name"),
+            ("name = \"PRD\"\nlisten = \"nowhere\"", "listen"),
+            ("name = \"PRD\"\nsocket = \"relative\"", "absolute"),
+            ("name = \"PRD\"\nstore_cache_mib = 0", "store_cache_mib"),
+            ("name = \"PRD\"\non_message = \" \"", "on_message"),
+        ] {
+            let error = parse(text).unwrap_err().to_string();
+            assert!(error.contains(told), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! Room `daemon`, the cranks: plain calls that carry between `journal` and `remote`, without tasks, sockets or clocks.
+//! Production tasks and the simulator turn the same ones. They decide nothing.
+
+mod carry;
+mod opening;
+mod receive;
+mod source;
+
+pub use carry::{LinkCrank, Wire, carry_confirmation, seal_and_tell, write_and_tell};
+pub use opening::{OpeningCrank, OpeningState};
+pub use receive::{TargetCrank, target_facts};
+pub use source::Source;

@@ -1,0 +1,193 @@
+//! Room `daemon`: the one directory a system lives in: who lives there, that nobody else does, and its key. Must not know
+//! journals.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::{Deserialize, Serialize};
+
+use super::config::{CONFIG_FILE, Config};
+use crate::disk::{DirectoryLock, Disk, OsDisk, SlotContent, SlotFile};
+use crate::entry::{SystemId, SystemName, Timestamp};
+use crate::error::SystemError;
+use crate::link::Identity;
+
+const LOCK: &str = "lock";
+const SYSTEM: &str = "system";
+const IDENTITY: &str = "identity.pem";
+/// Directory of the journals.
+pub(super) const JOURNALS_DIR: &str = "journals";
+/// Directory of the replica stores.
+pub(super) const STORES_DIR: &str = "stores";
+/// Name of the control socket.
+pub(super) const SOCKET: &str = "control.sock";
+
+/// Who lives in a data directory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SystemRecord {
+    /// Identity.
+    pub system: SystemId,
+    /// Name.
+    pub name: SystemName,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// Number of the lock file on its file system: another one means that the directory was copied or restored.
+    pub place: u64,
+}
+
+/// A data directory in this process's hands.
+#[derive(Debug)]
+pub struct DataDir {
+    path: PathBuf,
+    disk: Arc<dyn Disk>,
+    record: SystemRecord,
+    identity: Identity,
+    lock: Mutex<Option<DirectoryLock>>,
+}
+
+impl DataDir {
+    /// Makes a new system in `path`, which is empty or does not exist.
+    ///
+    /// # Errors
+    /// [`SystemError`]: the directory holds something already, or the disk refuses.
+    pub fn create(path: &Path, config: &Config, now: Timestamp) -> Result<(), SystemError> {
+        let io = |action, source| SystemError::io(action, path, source);
+        match fs::read_dir(path) {
+            Ok(entries) => {
+                let names: Vec<String> =
+                    entries.filter_map(Result::ok).map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+                if names.iter().any(|name| name.starts_with(SYSTEM)) {
+                    return Err(SystemError::AlreadyInitialised { path: path.to_path_buf() });
+                }
+                if let Some(name) = names.first() {
+                    return Err(SystemError::ForeignFiles { path: path.to_path_buf(), name: name.clone() });
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|source| io("could not be made", source))?;
+            }
+            Err(source) => return Err(io("could not be read", source)),
+        }
+        let (identity, pem) = Identity::generate(config.name.as_str())?;
+        write_private(&path.join(IDENTITY), pem.as_bytes()).map_err(|source| io("could not be written to", source))?;
+        write_private(&path.join(CONFIG_FILE), config.to_text().as_bytes()).map_err(|source| io("could not be written to", source))?;
+        let lock = DirectoryLock::take(&path.join(LOCK)).map_err(|source| io("could not be locked", source))?;
+        let place = place_of(path).map_err(|source| io("could not be read", source))?;
+        let disk: Arc<dyn Disk> = Arc::new(OsDisk::new(path));
+        for dir in [JOURNALS_DIR, STORES_DIR] {
+            disk.create_dir(Path::new(dir)).map_err(|source| io("could not be written to", source))?;
+        }
+        let record = SystemRecord { system: identity.fingerprint().system_id(), name: config.name, created_at: now, place };
+        save(disk, &record).map_err(|source| io("could not be written to", source))?;
+        drop(lock);
+        Ok(())
+    }
+
+    /// Opens the system in `path` for this process alone. `moved` is the operator's word that a copied or restored
+    /// directory is the system itself and the other one is gone.
+    ///
+    /// # Errors
+    /// [`SystemError`]: no system there, another process has it, it was copied, its key is readable by others.
+    pub fn open(path: &Path, moved: bool) -> Result<Self, SystemError> {
+        let io = |action, source| SystemError::io(action, path, source);
+        if !path.is_dir() {
+            return Err(SystemError::NoSystem { path: path.to_path_buf() });
+        }
+        let disk: Arc<dyn Disk> = Arc::new(OsDisk::new(path));
+        let (_, content) = SlotFile::open(Arc::clone(&disk), Path::new(""), SYSTEM).map_err(|source| io("could not be read", source))?;
+        let mut record: SystemRecord = match content {
+            SlotContent::Found { bytes, .. } => serde_json::from_slice(&bytes)
+                .map_err(|error| SystemError::Damaged { path: path.join(SYSTEM), reason: error.to_string() })?,
+            SlotContent::Missing => return Err(SystemError::NoSystem { path: path.to_path_buf() }),
+            SlotContent::Damaged => {
+                return Err(SystemError::Damaged { path: path.join(SYSTEM), reason: "both copies are damaged".to_owned() });
+            }
+            SlotContent::Newer(version) => {
+                let reason = format!("format version {version}, which a newer program wrote");
+                return Err(SystemError::Damaged { path: path.join(SYSTEM), reason });
+            }
+        };
+        let lock = DirectoryLock::take(&path.join(LOCK)).map_err(|source| match source.kind() {
+            io::ErrorKind::WouldBlock => SystemError::InUse { path: path.to_path_buf() },
+            _ => io("could not be locked", source),
+        })?;
+        let place = place_of(path).map_err(|source| io("could not be read", source))?;
+        if place != record.place {
+            if !moved {
+                return Err(SystemError::Copied { path: path.to_path_buf() });
+            }
+            record.place = place;
+            save(Arc::clone(&disk), &record).map_err(|source| io("could not be written to", source))?;
+        }
+        let identity = read_identity(&path.join(IDENTITY))?;
+        Ok(Self { path: path.to_path_buf(), disk, record, identity, lock: Mutex::new(Some(lock)) })
+    }
+
+    /// The directory.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The directory as the rooms see it.
+    pub const fn disk(&self) -> &Arc<dyn Disk> {
+        &self.disk
+    }
+
+    /// Gives the directory back: another process may have it now.
+    pub(super) fn release(&self) {
+        drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+
+    /// Who lives here.
+    pub const fn record(&self) -> &SystemRecord {
+        &self.record
+    }
+
+    /// Its key.
+    pub const fn identity(&self) -> &Identity {
+        &self.identity
+    }
+}
+
+/// Reads the configuration of the system in a data directory.
+///
+/// # Errors
+/// [`SystemError`]: none there, or wrong.
+pub fn read_config(path: &Path) -> Result<Config, SystemError> {
+    let file = path.join(CONFIG_FILE);
+    match fs::read_to_string(&file) {
+        Ok(text) => Config::parse(&text, &file),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(SystemError::NoSystem { path: path.to_path_buf() }),
+        Err(source) => Err(SystemError::io("could not be read", file, source)),
+    }
+}
+
+fn save(disk: Arc<dyn Disk>, record: &SystemRecord) -> io::Result<()> {
+    let (mut slots, _) = SlotFile::open(disk, Path::new(""), SYSTEM)?;
+    slots.save(&serde_json::to_vec(record)?)
+}
+
+fn place_of(path: &Path) -> io::Result<u64> {
+    Ok(fs::metadata(path.join(LOCK))?.ino())
+}
+
+fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+fn read_identity(path: &Path) -> Result<Identity, SystemError> {
+    let io = |source| SystemError::io("could not be read", path, source);
+    let mut file = fs::File::open(path).map_err(io)?;
+    let mode = file.metadata().map_err(io)?.permissions().mode();
+    if mode & 0o077 != 0 {
+        return Err(SystemError::KeyReadable { path: path.to_path_buf() });
+    }
+    let mut pem = String::new();
+    file.read_to_string(&mut pem).map_err(io)?;
+    Ok(Identity::from_pem(&pem)?)
+}

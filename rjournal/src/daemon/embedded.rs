@@ -1,0 +1,155 @@
+//! Room `daemon`: a journal in the hands of the program that embeds the system: deposits and reads without a socket. Must
+//! not decide anything.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::clock::Clock;
+use super::command::CommandError;
+use super::crank::Source;
+use super::deposit::deposit_unit;
+use super::system::{JournalRuntime, Shared, System};
+use crate::entry::{Draft, QualifiedName, Sequence};
+use crate::error::DepositError;
+use crate::journal::{Journal, Limit, Ticket};
+use crate::receiver::StoredBundle;
+
+/// A journal of an embedded system. Clones share it.
+#[derive(Debug, Clone)]
+pub struct SystemJournal {
+    shared: Arc<Shared>,
+    source: Source,
+}
+
+impl System {
+    /// A journal that is open here, local or remote.
+    ///
+    /// # Errors
+    /// [`CommandError`] when there is none, or it is not open.
+    pub fn journal(&self, name: QualifiedName) -> Result<SystemJournal, CommandError> {
+        let runtime = self.shared().require_journal(name)?;
+        let source = runtime.source().ok_or_else(|| {
+            CommandError::refused("RJN4010", format!("journal {name} is not open")).help("DescribeJournals says why")
+        })?;
+        Ok(SystemJournal { shared: Arc::clone(self.shared()), source })
+    }
+
+    /// Waits until a local journal is open for deposits: after a start it may first ask its in-sync set.
+    ///
+    /// Cancel safe: yes.
+    ///
+    /// # Errors
+    /// [`CommandError`] when it is not open within the time given.
+    pub async fn journal_when_open(&self, name: QualifiedName, at_most: Duration) -> Result<SystemJournal, CommandError> {
+        let deadline = tokio::time::Instant::now() + at_most;
+        loop {
+            let changed = self.shared().changed();
+            match self.shared().require_journal(name)? {
+                JournalRuntime::Opening(_) => {}
+                _ => return self.journal(name),
+            }
+            if tokio::time::timeout_at(deadline, changed).await.is_err() {
+                return self.journal(name);
+            }
+        }
+    }
+}
+
+impl SystemJournal {
+    /// Name.
+    pub fn name(&self) -> QualifiedName {
+        self.source.name()
+    }
+
+    fn local(&self) -> Result<&Journal, DepositError> {
+        match &self.source {
+            Source::Local(journal) => Ok(journal),
+            Source::Copy(_) => Err(DepositError::NotOpen),
+        }
+    }
+
+    /// Deposits an entry; the ticket gives its answer.
+    ///
+    /// Cancel safe: yes, nothing is deposited unless the ticket is returned.
+    ///
+    /// # Errors
+    /// [`DepositError`]: refused, and certainly not in the journal.
+    pub async fn deposit(&self, draft: &Draft<'_>) -> Result<Ticket, DepositError> {
+        self.deposit_unit(std::slice::from_ref(draft)).await
+    }
+
+    /// Deposits entries that are never torn.
+    ///
+    /// Cancel safe: yes.
+    ///
+    /// # Errors
+    /// As [`Self::deposit`].
+    pub async fn deposit_unit(&self, drafts: &[Draft<'_>]) -> Result<Ticket, DepositError> {
+        deposit_unit(self.local()?, drafts, &*self.shared.clock).await
+    }
+
+    /// Deposits an entry from a thread that may block.
+    ///
+    /// # Errors
+    /// As [`Self::deposit`].
+    pub fn deposit_blocking(&self, draft: &Draft<'_>) -> Result<Ticket, DepositError> {
+        let journal = self.local()?;
+        loop {
+            match journal.deposit(draft, self.shared.clock.wall()) {
+                Err(DepositError::Busy) => {}
+                other => return other,
+            }
+            let room = journal.room();
+            match journal.deposit(draft, self.shared.clock.wall()) {
+                Err(DepositError::Busy) => event_listener::Listener::wait(room),
+                other => return other,
+            }
+        }
+    }
+
+    /// The clock deposits are stamped with.
+    pub fn clock(&self) -> &dyn Clock {
+        &*self.shared.clock
+    }
+
+    /// How far entries may be read: released on a local journal, confirmed on a remote one.
+    pub fn readable(&self) -> Sequence {
+        match &self.source {
+            Source::Local(journal) => journal.tail().marks().settled,
+            Source::Copy(copy) => copy.tail().marks().settled,
+        }
+    }
+
+    /// Whole bundles after an entry, as far as they may be read; waits until there is one. Empty when the journal was
+    /// closed.
+    ///
+    /// Cancel safe: yes.
+    ///
+    /// # Errors
+    /// [`CommandError`] when they cannot be read.
+    pub async fn bundles_after(&self, after: Sequence, bytes: usize) -> Result<Vec<StoredBundle>, CommandError> {
+        loop {
+            let (moved, closed) = match &self.source {
+                Source::Local(journal) => (journal.tail().listen(Limit::Settled), journal.tail().is_closed()),
+                Source::Copy(copy) => (copy.tail().listen(Limit::Settled), copy.tail().is_closed()),
+            };
+            let bundles = match &self.source {
+                Source::Local(journal) => journal.bundles_after(after, Limit::Settled, bytes)?,
+                Source::Copy(copy) => copy.bundles_after(after, Limit::Settled, bytes)?,
+            };
+            if !bundles.is_empty() || closed {
+                return Ok(bundles);
+            }
+            moved.await;
+        }
+    }
+
+    /// What the journal is, and its chain head at an entry.
+    ///
+    /// # Errors
+    /// [`CommandError`] when the receivers cannot be read.
+    pub fn facts(&self, at: Sequence) -> Result<super::JournalFacts, CommandError> {
+        let runtime = self.shared.require_journal(self.name())?;
+        super::socket::facts(&runtime, Some(at))
+    }
+}

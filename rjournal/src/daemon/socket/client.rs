@@ -1,0 +1,332 @@
+//! Room `daemon`, the control socket: a program's end: commands, deposits, following. The same commands as embedded.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+
+use bytes::BytesMut;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::oneshot;
+
+use super::follow::{Follower, JournalFacts, broken};
+use super::frame::{ClientMessage, ControlFrame, Heard, ServerMessage, Want, put_client, put_deposit, read_answer, take_frame};
+use super::server::ControlSocket;
+use crate::daemon::command::{Command, CommandError, ErrorKind, Reply};
+use crate::daemon::data_dir::read_config;
+use crate::entry::{Draft, QualifiedName, Sequence};
+use crate::journal::{Answer, UnknownReason};
+
+/// A connection to the daemon of a data directory. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Client {
+    path: PathBuf,
+    shared: Arc<ClientShared>,
+}
+
+#[derive(Debug)]
+struct ClientShared {
+    writer: tokio::sync::Mutex<OwnedWriteHalf>,
+    waiting: Mutex<Option<Waiting>>,
+    next: AtomicU64,
+    reader: tokio::task::JoinHandle<()>,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    replies: HashMap<u64, oneshot::Sender<Result<Reply, CommandError>>>,
+    attached: HashMap<u64, oneshot::Sender<Result<JournalFacts, CommandError>>>,
+    deposits: HashMap<u64, oneshot::Sender<Heard>>,
+    /// Deposits that wanted nothing and were refused: told at the next one.
+    refused: Vec<(u64, CommandError)>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn gone() -> CommandError {
+    CommandError::new(ErrorKind::Unreachable, "RJN1006", "the connection to the daemon is gone")
+}
+
+impl Drop for ClientShared {
+    fn drop(&mut self) {
+        self.reader.abort();
+    }
+}
+
+impl Client {
+    /// Connects to the daemon of a data directory.
+    ///
+    /// Cancel safe: yes.
+    ///
+    /// # Errors
+    /// [`CommandError`] when there is no system, or its daemon does not run.
+    pub async fn connect(data: &Path) -> Result<Self, CommandError> {
+        let config = read_config(data)?;
+        let path = ControlSocket::path_in(data, config.socket.as_deref());
+        let stream = UnixStream::connect(&path).await.map_err(|error| {
+            let text = format!("the daemon of {} does not answer ({error})", data.display());
+            let help = format!("start it with: rjournal daemon --data {}", data.display());
+            CommandError::new(ErrorKind::Unreachable, "RJN1006", text).help(help)
+        })?;
+        let (read, write) = stream.into_split();
+        let shared = Arc::new_cyclic(|me: &std::sync::Weak<ClientShared>| ClientShared {
+            writer: tokio::sync::Mutex::new(write),
+            waiting: Mutex::new(Some(Waiting::default())),
+            next: AtomicU64::new(1),
+            reader: tokio::spawn(read_replies(read, std::sync::Weak::clone(me))),
+        });
+        Ok(Self { path, shared })
+    }
+
+    fn next_id(&self) -> u64 {
+        self.shared.next.fetch_add(1, Ordering::Relaxed)
+    }
+
+    async fn send(&self, bytes: &[u8]) -> Result<(), CommandError> {
+        let mut writer = self.shared.writer.lock().await;
+        writer.write_all(bytes).await.map_err(|error| broken(&error))
+    }
+
+    /// Has a command carried out.
+    ///
+    /// Cancel safe: no; a command given up half way may have been carried out.
+    ///
+    /// # Errors
+    /// [`CommandError`].
+    pub async fn run<C: Command>(&self, command: C) -> Result<C::Reply, CommandError> {
+        let id = self.next_id();
+        let (send, receive) = oneshot::channel();
+        match lock(&self.shared.waiting).as_mut() {
+            Some(waiting) => waiting.replies.insert(id, send),
+            None => return Err(gone()),
+        };
+        let mut out = BytesMut::new();
+        put_client(&mut out, &ClientMessage::Request { id, request: Box::new(command.into_request()) })?;
+        self.send(&out).await?;
+        let reply = receive.await.map_err(|_| gone())??;
+        C::from_reply(reply).ok_or_else(|| CommandError::new(ErrorKind::Internal, "RJN1003", "another reply than was asked for"))
+    }
+
+    /// Attaches a journal for deposits, on a connection of its own. `actor` is job, user and program of the depositor.
+    ///
+    /// Cancel safe: yes.
+    ///
+    /// # Errors
+    /// [`CommandError`] when the journal takes no deposits here.
+    pub async fn attach(data: &Path, journal: QualifiedName, actor: [String; 3]) -> Result<JournalClient, CommandError> {
+        let client = Self::connect(data).await?;
+        let id = client.next_id();
+        let (send, receive) = oneshot::channel();
+        match lock(&client.shared.waiting).as_mut() {
+            Some(waiting) => waiting.attached.insert(id, send),
+            None => return Err(gone()),
+        };
+        let mut out = BytesMut::new();
+        put_client(&mut out, &ClientMessage::Attach { id, journal, actor })?;
+        client.send(&out).await?;
+        let facts = receive.await.map_err(|_| gone())??;
+        Ok(JournalClient { client, facts })
+    }
+
+    /// Follows a journal after an entry, on a connection of its own: to its end and along with it, or up to an entry.
+    ///
+    /// Cancel safe: yes.
+    ///
+    /// # Errors
+    /// [`CommandError`] when the journal cannot be read.
+    pub async fn follow(data: &Path, journal: QualifiedName, after: Sequence, upto: Option<Sequence>) -> Result<Follower, CommandError> {
+        let config = read_config(data)?;
+        let path = ControlSocket::path_in(data, config.socket.as_deref());
+        let mut stream = UnixStream::connect(&path).await.map_err(|error| {
+            CommandError::new(ErrorKind::Unreachable, "RJN1006", format!("the daemon of {} does not answer ({error})", data.display()))
+        })?;
+        let mut out = BytesMut::new();
+        put_client(&mut out, &ClientMessage::Follow { id: 1, journal, after, upto })?;
+        stream.write_all(&out).await.map_err(|error| broken(&error))?;
+        let mut buffer = BytesMut::new();
+        loop {
+            match take_frame(&mut buffer)? {
+                Some(ControlFrame::Server(ServerMessage::Attached { result, .. })) => return Ok(Follower::new(stream, buffer, result?)),
+                Some(_) => return Err(CommandError::new(ErrorKind::Internal, "RJN1003", "another reply than was asked for")),
+                None => {}
+            }
+            if stream.read_buf(&mut buffer).await.map_err(|error| broken(&error))? == 0 {
+                return Err(gone());
+            }
+        }
+    }
+
+    /// Where the daemon's socket is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// Reads whatever the daemon says and gives it to who waits for it.
+async fn read_replies(mut read: OwnedReadHalf, client: std::sync::Weak<ClientShared>) {
+    let mut buffer = BytesMut::new();
+    loop {
+        let read = read.read_buf(&mut buffer).await;
+        let Some(shared) = client.upgrade() else { return };
+        if !read.is_ok_and(|count| count > 0) || hand_out(&mut buffer, &shared).is_none() {
+            // Whoever waits learns by the drop of its sender.
+            drop(lock(&shared.waiting).take());
+            return;
+        }
+    }
+}
+
+fn hand_out(buffer: &mut BytesMut, shared: &ClientShared) -> Option<()> {
+    let mut waiting = lock(&shared.waiting);
+    let waiting = waiting.as_mut()?;
+    while let Some(frame) = take_frame(buffer).ok()? {
+        match frame {
+            ControlFrame::Server(ServerMessage::Reply { id, result }) => {
+                if let Some(sender) = waiting.replies.remove(&id) {
+                    drop(sender.send(result));
+                }
+            }
+            ControlFrame::Server(ServerMessage::Attached { id, result }) => {
+                if let Some(sender) = waiting.attached.remove(&id) {
+                    drop(sender.send(result));
+                }
+            }
+            ControlFrame::Answer(body) => {
+                let (id, heard) = read_answer(&body).ok()?;
+                match (waiting.deposits.remove(&id), heard) {
+                    (Some(sender), heard) => drop(sender.send(heard)),
+                    (None, Heard::Refused(error)) => waiting.refused.push((id, error)),
+                    (None, _) => {}
+                }
+            }
+            _ => return None,
+        }
+    }
+    Some(())
+}
+
+/// A journal attached for deposits. Clones share the connection; deposits of one connection keep their order.
+#[derive(Debug, Clone)]
+pub struct JournalClient {
+    client: Client,
+    facts: JournalFacts,
+}
+
+impl JournalClient {
+    /// What the journal is.
+    pub const fn facts(&self) -> &JournalFacts {
+        &self.facts
+    }
+
+    /// Deposits entries that are never torn. The ticket speaks of the last one.
+    ///
+    /// Cancel safe: no; the deposit may have been made.
+    ///
+    /// # Errors
+    /// [`CommandError`] when the daemon is gone; a refusal comes by the ticket.
+    pub async fn deposit_unit(&self, drafts: &[Draft<'_>], want: Want) -> Result<ClientTicket, CommandError> {
+        let id = self.client.next_id();
+        let (send, receive) = oneshot::channel();
+        match lock(&self.client.shared.waiting).as_mut() {
+            Some(waiting) if want != Want::Nothing => {
+                waiting.deposits.insert(id, send);
+            }
+            Some(_) => {}
+            None => return Err(gone()),
+        }
+        let mut out = BytesMut::new();
+        let last = drafts.len().saturating_sub(1);
+        for (index, draft) in drafts.iter().enumerate() {
+            put_deposit(&mut out, id, want, index < last, draft);
+        }
+        self.client.send(&out).await?;
+        Ok(ClientTicket { heard: receive })
+    }
+
+    /// Deposits one entry.
+    ///
+    /// Cancel safe: no.
+    ///
+    /// # Errors
+    /// As [`Self::deposit_unit`].
+    pub async fn deposit(&self, draft: &Draft<'_>, want: Want) -> Result<ClientTicket, CommandError> {
+        self.deposit_unit(std::slice::from_ref(draft), want).await
+    }
+
+    /// Deposits that wanted no answer and were refused since this was last asked.
+    pub fn take_refused(&self) -> Option<CommandError> {
+        let mut waiting = lock(&self.client.shared.waiting);
+        let refused = &mut waiting.as_mut()?.refused;
+        let first = (!refused.is_empty()).then(|| refused.remove(0).1);
+        refused.clear();
+        first
+    }
+
+    /// Whether the daemon is still there.
+    pub fn is_connected(&self) -> bool {
+        lock(&self.client.shared.waiting).is_some()
+    }
+}
+
+/// The promise of an answer from the daemon.
+#[derive(Debug)]
+pub struct ClientTicket {
+    heard: oneshot::Receiver<Heard>,
+}
+
+impl ClientTicket {
+    /// The number the deposit got (asked for with [`Want::Number`]), and whether it had landed before under its key.
+    ///
+    /// Cancel safe: yes, but the number is lost.
+    ///
+    /// # Errors
+    /// [`CommandError`]: refused, or the daemon is gone.
+    pub async fn number(self) -> Result<(Sequence, bool), CommandError> {
+        match self.heard.await.map_err(|_| gone())? {
+            Heard::Numbered(sequence, again) => Ok((sequence, again)),
+            Heard::Answered(Answer::Landed { sequence, .. }, again) => Ok((sequence, again)),
+            Heard::Answered(..) => Err(CommandError::new(ErrorKind::Poisoned, "CPF7003", "the entry was not journaled")),
+            Heard::Refused(error) => Err(error),
+        }
+    }
+
+    /// The answer (asked for with [`Want::Answer`]), and whether it had landed before under its key. A daemon that is gone
+    /// answers UNKNOWN.
+    ///
+    /// Cancel safe: yes, but the answer is lost.
+    ///
+    /// # Errors
+    /// [`CommandError`]: refused.
+    pub async fn answer(self) -> Result<(Answer, bool), CommandError> {
+        match self.heard.await {
+            Ok(Heard::Answered(answer, again)) => Ok((answer, again)),
+            Ok(Heard::Numbered(sequence, again)) => Ok((Answer::Unknown { sequence, why: UnknownReason::Closed }, again)),
+            Ok(Heard::Refused(error)) => Err(error),
+            Err(_) => Ok((Answer::Unknown { sequence: Sequence::NONE, why: UnknownReason::Closed }, false)),
+        }
+    }
+}
+
+impl Future for ClientTicket {
+    type Output = Result<Answer, CommandError>;
+
+    /// Cancel safe: yes, but the answer is lost.
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let heard = match Pin::new(&mut self.heard).poll(cx) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(heard) => heard,
+        };
+        Poll::Ready(match heard {
+            Ok(Heard::Answered(answer, _)) => Ok(answer),
+            Ok(Heard::Numbered(sequence, _)) => Ok(Answer::Unknown { sequence, why: UnknownReason::Closed }),
+            Ok(Heard::Refused(error)) => Err(error),
+            Err(_) => Ok(Answer::Unknown { sequence: Sequence::NONE, why: UnknownReason::Closed }),
+        })
+    }
+}

@@ -1,0 +1,13 @@
+//! Room `daemon`, the control socket: how programs on the same machine talk to a system that runs as a daemon: commands,
+//! deposits at full speed, and following a journal. Owner-only, the peer's user is checked. Must not decide anything.
+
+mod client;
+mod follow;
+mod frame;
+mod server;
+
+pub use client::{Client, ClientTicket, JournalClient};
+pub use follow::{Followed, Follower, JournalFacts};
+pub use frame::Want;
+pub use server::ControlSocket;
+pub(super) use server::facts;

@@ -1,0 +1,430 @@
+//! Room `daemon`, the control socket: the daemon's end: one task for each connection.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Semaphore;
+
+use super::follow::JournalFacts;
+use super::frame::{ClientMessage, ControlFrame, Heard, ServerMessage, Want, put_answer, put_bundle, put_server, read_deposit, take_frame};
+use crate::daemon::command::{CommandError, ErrorKind};
+use crate::daemon::crank::Source;
+use crate::daemon::config::CONFIG_FILE;
+use crate::daemon::data_dir::SOCKET;
+use crate::daemon::system::{JournalRuntime, Shared, System};
+use crate::entry::{Actor, Draft, GroupId, Kind, QualifiedName, Sequence};
+use crate::error::{DepositError, LinkError, SystemError};
+use crate::journal::{Journal, Limit, Ticket};
+
+/// Connections served at once.
+const CONNECTIONS_MAX: usize = 1024;
+/// Deposits of one connection that may wait for their answers.
+const TICKETS_MAX: usize = 65_536;
+/// A client that does not read for this long is let go (failures.md CTL-3).
+const WRITE_MAX: Duration = Duration::from_secs(30);
+/// Bundles are sent to a follower in pieces of about this many bytes.
+const FOLLOW_BYTES: usize = 1024 * 1024;
+/// Longest path of a Unix socket.
+const SOCKET_PATH_MAX: usize = 107;
+
+/// The control socket of a system, listening until it is dropped.
+#[derive(Debug)]
+pub struct ControlSocket {
+    path: PathBuf,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl ControlSocket {
+    /// Where the control socket of a data directory stands.
+    pub fn path_in(data: &Path, configured: Option<&Path>) -> PathBuf {
+        configured.map_or_else(|| data.join(SOCKET), Path::to_path_buf)
+    }
+
+    /// Listens. A socket left behind by a dead daemon is replaced: the directory's lock is held.
+    ///
+    /// # Errors
+    /// [`SystemError`] when the socket cannot be made; a path too long for one says so.
+    pub fn listen(system: &System) -> Result<Self, SystemError> {
+        let path = Self::path_in(system.data(), system.config().socket.as_deref());
+        if path.as_os_str().len() > SOCKET_PATH_MAX {
+            let reason = format!("socket: {} is too long for a socket ({SOCKET_PATH_MAX} bytes); name a shorter path", path.display());
+            return Err(SystemError::Config { path: system.data().join(CONFIG_FILE), reason });
+        }
+        let io = |source| SystemError::io("could not be made", &path, source);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(io(error)),
+            _ => {}
+        }
+        let listener = UnixListener::bind(&path).map_err(io)?;
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).map_err(io)?;
+        let shared = Arc::clone(system.shared());
+        let task = tokio::spawn(accept(listener, shared));
+        Ok(Self { path, task })
+    }
+
+    /// Its path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for ControlSocket {
+    fn drop(&mut self) {
+        self.task.abort();
+        drop(std::fs::remove_file(&self.path));
+    }
+}
+
+async fn accept(listener: UnixListener, shared: Arc<Shared>) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let own = rustix::process::geteuid().as_raw();
+    loop {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                // Out of file descriptors, most likely: those in use will be given back.
+                tracing::warn!(%error, "cannot accept on the control socket");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let user = stream.peer_cred().map(|credentials| credentials.uid());
+        if !user.is_ok_and(|user| user == own || user == 0) {
+            tracing::warn!("another user tried the control socket");
+            continue;
+        }
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
+        let shared = Arc::clone(&shared);
+        tokio::spawn(async move {
+            let mut connection = Connection::new(shared, stream);
+            if let Err(error) = connection.serve().await {
+                tracing::debug!(%error, "a control connection ended");
+            }
+            connection.roll_back_open_cycles();
+            drop(place);
+        });
+    }
+}
+
+struct Waiting {
+    id: u64,
+    ticket: Ticket,
+}
+
+struct Attached {
+    journal: Arc<Journal>,
+    actor: Option<Actor>,
+}
+
+struct Connection {
+    shared: Arc<Shared>,
+    stream: UnixStream,
+    input: BytesMut,
+    output: BytesMut,
+    attached: Option<Attached>,
+    /// Frames of a unit that is not whole yet.
+    unit: Vec<bytes::Bytes>,
+    waiting: VecDeque<Waiting>,
+    /// Commit cycles this connection started and has not ended.
+    cycles: BTreeSet<Sequence>,
+}
+
+impl Connection {
+    fn new(shared: Arc<Shared>, stream: UnixStream) -> Self {
+        Self {
+            shared,
+            stream,
+            input: BytesMut::new(),
+            output: BytesMut::new(),
+            attached: None,
+            unit: Vec::new(),
+            waiting: VecDeque::new(),
+            cycles: BTreeSet::new(),
+        }
+    }
+
+    async fn serve(&mut self) -> Result<(), LinkError> {
+        loop {
+            while self.waiting.len() < TICKETS_MAX {
+                let Some(frame) = take_frame(&mut self.input)? else { break };
+                match frame {
+                    ControlFrame::Deposit(body) => self.take_deposit(body).await?,
+                    ControlFrame::Client(ClientMessage::Follow { id, journal, after, upto }) => {
+                        return self.follow(id, journal, after, upto).await;
+                    }
+                    ControlFrame::Client(message) => self.take_message(message).await?,
+                    ControlFrame::Server(_) | ControlFrame::Answer(_) | ControlFrame::Bundle(..) => {
+                        return Err(LinkError::Malformed { reason: "a client sent what only the daemon says".to_owned() });
+                    }
+                }
+            }
+            self.collect_answers()?;
+            self.write_out().await?;
+            if !self.wait().await? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Waits for more input or for the next answer. Says whether the client is still there.
+    async fn wait(&mut self) -> Result<bool, LinkError> {
+        let full = self.waiting.len() >= TICKETS_MAX;
+        let next = async {
+            match self.waiting.front() {
+                Some(waiting) => waiting.ticket.clone().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            read = self.stream.read_buf(&mut self.input), if !full => {
+                let read = read.map_err(|error| LinkError::Broken { reason: error.to_string() })?;
+                Ok(read > 0)
+            }
+            answer = next => {
+                if let Some(waiting) = self.waiting.pop_front() {
+                    put_answer(&mut self.output, waiting.id, &Heard::Answered(answer, waiting.ticket.again()))?;
+                }
+                Ok(true)
+            }
+        }
+    }
+
+    fn collect_answers(&mut self) -> Result<(), LinkError> {
+        while let Some(answer) = self.waiting.front().and_then(|waiting| waiting.ticket.now()) {
+            if let Some(waiting) = self.waiting.pop_front() {
+                put_answer(&mut self.output, waiting.id, &Heard::Answered(answer, waiting.ticket.again()))?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn write_out(&mut self) -> Result<(), LinkError> {
+        if self.output.is_empty() {
+            return Ok(());
+        }
+        let written = tokio::time::timeout(WRITE_MAX, self.stream.write_all(&self.output)).await;
+        self.output.clear();
+        match written {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(LinkError::Broken { reason: error.to_string() }),
+            Err(_) => Err(LinkError::Broken { reason: "the client does not read".to_owned() }),
+        }
+    }
+
+    async fn take_message(&mut self, message: ClientMessage) -> Result<(), LinkError> {
+        let reply = match message {
+            ClientMessage::Request { id, request } => ServerMessage::Reply { id, result: self.shared.execute(*request).await },
+            ClientMessage::Attach { id, journal, actor } => ServerMessage::Attached { id, result: self.attach(journal, &actor) },
+            // Taken by the caller.
+            ClientMessage::Follow { .. } => return Ok(()),
+        };
+        put_server(&mut self.output, &reply)
+    }
+
+    fn attach(&mut self, name: QualifiedName, [job, user, program]: &[String; 3]) -> Result<JournalFacts, CommandError> {
+        let runtime = self.shared.require_journal(name)?;
+        let JournalRuntime::Local(local) = &runtime else {
+            let text = format!("journal {name} takes no deposits here");
+            return Err(CommandError::refused("CPF7003", text).help("WRKJRNA says what it is and why"));
+        };
+        let journal = Arc::clone(&local.journal);
+        let actor = journal.attributes().actor.then(|| Actor::new(job, user, program, self.shared.name.as_str()));
+        self.attached = Some(Attached { journal, actor });
+        facts(&runtime, None)
+    }
+
+    async fn take_deposit(&mut self, body: bytes::Bytes) -> Result<(), LinkError> {
+        let (id, want, continues) = {
+            let frame = read_deposit(&body)?;
+            (frame.id, frame.want, frame.continues)
+        };
+        self.unit.push(body);
+        if continues {
+            if self.unit.len() > crate::entry::codec::BUNDLE_ENTRIES_MAX as usize {
+                return Err(LinkError::Malformed { reason: "a unit without end".to_owned() });
+            }
+            return Ok(());
+        }
+        let unit = std::mem::take(&mut self.unit);
+        match self.deposit(&unit).await? {
+            Ok(ticket) => match want {
+                Want::Nothing => Ok(()),
+                Want::Number => put_answer(&mut self.output, id, &Heard::Numbered(ticket.sequence(), ticket.again())),
+                Want::Answer => {
+                    self.waiting.push_back(Waiting { id, ticket });
+                    Ok(())
+                }
+            },
+            Err(error) => put_answer(&mut self.output, id, &Heard::Refused(error)),
+        }
+    }
+
+    async fn deposit(&mut self, unit: &[bytes::Bytes]) -> Result<Result<Ticket, CommandError>, LinkError> {
+        let Some(attached) = &self.attached else {
+            let text = "no journal is attached to this connection";
+            return Ok(Err(CommandError::new(ErrorKind::Invalid, "RJN1007", text)));
+        };
+        let mut drafts: Vec<Draft<'_>> = Vec::with_capacity(unit.len());
+        for body in unit {
+            drafts.push(Draft { actor: attached.actor.as_ref(), ..read_deposit(body)?.draft });
+        }
+        let journal = Arc::clone(&attached.journal);
+        let ticket = loop {
+            match journal.deposit_unit(&drafts, self.shared.clock.wall()) {
+                Err(DepositError::Busy) => {}
+                other => break other,
+            }
+            let room = journal.room();
+            match journal.deposit_unit(&drafts, self.shared.clock.wall()) {
+                Err(DepositError::Busy) => {
+                    // What was answered meanwhile need not wait for room.
+                    let mut output = std::mem::take(&mut self.output);
+                    while let Some(answer) = self.waiting.front().and_then(|waiting| waiting.ticket.now()) {
+                        if let Some(waiting) = self.waiting.pop_front() {
+                            put_answer(&mut output, waiting.id, &Heard::Answered(answer, waiting.ticket.again()))?;
+                        }
+                    }
+                    self.output = output;
+                    room.await;
+                }
+                other => break other,
+            }
+        };
+        if let Ok(ticket) = &ticket
+            && !ticket.again()
+        {
+            note_cycles(&mut self.cycles, &drafts, ticket.sequence());
+        }
+        Ok(ticket.map_err(CommandError::from))
+    }
+
+    /// The client is gone: what it left undecided is rolled back by the system (IBM i: C RB, JOFLAG 2).
+    fn roll_back_open_cycles(&mut self) {
+        let Some(attached) = &self.attached else { return };
+        for cycle in std::mem::take(&mut self.cycles) {
+            let draft = Draft { cycle, indicator: 2, ..Draft::new(Kind::CYCLE_ROLLBACK, &[]) };
+            if let Err(error) = attached.journal.deposit(&draft, self.shared.clock.wall()) {
+                tracing::debug!(%cycle, %error, "a cycle of a lost client stays open until the journal is opened again");
+            }
+        }
+    }
+
+    /// Sends a journal's bundles as they may be read, until the client goes away or has what it asked for.
+    async fn follow(&mut self, id: u64, name: QualifiedName, after: Sequence, upto: Option<Sequence>) -> Result<(), LinkError> {
+        let found = self.shared.require_journal(name).and_then(|runtime| {
+            let facts = facts(&runtime, Some(after))?;
+            Ok((runtime, facts))
+        });
+        let (runtime, facts) = match found {
+            Ok(found) => found,
+            Err(error) => {
+                put_server(&mut self.output, &ServerMessage::Attached { id, result: Err(error) })?;
+                return self.write_out().await;
+            }
+        };
+        put_server(&mut self.output, &ServerMessage::Attached { id, result: Ok(facts) })?;
+        let Some(source) = runtime.source() else { return self.write_out().await };
+        let mut at = after;
+        loop {
+            let (settled, moved) = settled(&source);
+            match bundles(&source, at, FOLLOW_BYTES) {
+                Ok(bundles) if bundles.is_empty() => {
+                    put_server(&mut self.output, &ServerMessage::Level { upto: settled })?;
+                    self.write_out().await?;
+                    if is_closed(&source) {
+                        let error = CommandError::new(ErrorKind::Refused, "RJN4010", "the journal was closed");
+                        put_server(&mut self.output, &ServerMessage::Ended { error })?;
+                        return self.write_out().await;
+                    }
+                    tokio::select! {
+                        () = moved => {}
+                        read = self.stream.read_buf(&mut self.input) => {
+                            // A follower says nothing more: either it is gone, or it is none.
+                            return read.map(|_| ()).map_err(|error| LinkError::Broken { reason: error.to_string() });
+                        }
+                    }
+                }
+                Ok(bundles) => {
+                    for bundle in &bundles {
+                        put_bundle(&mut self.output, bundle.receiver.receiver, &bundle.bytes);
+                        at = bundle.header.last();
+                    }
+                    if upto.is_some_and(|upto| at >= upto) {
+                        put_server(&mut self.output, &ServerMessage::Level { upto: at })?;
+                        return self.write_out().await;
+                    }
+                    self.write_out().await?;
+                }
+                Err(error) => {
+                    put_server(&mut self.output, &ServerMessage::Ended { error: error.into() })?;
+                    return self.write_out().await;
+                }
+            }
+        }
+    }
+}
+
+/// Remembers which commit cycles a connection must end.
+fn note_cycles(cycles: &mut BTreeSet<Sequence>, drafts: &[Draft<'_>], last: Sequence) {
+    let first = last.get() + 1 - drafts.len() as u64;
+    for (index, draft) in drafts.iter().enumerate() {
+        match draft.kind {
+            Kind::CYCLE_START => {
+                cycles.insert(Sequence::new(first + index as u64));
+            }
+            Kind::CYCLE_COMMIT | Kind::CYCLE_ROLLBACK => {
+                cycles.remove(&draft.cycle);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// What a journal is, and its chain head at an entry.
+pub(in crate::daemon) fn facts(runtime: &JournalRuntime, at: Option<Sequence>) -> Result<JournalFacts, CommandError> {
+    let source = runtime.source().ok_or_else(|| CommandError::refused("RJN4010", "the journal is not open").help("WRKJRNA says why"))?;
+    let head = match at {
+        Some(at) => source.reader().head_at(at)?,
+        None => None,
+    };
+    Ok(JournalFacts {
+        journal: source.id(),
+        group: GroupId::from(source.id()),
+        name: source.name(),
+        local: matches!(source, Source::Local(_)),
+        epoch: source.epoch(),
+        oldest: source.reader().oldest(),
+        last: Shared::readable_upto(runtime),
+        head,
+        actor: runtime.attributes().is_some_and(|attributes| attributes.actor),
+    })
+}
+
+fn settled(source: &Source) -> (Sequence, event_listener::EventListener) {
+    let tail = match source {
+        Source::Local(journal) => journal.tail(),
+        Source::Copy(copy) => copy.tail(),
+    };
+    let moved = tail.listen(Limit::Settled);
+    (tail.marks().settled, moved)
+}
+
+fn is_closed(source: &Source) -> bool {
+    match source {
+        Source::Local(journal) => journal.tail().is_closed(),
+        Source::Copy(copy) => copy.tail().is_closed(),
+    }
+}
+
+fn bundles(source: &Source, after: Sequence, bytes: usize) -> Result<Vec<crate::receiver::StoredBundle>, crate::error::ReceiverError> {
+    match source {
+        Source::Local(journal) => journal.bundles_after(after, Limit::Settled, bytes),
+        Source::Copy(copy) => copy.bundles_after(after, Limit::Settled, bytes),
+    }
+}

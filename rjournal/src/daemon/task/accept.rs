@@ -1,0 +1,119 @@
+//! Room `daemon`: accepting partners: who they are is known from their key, what they may do from the directory.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, mpsc};
+
+use super::copy::{CopyEvent, CopyRuntime};
+use crate::daemon::catalog::Partner;
+use crate::daemon::clock::random_number;
+use crate::daemon::system::{JournalRuntime, Shared};
+use crate::entry::{RdbName, Sequence};
+use crate::link::{Accepted, LinkStream, Wired};
+use crate::remote::{Frame, Hello, Message, PartnerReply, Refusal, RefusalCode};
+
+/// Connections served at once.
+const CONNECTIONS_MAX: usize = 1024;
+/// The first frame of a connection must come within this time.
+const FIRST_FRAME_MAX: Duration = Duration::from_secs(5);
+/// Answers that may wait to be sent to one source.
+const ANSWERS_WAITING: usize = 256;
+
+/// Accepts partners until the endpoint is closed.
+pub(crate) async fn run(shared: Arc<Shared>) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let Some(endpoint) = shared.endpoint() else { return };
+    while let Some(accepting) = endpoint.accept().await {
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+            tracing::warn!("too many connections; one was turned away");
+            continue;
+        };
+        let served = Arc::clone(&shared);
+        shared.runtime.spawn(async move {
+            match accepting.await {
+                Ok(accepted) => serve(&served, accepted).await,
+                Err(error) => tracing::debug!(%error, "a connection attempt came to nothing"),
+            }
+            drop(place);
+        });
+    }
+}
+
+async fn serve(shared: &Arc<Shared>, accepted: Accepted) {
+    let Some((rdb, partner)) = shared.partner_by_key(&accepted.fingerprint) else { return };
+    let mut stream = accepted.stream;
+    let first = tokio::time::timeout(FIRST_FRAME_MAX, stream.receive()).await;
+    match first {
+        Ok(Ok(Some(Wired::Request(request)))) => {
+            let reply = shared.partner_request(rdb, &partner, *request).await;
+            drop(stream.send(&[Wired::Reply(Box::new(reply))]).await);
+            stream.finish().await;
+        }
+        Ok(Ok(Some(Wired::Session(Frame::Message(Message::Hello(hello)))))) => feed(shared, rdb, &partner, hello, stream).await,
+        Ok(Ok(Some(_))) => tracing::warn!(%rdb, "a partner began with something other than a hello or a request"),
+        Ok(Ok(None)) => {}
+        Ok(Err(error)) => tracing::warn!(%rdb, %error, "a partner's first words cannot be read"),
+        Err(_) => tracing::warn!(%rdb, "a partner connected and said nothing"),
+    }
+}
+
+/// A source wants to feed a remote journal.
+async fn feed(shared: &Arc<Shared>, rdb: RdbName, partner: &Partner, hello: Hello, mut stream: LinkStream) {
+    let copy = match find_copy(shared, rdb, partner, &hello) {
+        Ok(copy) => copy,
+        Err(refusal) => {
+            tracing::warn!(%rdb, journal = %hello.target_journal, "refused: {}", refusal.text);
+            drop(stream.send(&[Wired::Session(Frame::Message(Message::Refuse(refusal)))]).await);
+            return stream.finish().await;
+        }
+    };
+    let (mut sender, mut receiver) = stream.split();
+    let (out, mut answers) = mpsc::channel::<Vec<Wired>>(ANSWERS_WAITING);
+    let id = random_number(&*shared.entropy);
+    copy.tell(CopyEvent::Session { id, peer: partner.system, out }).await;
+    copy.hand_over(id, Frame::Message(Message::Hello(hello))).await;
+    let answering = shared.runtime.spawn(async move {
+        while let Some(mut wired) = answers.recv().await {
+            while let Ok(more) = answers.try_recv() {
+                wired.extend(more);
+            }
+            if sender.send(&wired).await.is_err() {
+                return;
+            }
+        }
+        // The session ended: what it said last still goes out.
+        sender.finish().await;
+    });
+    while let Ok(Some(Wired::Session(frame))) = receiver.receive().await {
+        copy.hand_over(id, frame).await;
+    }
+    copy.tell(CopyEvent::Lost { id }).await;
+    drop(answering.await);
+}
+
+fn find_copy(shared: &Shared, rdb: RdbName, partner: &Partner, hello: &Hello) -> Result<Arc<CopyRuntime>, Refusal> {
+    let name = hello.target_journal;
+    let refuse = |code, text| Refusal { code, source: hello.tip.sequence, target: Sequence::NONE, fork: None, text };
+    if !partner.may_feed(name) {
+        let text = format!(
+            "the directory entry {rdb} on {} does not allow feeding {name}; there: CHGRDBDIRE --rdb {rdb} --alwjrn {name}",
+            shared.name
+        );
+        return Err(refuse(RefusalCode::NotAuthorised, text));
+    }
+    match shared.runtime_of(name) {
+        Some(JournalRuntime::Copy(copy)) => Ok(copy),
+        Some(JournalRuntime::Broken(broken)) => Err(refuse(RefusalCode::Damaged, format!("{name} on {}: {}", shared.name, broken.reason))),
+        Some(_) => Err(refuse(RefusalCode::WrongJournal, format!("{name} on {} is a local journal", shared.name))),
+        None => {
+            let text = format!("there is no remote journal {name} on {}; add it with ADDRMTJRN", shared.name);
+            Err(refuse(RefusalCode::NoSuchJournal, text))
+        }
+    }
+}
+
+/// A refusal as a reply.
+pub(crate) fn refused(code: RefusalCode, text: String) -> PartnerReply {
+    PartnerReply::Refused(Refusal { code, source: Sequence::NONE, target: Sequence::NONE, fork: None, text })
+}

@@ -1,0 +1,348 @@
+//! Room `daemon`: the thread that writes a copy: it takes frames of the session that feeds it, writes, flushes once for
+//! everything that waits, and answers.
+
+use std::sync::{Arc, Mutex, Weak};
+use std::thread::JoinHandle;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+
+use super::link::{LinkSet, describe_end};
+use super::local::{lock, prepare_copy_spare};
+use crate::daemon::crank::{TargetCrank, target_facts};
+use crate::daemon::messages::Severity;
+use crate::daemon::system::Shared;
+use crate::entry::progress::CopyProgress;
+use crate::entry::{QualifiedName, ReceiverId, Sequence, SystemId, Timestamp};
+use crate::journal::{Copy, CopyShared};
+use crate::link::Wired;
+use crate::remote::{EndReason, Frame, TargetSession};
+
+/// Events that may wait for the thread.
+const EVENTS_WAITING: usize = 256;
+/// Bytes of frames that may wait for the thread, in KiB.
+const WAITING_KIB_MAX: usize = 20 * 1024;
+/// Events handled before what they wrote is flushed.
+const EVENTS_PER_FLUSH: usize = 256;
+
+/// What the thread of a copy is told.
+#[derive(Debug)]
+pub(crate) enum CopyEvent {
+    /// A session begins; an older one ends.
+    Session {
+        /// Its number.
+        id: u64,
+        /// The system at the other end, as its key says.
+        peer: SystemId,
+        /// Where answers go.
+        out: mpsc::Sender<Vec<Wired>>,
+    },
+    /// A frame of a session came. The permit bounds what waits.
+    Frame {
+        /// The session.
+        id: u64,
+        /// The frame.
+        frame: Frame,
+        /// Given back when it was handled.
+        permit: Option<OwnedSemaphorePermit>,
+    },
+    /// The connection of a session is gone.
+    Lost {
+        /// The session.
+        id: u64,
+    },
+    /// Time went on.
+    Tick,
+    /// Delete the oldest receivers up to and with this one.
+    Forget {
+        /// The receiver.
+        receiver: ReceiverId,
+        /// Told when it is done.
+        done: oneshot::Sender<Result<u64, String>>,
+    },
+    /// An operator ends the session that feeds it, and lets no other begin, or lets one begin again.
+    Stop(Option<String>),
+    /// The system stops.
+    Shutdown,
+}
+
+/// A copy for people.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct CopyStatus {
+    /// Watermarks.
+    pub(crate) progress: CopyProgress,
+    /// Whether a session feeds it.
+    pub(crate) fed: bool,
+    /// Where its source said it is.
+    pub(crate) source_at: Option<(Sequence, Timestamp)>,
+    /// When its source was last heard.
+    pub(crate) heard_at: Timestamp,
+    /// How the last session ended.
+    pub(crate) last_end: Option<String>,
+    /// A write or flush went wrong: it is fed no more until the system is started again.
+    pub(crate) failure: Option<String>,
+}
+
+/// A copy with all that runs for it.
+#[derive(Debug)]
+pub(crate) struct CopyRuntime {
+    /// What readers share.
+    pub(crate) copy: Arc<CopyShared>,
+    /// Links to further systems.
+    pub(crate) links: LinkSet,
+    status: Mutex<CopyStatus>,
+    events: mpsc::Sender<CopyEvent>,
+    waiting: Arc<Semaphore>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl CopyRuntime {
+    /// Starts the copy's thread.
+    pub(crate) fn start(shared: &Arc<Shared>, copy: Copy) -> Arc<Self> {
+        let (events, receive) = mpsc::channel(EVENTS_WAITING);
+        let runtime = Arc::new(Self {
+            copy: Arc::clone(copy.shared()),
+            links: LinkSet::default(),
+            status: Mutex::new(CopyStatus { progress: copy.progress(), ..CopyStatus::default() }),
+            events,
+            waiting: Arc::new(Semaphore::new(WAITING_KIB_MAX)),
+            thread: Mutex::new(None),
+        });
+        let thread = CopyThread {
+            shared: Arc::downgrade(shared),
+            runtime: Arc::downgrade(&runtime),
+            copy,
+            events: receive,
+            session: None,
+        };
+        let name = format!("receive {}", runtime.copy.name());
+        match std::thread::Builder::new().name(name).spawn(move || thread.run()) {
+            Ok(handle) => *lock(&runtime.thread) = Some(handle),
+            Err(error) => lock(&runtime.status).failure = Some(format!("its thread cannot be started: {error}")),
+        }
+        runtime
+    }
+
+    /// The status now.
+    pub(crate) fn status(&self) -> CopyStatus {
+        lock(&self.status).clone()
+    }
+
+    /// Tells the thread something.
+    pub(crate) async fn tell(&self, event: CopyEvent) {
+        drop(self.events.send(event).await);
+    }
+
+    /// Tells the thread something if it can take it now.
+    pub(crate) fn try_tell(&self, event: CopyEvent) {
+        drop(self.events.try_send(event));
+    }
+
+    /// Hands a frame over, waiting while too much waits already.
+    pub(crate) async fn hand_over(&self, id: u64, frame: Frame) {
+        let bytes = match &frame {
+            Frame::Header(bytes) | Frame::Bundle(bytes) => bytes.len(),
+            Frame::Message(_) => 0,
+        };
+        let permits = u32::try_from(bytes / 1024).unwrap_or(0).min(WAITING_KIB_MAX as u32);
+        let permit = if permits == 0 { None } else { Arc::clone(&self.waiting).acquire_many_owned(permits).await.ok() };
+        self.tell(CopyEvent::Frame { id, frame, permit }).await;
+    }
+
+    /// Ends the thread and waits for it.
+    pub(crate) async fn stop(&self) {
+        self.tell(CopyEvent::Shutdown).await;
+        let thread = lock(&self.thread).take();
+        if let Some(thread) = thread {
+            drop(tokio::task::spawn_blocking(move || thread.join()).await);
+        }
+        self.copy.tail().close();
+    }
+}
+
+struct CopySession {
+    id: u64,
+    crank: TargetCrank,
+    out: mpsc::Sender<Vec<Wired>>,
+}
+
+struct CopyThread {
+    shared: Weak<Shared>,
+    runtime: Weak<CopyRuntime>,
+    copy: Copy,
+    events: mpsc::Receiver<CopyEvent>,
+    session: Option<CopySession>,
+}
+
+impl CopyThread {
+    fn run(mut self) {
+        self.prepare_spare();
+        while let Some(event) = self.events.blocking_recv() {
+            let mut stop = self.take(event);
+            let mut taken = 1;
+            while let (false, true, Ok(event)) = (stop, taken < EVENTS_PER_FLUSH, self.events.try_recv()) {
+                stop = self.take(event);
+                taken += 1;
+            }
+            self.flush();
+            self.publish();
+            if stop {
+                return;
+            }
+        }
+    }
+
+    fn name(&self) -> QualifiedName {
+        self.copy.shared().name()
+    }
+
+    /// Handles one event. Says whether the thread is to end.
+    fn take(&mut self, event: CopyEvent) -> bool {
+        let Some(shared) = self.shared.upgrade() else { return true };
+        let now = shared.clock.now();
+        match event {
+            CopyEvent::Session { id, peer, out } => self.begin(&shared, id, peer, out),
+            CopyEvent::Frame { id, frame, permit } => {
+                if let Some(session) = self.session.as_mut().filter(|session| session.id == id) {
+                    session.crank.session.handle_frame(frame, now);
+                    self.turn(&shared);
+                }
+                drop(permit);
+            }
+            CopyEvent::Lost { id } => {
+                if let Some(session) = self.session.as_mut().filter(|session| session.id == id) {
+                    session.crank.session.handle_lost();
+                    self.turn(&shared);
+                }
+            }
+            CopyEvent::Tick => {
+                if let Some(session) = &mut self.session {
+                    session.crank.session.handle_timeout(now);
+                    self.turn(&shared);
+                }
+            }
+            CopyEvent::Forget { receiver, done } => {
+                drop(done.send(self.copy.forget_upto(receiver).map_err(|error| error.to_string())));
+            }
+            CopyEvent::Stop(reason) => {
+                let stopped = reason.is_some();
+                if let Err(error) = self.copy.shared().update(|control| control.stopped = reason) {
+                    tracing::error!(journal = %self.name(), %error, "cannot be kept");
+                }
+                if stopped {
+                    self.close(&shared, EndReason::Inactivated);
+                }
+            }
+            CopyEvent::Shutdown => {
+                self.close(&shared, EndReason::ShuttingDown);
+                return true;
+            }
+        }
+        false
+    }
+
+    fn begin(&mut self, shared: &Shared, id: u64, peer: SystemId, out: mpsc::Sender<Vec<Wired>>) {
+        self.close(shared, EndReason::Superseded);
+        let failed = self.runtime.upgrade().and_then(|runtime| lock(&runtime.status).failure.clone());
+        if failed.is_some() {
+            return;
+        }
+        match target_facts(&mut self.copy, shared.id, peer, &*shared.disk) {
+            Ok(facts) => {
+                let crank = TargetCrank::new(TargetSession::new(facts, shared.clock.now()));
+                self.session = Some(CopySession { id, crank, out });
+            }
+            Err(error) => self.fail(shared, &error.to_string()),
+        }
+    }
+
+    fn close(&mut self, shared: &Shared, reason: EndReason) {
+        if let Some(session) = &mut self.session {
+            session.crank.session.handle_close(reason);
+            self.turn(shared);
+        }
+    }
+
+    /// Does what the session wants, and sends what it has to say.
+    fn turn(&mut self, shared: &Shared) {
+        let Some(session) = &mut self.session else { return };
+        let mut out = Vec::new();
+        let attached = self.copy.place().receiver;
+        session.crank.turn(&mut self.copy, shared.clock.wall(), &mut out);
+        self.answer(shared, out);
+        if self.copy.place().receiver != attached {
+            self.prepare_spare();
+        }
+    }
+
+    fn flush(&mut self) {
+        let Some(shared) = self.shared.upgrade() else { return };
+        let Some(session) = &mut self.session else { return };
+        let mut out = Vec::new();
+        session.crank.flush(&mut self.copy, &*shared.disk, shared.clock.wall(), &mut out);
+        self.answer(&shared, out);
+    }
+
+    fn answer(&mut self, shared: &Shared, out: Vec<Frame>) {
+        let Some(session) = &mut self.session else { return };
+        let lost = !out.is_empty() && session.out.blocking_send(out.into_iter().map(Wired::Session).collect()).is_err();
+        if lost {
+            session.crank.session.handle_lost();
+            session.crank.turn(&mut self.copy, shared.clock.wall(), &mut Vec::new());
+        }
+        let failure = session.crank.take_failure();
+        let archived = session.crank.archived.take();
+        let ended = session.crank.ended.clone();
+        if let Some(orphan) = archived {
+            let text = format!(
+                "{} entries ({} to {}) were not in the source's history any more and were set aside in {}; nothing was lost from \
+                 what is confirmed",
+                orphan.entries,
+                orphan.fork.sequence.next(),
+                orphan.last.sequence,
+                orphan.file.display()
+            );
+            shared.post("RJN3001", Severity::Alarm, self.name(), text);
+        }
+        if let Some(reason) = ended {
+            self.session = None;
+            let text = describe_end(&reason);
+            tracing::info!(journal = %self.name(), "the session ended: {text}");
+            if let Some(runtime) = self.runtime.upgrade() {
+                lock(&runtime.status).last_end = Some(text);
+            }
+        }
+        match failure {
+            Some(error) if error.is_disk_full() => {
+                shared.post("CPF70D6", Severity::Alarm, self.name(), format!("no room for what the source sends: {error}"));
+            }
+            Some(error) => self.fail(shared, &error.to_string()),
+            None => {}
+        }
+    }
+
+    fn fail(&mut self, shared: &Shared, reason: &str) {
+        self.session = None;
+        if let Some(runtime) = self.runtime.upgrade() {
+            lock(&runtime.status).failure = Some(reason.to_owned());
+        }
+        let text = format!("the copy stopped: {reason}. Start the system again: it is then verified from the medium");
+        shared.post("RJN9002", Severity::Critical, self.name(), text);
+    }
+
+    fn prepare_spare(&self) {
+        if let Some((spare, bytes)) = self.copy.spare() {
+            prepare_copy_spare(&self.shared, self.name().to_string(), spare, bytes);
+        }
+    }
+
+    fn publish(&self) {
+        let (Some(runtime), Some(shared)) = (self.runtime.upgrade(), self.shared.upgrade()) else { return };
+        let mut status = lock(&runtime.status);
+        status.progress = self.copy.progress();
+        status.fed = self.session.as_ref().is_some_and(|session| session.crank.session.is_streaming());
+        if let Some(session) = &self.session {
+            status.source_at = session.crank.source_at.or(status.source_at);
+            status.heard_at = shared.clock.wall();
+        }
+    }
+}

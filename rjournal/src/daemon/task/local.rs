@@ -1,0 +1,207 @@
+//! Room `daemon`: the thread that writes a local journal, and what its links and commands share with it.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use event_listener::Event;
+
+use super::link::LinkSet;
+use crate::daemon::crank::{carry_confirmation, seal_and_tell, write_and_tell};
+use crate::daemon::messages::Severity;
+use crate::daemon::system::Shared;
+use crate::entry::Moment;
+use crate::error::JournalError;
+use crate::journal::{Gate, Journal, Work, Writer};
+use crate::receiver::{SpareSlot, SpareState};
+use crate::remote::{Confirmation, MemberKey};
+
+/// A refused preparation of the next receiver is tried again after this long.
+const PREPARE_AGAIN: Duration = Duration::from_secs(10);
+
+/// A local journal that is open, with all that runs for it.
+#[derive(Debug)]
+pub(crate) struct LocalRuntime {
+    /// The journal.
+    pub(crate) journal: Arc<Journal>,
+    /// Its in-sync set.
+    pub(crate) confirmation: Mutex<Confirmation>,
+    /// Its links.
+    pub(crate) links: LinkSet,
+    /// What went wrong, once something did.
+    pub(crate) failure: Mutex<Option<String>>,
+    /// Orders for the writer's thread that are no entries.
+    forget: Mutex<Vec<crate::entry::ReceiverId>>,
+    forgotten: Event,
+    preparing: AtomicBool,
+    prepared_at: Mutex<Moment>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl LocalRuntime {
+    /// Starts the writer's thread.
+    pub(crate) fn start(shared: &Arc<Shared>, journal: Arc<Journal>, writer: Writer, confirmation: Confirmation) -> Arc<Self> {
+        let runtime = Arc::new(Self {
+            journal: Arc::clone(&journal),
+            confirmation: Mutex::new(confirmation),
+            links: LinkSet::default(),
+            failure: Mutex::new(None),
+            forget: Mutex::new(Vec::new()),
+            forgotten: Event::new(),
+            preparing: AtomicBool::new(false),
+            prepared_at: Mutex::new(Moment::ZERO),
+            thread: Mutex::new(None),
+        });
+        let (for_thread, for_shared) = (Arc::clone(&runtime), Arc::clone(shared));
+        let name = format!("write {}", journal.name());
+        let spawned = std::thread::Builder::new().name(name).spawn(move || for_thread.write_loop(&for_shared, writer));
+        match spawned {
+            Ok(thread) => *lock(&runtime.thread) = Some(thread),
+            Err(error) => runtime.fail(shared, &format!("its thread cannot be started: {error}")),
+        }
+        runtime
+    }
+
+    fn write_loop(self: &Arc<Self>, shared: &Arc<Shared>, mut writer: Writer) {
+        self.prepare_next(shared, &writer);
+        while self.journal.intake().wait_for_work() == Work::Due {
+            if let Err(error) = self.step(shared, &mut writer) {
+                self.journal.set_gate(Gate::Poisoned);
+                self.fail(shared, &error.to_string());
+                break;
+            }
+            self.run_forget(shared, &mut writer);
+            self.prepare_next(shared, &writer);
+        }
+        self.run_forget(shared, &mut writer);
+    }
+
+    fn step(&self, shared: &Shared, writer: &mut Writer) -> Result<(), JournalError> {
+        let (wall, now) = (shared.clock.wall(), shared.clock.now());
+        let attached = self.journal.reader().attached().map(|header| header.receiver);
+        let batch = match seal_and_tell(writer, &self.confirmation, wall, now) {
+            Ok(batch) => batch,
+            Err(error) => {
+                // Nothing was sealed: an operator's change of receivers could not be made.
+                shared.post("RJN2007", Severity::Warning, self.journal.name(), format!("the receiver was not changed: {error}"));
+                None
+            }
+        };
+        let Some(batch) = batch else { return Ok(()) };
+        let left = write_and_tell(writer, batch, &self.confirmation, wall, shared.clock.now())?;
+        self.links.tell_left(&left);
+        if let Some(header) = self.journal.reader().attached().filter(|header| Some(header.receiver) != attached) {
+            shared.post("CPF7020", Severity::Info, self.journal.name(), format!("receiver {} was attached", header.name));
+        }
+        Ok(())
+    }
+
+    /// Has the next receiver's file made ready on another thread, unless it is.
+    fn prepare_next(self: &Arc<Self>, shared: &Arc<Shared>, writer: &Writer) {
+        let (spare, bytes) = writer.spare();
+        let now = shared.clock.now();
+        let due = match spare.state() {
+            SpareState::Missing => true,
+            SpareState::Refused => now.since(*lock(&self.prepared_at)) >= PREPARE_AGAIN,
+            SpareState::Filling | SpareState::Ready(_) => false,
+        };
+        if !due || self.preparing.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        *lock(&self.prepared_at) = now;
+        let (runtime, shared) = (Arc::clone(self), Arc::clone(shared));
+        let prepare = move || {
+            if let Err(error) = spare.prepare(bytes) {
+                let text = format!("the next receiver cannot be made ready: {error}; the attached one is used on to its end");
+                shared.post("CPI70E5", Severity::Alarm, runtime.journal.name(), text);
+            }
+            runtime.preparing.store(false, Ordering::Release);
+            runtime.journal.intake().nudge();
+        };
+        drop(std::thread::Builder::new().name("prepare receiver".to_owned()).spawn(prepare));
+    }
+
+    fn fail(&self, shared: &Shared, reason: &str) {
+        *lock(&self.failure) = Some(reason.to_owned());
+        let text = format!(
+            "the journal stopped: {reason}. Sealed deposits without an answer are UNKNOWN, later ones REFUSED. \
+             Start the system again: the journal is then verified from the medium"
+        );
+        shared.post("RJN9001", Severity::Critical, self.journal.name(), text);
+    }
+
+    /// Deletes the oldest receivers up to and with one, on the writer's thread; comes back when it is done.
+    ///
+    /// Cancel safe: yes, the receivers are deleted all the same.
+    pub(crate) async fn forget_upto(&self, receiver: crate::entry::ReceiverId) {
+        let done = self.forgotten.listen();
+        lock(&self.forget).push(receiver);
+        self.journal.intake().nudge();
+        done.await;
+    }
+
+    fn run_forget(&self, shared: &Shared, writer: &mut Writer) {
+        let orders = std::mem::take(&mut *lock(&self.forget));
+        if orders.is_empty() {
+            return;
+        }
+        for receiver in orders {
+            if let Err(error) = writer.forget_upto(receiver) {
+                shared.post("CPI70E1", Severity::Warning, self.journal.name(), format!("a receiver could not be deleted: {error}"));
+            }
+        }
+        self.forgotten.notify(usize::MAX);
+    }
+
+    /// Time went on: targets that do not answer, targets that may join again, a refused preparation.
+    pub(crate) fn tick(&self, shared: &Shared) {
+        let (wall, now) = (shared.clock.wall(), shared.clock.now());
+        let left = {
+            let mut confirmation = lock(&self.confirmation);
+            if confirmation.poll_timeout().is_none_or(|due| due > now) {
+                Vec::new()
+            } else {
+                confirmation.handle_timeout(now);
+                carry_confirmation(&self.journal, &mut confirmation, wall, now)
+            }
+        };
+        self.links.tell_left(&left);
+        if now.since(*lock(&self.prepared_at)) >= PREPARE_AGAIN {
+            self.journal.intake().nudge();
+        }
+    }
+
+    /// Whether a target is in the in-sync set.
+    pub(crate) fn is_member(&self, key: MemberKey) -> bool {
+        lock(&self.confirmation).is_member(key)
+    }
+
+    /// Stops the writer once everything is on disk, and waits for it.
+    pub(crate) fn stop(&self) {
+        self.journal.intake().stop();
+        let thread = lock(&self.thread).take();
+        if let Some(thread) = thread {
+            drop(thread.join());
+        }
+        self.journal.close();
+    }
+}
+
+/// Has the next receiver's file of a copy made ready on another thread, unless it is.
+pub(super) fn prepare_copy_spare(shared: &Weak<Shared>, about: String, spare: SpareSlot, bytes: u64) {
+    if spare.state() != SpareState::Missing {
+        return;
+    }
+    let shared = Weak::clone(shared);
+    let prepare = move || {
+        if let (Err(error), Some(shared)) = (spare.prepare(bytes), shared.upgrade()) {
+            shared.post_about("CPI70E5", Severity::Warning, &about, format!("the next receiver cannot be made ready: {error}"));
+        }
+    };
+    drop(std::thread::Builder::new().name("prepare receiver".to_owned()).spawn(prepare));
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}

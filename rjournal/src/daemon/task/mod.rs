@@ -1,0 +1,11 @@
+//! Room `daemon`, the tasks: threads and tokio tasks that turn the cranks, one small loop each. They wait, carry and tell;
+//! they decide nothing.
+
+pub(super) mod accept;
+pub(super) mod copy;
+pub(super) mod link;
+pub(super) mod local;
+pub(super) mod opening;
+pub(super) mod ticker;
+
+pub(in crate::daemon) use link::describe_end;

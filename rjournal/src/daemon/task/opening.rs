@@ -1,0 +1,323 @@
+//! Room `daemon`: the task that opens a local journal after a start: it asks the members of the in-sync set, adopts what
+//! a crash lost here, and opens - or says why not.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::local::lock;
+use crate::daemon::clock::random_number;
+use crate::daemon::crank::{OpeningCrank, OpeningState, Wire};
+use crate::daemon::messages::Severity;
+use crate::daemon::system::Shared;
+use crate::entry::{JournalId, Moment, Position, QualifiedName};
+use crate::journal::{Control, LinkRecord};
+use crate::link::{LinkReceiver, LinkSender, LinkStream, Wired};
+use crate::receiver::ChainReader;
+use crate::remote::{Frame, MemberKey};
+
+/// A member that did not answer is asked again after this long.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+
+/// An operator's word on a journal that does not open by itself.
+#[derive(Debug)]
+pub(crate) enum OpenOrder {
+    /// Open it without hearing everybody.
+    Alone(oneshot::Sender<()>),
+    /// Adopt a tail of any length.
+    Adopt(oneshot::Sender<()>),
+    /// The system stops.
+    Shutdown,
+}
+
+/// A journal on its way, from outside.
+#[derive(Debug)]
+pub(crate) struct OpeningRuntime {
+    /// Identity.
+    pub(crate) id: JournalId,
+    /// Name.
+    pub(crate) name: QualifiedName,
+    /// Its receivers.
+    pub(crate) reader: ChainReader,
+    /// What is kept about it.
+    pub(crate) control: Control,
+    /// The last entry here when it was recovered.
+    pub(crate) tip: Position,
+    /// What it waits for, for people.
+    pub(crate) waits_for: Mutex<String>,
+    orders: mpsc::Sender<OpenOrder>,
+}
+
+impl OpeningRuntime {
+    /// Tells the task an operator's word.
+    pub(crate) async fn order(&self, order: OpenOrder) {
+        drop(self.orders.send(order).await);
+    }
+}
+
+enum Event {
+    Connected(Box<LinkRecord>, LinkStream),
+    NotConnected(MemberKey, String),
+    Frame(MemberKey, u64, Frame),
+    Lost(MemberKey, u64),
+}
+
+struct Member {
+    session: u64,
+    sender: LinkSender,
+}
+
+struct OpeningTask {
+    shared: Arc<Shared>,
+    crank: OpeningCrank,
+    runtime: Arc<OpeningRuntime>,
+    orders: mpsc::Receiver<OpenOrder>,
+    events: mpsc::Receiver<Event>,
+    tell: mpsc::Sender<Event>,
+    members: BTreeMap<MemberKey, Member>,
+    dialing: BTreeMap<MemberKey, Moment>,
+    /// Why members could not be reached.
+    errors: BTreeMap<MemberKey, String>,
+    began: Moment,
+    said: Option<OpeningState>,
+}
+
+/// Starts opening a recovered journal.
+pub(crate) fn start(shared: &Arc<Shared>, crank: OpeningCrank) -> Arc<OpeningRuntime> {
+    let (send_orders, orders) = mpsc::channel(8);
+    let (tell, events) = mpsc::channel(64);
+    let control = crank.control().clone();
+    let runtime = Arc::new(OpeningRuntime {
+        id: control.journal,
+        name: control.name,
+        reader: crank.recovered().reader(),
+        tip: crank.recovered().tip(),
+        waits_for: Mutex::new("the members of its in-sync set".to_owned()),
+        control,
+        orders: send_orders,
+    });
+    let task = OpeningTask {
+        shared: Arc::clone(shared),
+        crank,
+        runtime: Arc::clone(&runtime),
+        orders,
+        events,
+        tell,
+        members: BTreeMap::new(),
+        dialing: BTreeMap::new(),
+        errors: BTreeMap::new(),
+        began: shared.clock.now(),
+        said: None,
+    };
+    shared.runtime.spawn(task.run());
+    runtime
+}
+
+impl OpeningTask {
+    async fn run(mut self) {
+        loop {
+            match self.crank.turn(self.shared.clock.wall(), self.shared.clock.now()) {
+                Ok(wires) => {
+                    for (key, wire) in wires {
+                        self.wire(key, wire).await;
+                    }
+                }
+                Err(error) => {
+                    let text = format!("the journal cannot be opened: {error}");
+                    self.shared.post("RJN9003", Severity::Critical, self.runtime.name, text.clone());
+                    return self.shared.journal_broken(self.runtime.name, text);
+                }
+            }
+            let state = self.crank.state();
+            if let OpeningState::Ready { reason, rank_above } = state {
+                return self.open(reason, rank_above).await;
+            }
+            self.say(state);
+            self.dial();
+            if !self.wait().await {
+                return;
+            }
+        }
+    }
+
+    /// Keeps status and messages up to date with what is waited for.
+    fn say(&mut self, state: OpeningState) {
+        let waited = self.shared.clock.now().since(self.began);
+        let open_wait = Duration::from_millis(self.runtime.control.attributes.open_wait_ms);
+        let text = match &state {
+            OpeningState::Waiting(members) => {
+                let names: Vec<String> = members.iter().map(|key| self.name_of(*key)).collect();
+                format!(
+                    "closed for deposits: {} of its in-sync set did not answer; it may hold answered entries this disk lost. \
+                     It opens by itself when they answer; CHGJRN OPEN(*ALONE) opens it without them",
+                    names.join(", ")
+                )
+            }
+            OpeningState::Refused { text, .. } => format!("closed for deposits: {text}"),
+            OpeningState::Adopting | OpeningState::Ready { .. } => "taking over what a crash lost here".to_owned(),
+        };
+        (*lock(&self.runtime.waits_for)).clone_from(&text);
+        let tell = match &state {
+            OpeningState::Waiting(_) => waited >= open_wait,
+            OpeningState::Refused { .. } => true,
+            OpeningState::Adopting | OpeningState::Ready { .. } => false,
+        };
+        let kind = std::mem::discriminant(&state);
+        if tell && self.said.as_ref().map(std::mem::discriminant) != Some(kind) {
+            self.shared.post("RJN2001", Severity::Alarm, self.runtime.name, text);
+            self.said = Some(state);
+        }
+    }
+
+    fn name_of(&self, key: MemberKey) -> String {
+        let links = &self.runtime.control.links;
+        let name = links.iter().find(|link| link.system == key.system).map_or_else(|| key.system.to_string(), |link| link.rdb.to_string());
+        match self.errors.get(&key) {
+            Some(error) => format!("{name} ({error})"),
+            None => name,
+        }
+    }
+
+    /// Dials members that have not answered, each at most once a second.
+    fn dial(&mut self) {
+        let now = self.shared.clock.now();
+        for link in self.crank.to_dial() {
+            let key = MemberKey { system: link.system, journal: link.target };
+            if self.dialing.get(&key).is_some_and(|last| now.since(*last) < ASK_AGAIN) {
+                continue;
+            }
+            self.dialing.insert(key, now);
+            let (shared, tell) = (Arc::clone(&self.shared), self.tell.clone());
+            self.shared.runtime.spawn(async move {
+                let event = match shared.dial(link.rdb).await {
+                    Ok(stream) => Event::Connected(Box::new(link), stream),
+                    Err(error) => Event::NotConnected(key, error.to_string()),
+                };
+                drop(tell.send(event).await);
+            });
+        }
+    }
+
+    async fn wire(&mut self, key: MemberKey, wire: Wire) {
+        match wire {
+            Wire::Frames(frames) => {
+                let wired: Vec<Wired> = frames.into_iter().map(Wired::Session).collect();
+                if let Some(member) = self.members.get_mut(&key)
+                    && member.sender.send(&wired).await.is_err()
+                {
+                    self.members.remove(&key);
+                    self.crank.handle_lost(key);
+                }
+            }
+            Wire::Disconnect => {
+                if let Some(member) = self.members.remove(&key) {
+                    member.sender.finish().await;
+                }
+            }
+            Wire::Dial => {}
+        }
+    }
+
+    /// Waits for what comes next. Says whether to go on.
+    async fn wait(&mut self) -> bool {
+        let now = self.shared.clock.now();
+        let due = self.crank.poll_timeout().map_or(ASK_AGAIN, |due| due.since(now).min(ASK_AGAIN));
+        tokio::select! {
+            biased;
+            order = self.orders.recv() => match order {
+                Some(OpenOrder::Alone(done)) => {
+                    let text = "an operator opens it without hearing its whole in-sync set".to_owned();
+                    self.shared.post("RJN2002", Severity::Alarm, self.runtime.name, text);
+                    if let Err(error) = self.crank.open_alone() {
+                        tracing::error!(journal = %self.runtime.name, %error, "cannot be kept");
+                    }
+                    let _told = done.send(());
+                }
+                Some(OpenOrder::Adopt(done)) => {
+                    let text = "an operator allows a tail of any length to be taken over".to_owned();
+                    self.shared.post("RJN2003", Severity::Alarm, self.runtime.name, text);
+                    if let Err(error) = self.crank.allow_adopt() {
+                        tracing::error!(journal = %self.runtime.name, %error, "cannot be kept");
+                    }
+                    self.members.clear();
+                    self.dialing.clear();
+                    let _told = done.send(());
+                }
+                Some(OpenOrder::Shutdown) | None => return false,
+            },
+            event = self.events.recv() => if let Some(event) = event { self.take(event) },
+            () = tokio::time::sleep(due) => self.crank.handle_timeout(self.shared.clock.now()),
+        }
+        true
+    }
+
+    fn take(&mut self, event: Event) {
+        let now = self.shared.clock.now();
+        match event {
+            Event::Connected(link, stream) => {
+                let key = MemberKey { system: link.system, journal: link.target };
+                let session = random_number(&*self.shared.entropy);
+                let (sender, receiver) = stream.split();
+                self.errors.remove(&key);
+                self.members.insert(key, Member { session, sender });
+                self.crank.handle_connected(&link, (self.shared.id, self.shared.name), session, now);
+                self.shared.runtime.spawn(read_frames(receiver, key, session, self.tell.clone()));
+            }
+            Event::NotConnected(key, error) => {
+                self.errors.insert(key, error);
+            }
+            Event::Frame(key, session, frame) => {
+                if self.members.get(&key).is_some_and(|member| member.session == session) {
+                    self.crank.handle_frame(key, frame, now);
+                }
+            }
+            Event::Lost(key, session) => {
+                if self.members.get(&key).is_some_and(|member| member.session == session) {
+                    self.members.remove(&key);
+                    self.crank.handle_lost(key);
+                }
+            }
+        }
+    }
+
+    async fn open(self, reason: crate::entry::control_entry::OpenReason, rank_above: (u64, u64)) {
+        let adopted = self.crank.adopted;
+        let (recovered, wires) = self.crank.finish(self.shared.clock.now());
+        let mut members = self.members;
+        for (key, wire) in wires {
+            if let (Wire::Frames(frames), Some(member)) = (wire, members.get_mut(&key)) {
+                let wired: Vec<Wired> = frames.into_iter().map(Wired::Session).collect();
+                drop(member.sender.send(&wired).await);
+            }
+        }
+        for member in members.into_values() {
+            member.sender.finish().await;
+        }
+        if adopted > 0 {
+            let text = format!("{adopted} entries that a crash had taken from this disk were taken back from a member of the in-sync set");
+            self.shared.post("RJN2004", Severity::Warning, self.runtime.name, text);
+        }
+        let (shared, name) = (Arc::clone(&self.shared), self.runtime.name);
+        let opened = tokio::task::spawn_blocking(move || shared.open_local(recovered, reason, rank_above)).await;
+        match opened {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => self.shared.journal_broken(name, error.to_string()),
+            Err(error) => self.shared.journal_broken(name, error.to_string()),
+        }
+    }
+}
+
+async fn read_frames(mut receiver: LinkReceiver, key: MemberKey, session: u64, tell: mpsc::Sender<Event>) {
+    loop {
+        let event = match receiver.receive().await {
+            Ok(Some(Wired::Session(frame))) => Event::Frame(key, session, frame),
+            _ => Event::Lost(key, session),
+        };
+        let last = matches!(event, Event::Lost(..));
+        if tell.send(event).await.is_err() || last {
+            return;
+        }
+    }
+}

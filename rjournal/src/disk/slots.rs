@@ -1,0 +1,196 @@
+//! Room `disk`: a small file in two slots, each with a generation and a checksum, written in turn: a crash leaves the old or
+//! the new content, and one rotten slot leaves the one before it (failures.md MET-1). Must not know what the content is.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::{Disk, read_whole};
+
+const MAGIC: [u8; 8] = *b"RJRNSLT\n";
+const VERSION: u16 = 1;
+const HEADER_BYTES: usize = 40;
+/// A slot is never longer.
+const BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// What a slot file held when it was opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SlotContent {
+    /// There is no such file yet.
+    Missing,
+    /// Neither slot can be read.
+    Damaged,
+    /// A newer program wrote it, in this version.
+    Newer(u16),
+    /// This, and whether the newest slot was unreadable and an older one had to do.
+    Found {
+        /// The content.
+        bytes: Vec<u8>,
+        /// Whether it may be one generation old.
+        stale: bool,
+    },
+}
+
+/// A file in two slots.
+#[derive(Debug)]
+pub struct SlotFile {
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    name: &'static str,
+    generation: u64,
+}
+
+impl SlotFile {
+    /// Opens the slots `name.a` and `name.b` in `dir`, and gives the newer content.
+    ///
+    /// # Errors
+    /// Whatever the medium says.
+    pub fn open(disk: Arc<dyn Disk>, dir: &Path, name: &'static str) -> io::Result<(Self, SlotContent)> {
+        let mut file = Self { disk, dir: dir.to_path_buf(), name, generation: 0 };
+        let mut content = SlotContent::Missing;
+        let mut damaged = false;
+        for slot in [0, 1] {
+            match read_slot(&*file.disk, &file.path(slot))? {
+                Slot::Empty => {}
+                Slot::Damaged => damaged = true,
+                Slot::Newer(version) => return Ok((file, SlotContent::Newer(version))),
+                Slot::Written(generation, bytes) if generation > file.generation => {
+                    file.generation = generation;
+                    content = SlotContent::Found { bytes, stale: false };
+                }
+                Slot::Written(..) => {}
+            }
+        }
+        match &mut content {
+            SlotContent::Found { stale, .. } => *stale = damaged,
+            other if damaged => *other = SlotContent::Damaged,
+            _ => {}
+        }
+        Ok((file, content))
+    }
+
+    fn path(&self, slot: u64) -> PathBuf {
+        self.dir.join(format!("{}.{}", self.name, if slot == 0 { "a" } else { "b" }))
+    }
+
+    /// Replaces the content, durably.
+    ///
+    /// # Errors
+    /// Whatever the medium says; the content before stays then.
+    pub fn save(&mut self, content: &[u8]) -> io::Result<()> {
+        let generation = self.generation + 1;
+        let path = self.path(generation % 2);
+        let mut bytes = Vec::with_capacity(HEADER_BYTES + content.len());
+        bytes.extend_from_slice(&MAGIC);
+        bytes.extend_from_slice(&VERSION.to_le_bytes());
+        bytes.extend_from_slice(&[0; 2]);
+        bytes.extend_from_slice(&checksum(generation, content).to_le_bytes());
+        bytes.extend_from_slice(&generation.to_le_bytes());
+        bytes.extend_from_slice(&(content.len() as u64).to_le_bytes());
+        bytes.resize(HEADER_BYTES, 0);
+        bytes.extend_from_slice(content);
+        let file = match self.disk.open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let file = self.disk.create(&path)?;
+                self.disk.sync_dir(&self.dir)?;
+                file
+            }
+            other => other?,
+        };
+        file.write_at(&bytes, 0)?;
+        file.sync()?;
+        self.generation = generation;
+        Ok(())
+    }
+}
+
+fn checksum(generation: u64, content: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&generation.to_le_bytes());
+    hasher.update(content);
+    hasher.finalize()
+}
+
+enum Slot {
+    Empty,
+    Damaged,
+    Newer(u16),
+    Written(u64, Vec<u8>),
+}
+
+fn read_slot(disk: &dyn Disk, path: &Path) -> io::Result<Slot> {
+    let bytes = match read_whole(disk, path, BYTES_MAX) {
+        Ok(Some(bytes)) => bytes,
+        Ok(None) => return Ok(Slot::Empty),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => return Ok(Slot::Damaged),
+        Err(error) => return Err(error),
+    };
+    Ok(parse(&bytes).unwrap_or(Slot::Damaged))
+}
+
+fn field<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
+    bytes.get(at..at + N)?.try_into().ok()
+}
+
+fn parse(bytes: &[u8]) -> Option<Slot> {
+    if field(bytes, 0)? != MAGIC {
+        return None;
+    }
+    let version = u16::from_le_bytes(field(bytes, 8)?);
+    let crc = u32::from_le_bytes(field(bytes, 12)?);
+    let generation = u64::from_le_bytes(field(bytes, 16)?);
+    let length = usize::try_from(u64::from_le_bytes(field(bytes, 24)?)).ok()?;
+    let content = bytes.get(HEADER_BYTES..)?.get(..length)?;
+    if version > VERSION {
+        return Some(Slot::Newer(version));
+    }
+    (crc == checksum(generation, content)).then(|| Slot::Written(generation, content.to_vec()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::MemoryDisk;
+
+    fn open(disk: &MemoryDisk) -> (SlotFile, SlotContent) {
+        SlotFile::open(Arc::new(disk.clone()), Path::new(""), "c").unwrap()
+    }
+
+    fn found(text: &str, stale: bool) -> SlotContent {
+        SlotContent::Found { bytes: text.as_bytes().to_vec(), stale }
+    }
+
+    #[test]
+    fn the_newest_content_is_found_and_a_crash_leaves_old_or_new() {
+        for cut in 1..8 {
+            let disk = MemoryDisk::new();
+            let (mut file, content) = open(&disk);
+            assert_eq!(content, SlotContent::Missing);
+            disk.die_at_sync(cut);
+            let saved = (1..=3).take_while(|n| file.save(format!("content {n}").as_bytes()).is_ok()).count();
+            for seed in 0..10 {
+                let after = disk.crash(seed).power_on();
+                let (_, content) = open(&after);
+                let possible = [saved, saved + 1].map(|n| format!("content {n}").into_bytes());
+                match content {
+                    SlotContent::Missing | SlotContent::Damaged => assert_eq!(saved, 0, "cut {cut} seed {seed}"),
+                    SlotContent::Found { bytes, .. } => assert!(possible.contains(&bytes), "cut {cut} seed {seed}"),
+                    SlotContent::Newer(_) => panic!("no newer version was written"),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn one_rotten_slot_leaves_the_one_before_and_says_so_two_are_damage() {
+        let disk = MemoryDisk::new();
+        let (mut file, _) = open(&disk);
+        file.save(b"one").unwrap();
+        file.save(b"two").unwrap();
+        let mut image = disk.image();
+        image.flip(Path::new("c.a"), 41, 1);
+        assert_eq!(open(&image.power_on()).1, found("one", true));
+        image.flip(Path::new("c.b"), 41, 1);
+        assert_eq!(open(&image.power_on()).1, SlotContent::Damaged);
+    }
+}
