@@ -4,12 +4,11 @@
 use std::collections::HashMap;
 use std::ops::{Bound, ControlFlow};
 
-use super::StoreError;
 use super::catalog::{self, Space, State};
 use super::clean::CleanMarker;
 use super::layout::{FORMAT, GONE, PIECE, ROW, SPACE, STATE, format_key, space_of};
 use super::ordered::Ordered;
-use super::values::Stored;
+use super::{StoreError, values};
 
 /// What is known about a store beside its rows.
 #[derive(Debug)]
@@ -81,10 +80,12 @@ fn read_through<M: Ordered>(map: &M, state: &State) -> Result<(), StoreError> {
             // Read with the files above.
             Some(&SPACE) => {}
             Some(&ROW) => {
-                let stored = Stored::read(value).ok_or_else(crooked)?;
-                let counted = counted.entry(space()?).or_default();
+                let space = space()?;
+                // Whether it is what was written, with all its pieces.
+                values::whole(map, space, key, value)?;
+                let counted = counted.entry(space).or_default();
                 counted.rows += 1;
-                counted.pieces_due += u64::from(stored.pieces());
+                counted.pieces_due += u64::from(values::pieces(value).ok_or_else(crooked)?);
             }
             Some(&PIECE) => counted.entry(space()?).or_default().pieces += 1,
             Some(&GONE) => gone.push(space()?),
@@ -99,9 +100,7 @@ fn read_through<M: Ordered>(map: &M, state: &State) -> Result<(), StoreError> {
     for (file, space) in &files {
         let mut found = counted.remove(&space.number).unwrap_or_default();
         let format = map.look(&format_key(file.id), |value| {
-            value
-                .and_then(Stored::read)
-                .map_or(0, |stored| stored.pieces())
+            value.and_then(values::pieces).unwrap_or(0)
         })?;
         found.pieces_due += u64::from(format);
         compare(map, state, *space, found)?;

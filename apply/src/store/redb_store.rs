@@ -58,11 +58,12 @@ impl RedbStore {
             let opened = Database::builder()
                 .set_cache_size(cache_bytes)
                 .create(path.join("store.redb"));
-            let db = opened.map_err(|error| match error {
-                DatabaseError::Storage(error) => from_redb(path, error),
-                DatabaseError::DatabaseAlreadyOpen => StoreError::busy(path, &error),
-                _ => StoreError::doubtful(path, &error),
-            })?;
+            let mut db = opened.map_err(|error| from_database(path, error))?;
+            if evidence.clean.is_none() {
+                // Whatever it finds and mends is read through afterwards.
+                db.check_integrity()
+                    .map_err(|error| from_database(path, error))?;
+            }
             let first = begin(&db, path, Durability::Immediate)?;
             drop(step_entries(&first, path)?);
             first
@@ -329,6 +330,14 @@ impl fmt::Debug for RedbSnapshot {
         f.debug_struct("RedbSnapshot")
             .field("position", &self.position)
             .finish_non_exhaustive()
+    }
+}
+
+fn from_database(path: &Path, error: DatabaseError) -> StoreError {
+    match error {
+        DatabaseError::Storage(error) => from_redb(path, error),
+        DatabaseError::DatabaseAlreadyOpen => StoreError::busy(path, &error),
+        _ => StoreError::doubtful(path, &error),
     }
 }
 

@@ -282,35 +282,56 @@ fn forge(bench: &Bench, key: &[u8], value: Option<&[u8]>) {
     }
 }
 
+/// A value as the stores keep it, with its checksum.
+fn sound(key: &[u8], value: &[u8]) -> Vec<u8> {
+    let crc = crc32fast::hash(&[key, value].concat());
+    [value, &crc.to_le_bytes(), &[0]].concat()
+}
+
 fn rows_that_came_or_went_on_their_own_put_the_store_in_doubt(kind: StoreKind) {
-    type Forged = (Vec<u8>, Option<&'static [u8]>, &'static str);
     let row_key = |space: u8, key: &[u8]| [&[3, 0, 0, 0, 0, 0, 0, 0, space][..], key].concat();
-    let forged: [Forged; 8] = [
+    let format_key = |file: u8| [&[1][..], &[file; 16]].concat();
+    let (more, there, stray) = (
+        row_key(1, b"more"),
+        row_key(1, &[2, 7]),
+        row_key(9, b"stray"),
+    );
+    let forged = [
         (
-            row_key(1, b"more"),
-            Some(b"row\0"),
+            more.clone(),
+            Some(sound(&more, b"row")),
             "has 201 rows, 200 were counted",
         ),
-        (row_key(1, &[2, 7]), None, "has 199 rows, 200 were counted"),
-        (row_key(1, &[2, 7]), Some(b"crooked"), "cannot be read"),
+        (there.clone(), None, "has 199 rows, 200 were counted"),
         (
-            row_key(9, b"stray"),
-            Some(b"row\0"),
+            there.clone(),
+            Some(b"crooked".to_vec()),
+            "does not end as values do",
+        ),
+        // A row that belongs under another key.
+        (there, Some(sound(&more, b"row")), "is not what was written"),
+        (
+            stray.clone(),
+            Some(sound(&stray, b"row")),
             "in space 9, which no file has",
         ),
-        (vec![9, 9], Some(b"what"), "cannot be read"),
-        (vec![0], Some(b"\x01what"), "its state cannot be read"),
-        ([&[1][..], &[1; 16]].concat(), None, "the format of file"),
+        (vec![9, 9], Some(b"what".to_vec()), "cannot be read"),
         (
-            [&[1][..], &[7; 16]].concat(),
-            Some(b"\0"),
+            vec![0],
+            Some(b"\x01what".to_vec()),
+            "its state cannot be read",
+        ),
+        (format_key(1), None, "the format of file"),
+        (
+            format_key(7),
+            Some(sound(b"", b"")),
             "has 1 files and 2 formats",
         ),
     ];
     for (key, value, words) in forged {
         let (mut bench, _) = filled(kind);
         bench.let_go();
-        forge(&bench, &key, value);
+        forge(&bench, &key, value.as_deref());
         let reason = doubt(&bench);
         assert!(reason.contains(words), "{reason}");
     }

@@ -65,7 +65,8 @@ fn filled(kind: StoreKind) -> (Bench, Model) {
 
 fn a_save_restored_into_the_other_store_holds_the_same(kind: StoreKind) {
     let (mut bench, model) = filled(kind);
-    let path = bench.beside("save");
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("save");
     let mut told = Vec::new();
     let mut snapshot = bench.reader().snapshot().unwrap();
     let info = save(

@@ -217,6 +217,15 @@ impl System {
         &self.shared.config
     }
 
+    /// Whether a journal stopped after a write or flush went wrong: it must be looked at before it is started again.
+    pub fn is_poisoned(&self) -> bool {
+        self.shared.runtimes().iter().any(|runtime| match runtime {
+            JournalRuntime::Local(local) => local.journal.gate() == Gate::Poisoned,
+            JournalRuntime::Copy(copy) => copy.status().failure.is_some(),
+            JournalRuntime::Opening(_) | JournalRuntime::Broken(_) => false,
+        })
+    }
+
     pub(crate) const fn shared(&self) -> &Arc<Shared> {
         &self.shared
     }

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::receiver::threshold_bytes;
 use super::{CommandError, Done};
 use crate::daemon::system::{JournalRuntime, Shared};
+use crate::daemon::task::copy::CopyEvent;
 use crate::daemon::task::opening::OpenOrder;
 use crate::entry::control_entry::{Level, Policy};
 use crate::entry::{Alignment, ChainHead, Epoch, JournalId, QualifiedName, RdbName, Sequence, SystemName, Timestamp};
@@ -155,6 +156,10 @@ pub struct ChangeJournal {
     /// Loosen a policy although a member of the in-sync set is unreachable.
     #[serde(default)]
     pub force: bool,
+    /// Of a remote journal: let it be fed (JRNSTATE *ACTIVE) or not (*INACTIVE). Meant for a source that is dead and whose
+    /// link never noticed; otherwise CHGRMTJRN on the source.
+    #[serde(default)]
+    pub fed: Option<bool>,
 }
 
 /// What CHGJRN changed.
@@ -333,6 +338,13 @@ impl Shared {
         let runtime = self.require_journal(request.journal)?;
         if let Some(choice) = request.open {
             return open_journal(&runtime, choice).await;
+        }
+        if let Some(fed) = request.fed {
+            let JournalRuntime::Copy(copy) = &runtime else {
+                return Err(CommandError::refused("RJN4021", "JRNSTATE is for remote journals; a local one is open while its system runs"));
+            };
+            let reason = (!fed).then(|| "an operator made it inactive here; CHGJRN JRNSTATE(*ACTIVE) lets it be fed again".to_owned());
+            copy.tell(CopyEvent::Stop(reason)).await;
         }
         self.change_attributes(&request, &runtime)?;
         let receiver = match request.receiver {

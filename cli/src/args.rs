@@ -1,0 +1,80 @@
+//! Package `cli`: the arguments. Commands and keywords may be given in either case, as on IBM i. Must not run anything.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::commands::Command;
+
+/// Remote journals for ordinary machines: changes recorded on one system, shipped to others, both disks before the answer.
+#[derive(Debug, Parser)]
+#[command(name = "rjournal", version, max_term_width = 110, arg_required_else_help = true, disable_help_subcommand = true)]
+pub(crate) struct Args {
+    /// Data directory of the system
+    #[arg(long, global = true, env = "RJOURNAL_DATA", default_value = "/var/lib/rjournal", value_name = "DIR")]
+    pub(crate) data: PathBuf,
+
+    /// Print one JSON object instead of text
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+impl Args {
+    /// Reads the arguments of the process. Help, version and mistakes are printed here.
+    pub(crate) fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, ExitCode> {
+        Self::try_parse_from(fold_case(arguments)).map_err(|error| {
+            let code = if error.use_stderr() { 2 } else { 0 };
+            // Where it cannot be printed there is nobody to tell.
+            drop(error.print());
+            ExitCode::from(code)
+        })
+    }
+}
+
+/// Folds the command's name and the names of options to lower case; values stay as they are.
+fn fold_case(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+    let mut seen_command = false;
+    let mut value_of_global = false;
+    let fold = |(index, argument): (usize, OsString)| {
+        let Some(text) = argument.to_str() else { return argument };
+        if index == 0 {
+            return argument;
+        }
+        if let Some(option) = text.strip_prefix("--") {
+            let (name, value) = option.split_once('=').map_or((option, None), |(name, value)| (name, Some(value)));
+            let name = name.to_ascii_lowercase();
+            value_of_global = !seen_command && value.is_none() && name == "data";
+            return value.map_or_else(|| format!("--{name}"), |value| format!("--{name}={value}")).into();
+        }
+        if !seen_command && !value_of_global && !text.starts_with('-') {
+            seen_command = true;
+            return text.to_ascii_lowercase().into();
+        }
+        value_of_global = false;
+        argument
+    };
+    arguments.into_iter().enumerate().map(fold).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folded(words: &[&str]) -> Vec<String> {
+        fold_case(words.iter().map(OsString::from)).into_iter().map(|word| word.into_string().unwrap()).collect()
+    }
+
+    #[test]
+    fn commands_and_keywords_fold_and_values_stay() {
+        assert_eq!(
+            folded(&["rjournal", "--data", "/X", "CRTJRN", "--JRN", "PRDLIB/JRN", "--TEXT=Main Journal"]),
+            ["rjournal", "--data", "/X", "crtjrn", "--jrn", "PRDLIB/JRN", "--text=Main Journal"]
+        );
+        assert_eq!(folded(&["rjournal", "--Json", "Status"]), ["rjournal", "--json", "status"]);
+    }
+}
