@@ -9,7 +9,7 @@ use crate::error::CliError;
 use crate::text::special;
 
 /// Attributes of a journal; what is left out stays as it is.
-#[derive(Debug, Default, clap::Args)]
+#[derive(Debug, Default, PartialEq, clap::Args)]
 pub(crate) struct AttributeArgs {
     /// Size in KB at which the receiver is changed
     #[arg(long, value_name = "KB")]

@@ -3,10 +3,14 @@
 
 mod args;
 mod attributes;
+mod cl;
+mod cl_arguments;
 mod commands;
 mod error;
+mod objects;
 mod output;
 mod text;
+mod when;
 
 use std::process::ExitCode;
 

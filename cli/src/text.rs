@@ -1,8 +1,11 @@
 //! Package `cli`: how values look to a person: times, sizes, counts, special values of IBM i. Must not print.
 
+use std::error::Error;
 use std::fmt::Write;
 
 use rjournal::entry::Timestamp;
+use rjournal::entry::control_entry::Level;
+use rjournal::journal::{AckClass, UnknownReason};
 
 /// A time as `2026-11-21 10:05:33.123`, in the machine's time zone; `-` where none is known.
 pub(crate) fn time(time: Timestamp) -> String {
@@ -56,7 +59,7 @@ pub(crate) fn millis(millis: u64) -> String {
 /// Bytes as hexadecimal digits.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        drop(write!(text, "{byte:02x}"));
+        let _ = write!(text, "{byte:02x}");
         text
     })
 }
@@ -64,6 +67,83 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 /// A special value of IBM i without its star and in upper case: `*sync`, `SYNC` and `sync` are one.
 pub(crate) fn special(text: &str) -> String {
     text.trim_start_matches('*').to_ascii_uppercase()
+}
+
+/// *YES or *NO.
+pub(crate) const fn yes_no(value: bool) -> &'static str {
+    if value { "*YES" } else { "*NO" }
+}
+
+/// What a *SYNC target must have done, as a special value.
+pub(crate) const fn level(level: Level) -> &'static str {
+    match level {
+        Level::Received => "*RECEIVED",
+        Level::Written => "*WRITTEN",
+    }
+}
+
+/// An ack class, as printed everywhere.
+pub(crate) const fn class(class: AckClass) -> &'static str {
+    match class {
+        AckClass::Sync => "SYNC",
+        AckClass::Received => "RECEIVED",
+        AckClass::Local => "LOCAL",
+    }
+}
+
+/// What an ack class means.
+pub(crate) const fn class_means(class: AckClass) -> &'static str {
+    match class {
+        AckClass::Sync => "on disk here and at every target of the in-sync set",
+        AckClass::Received => "on disk here, in the memory of every target of the in-sync set",
+        AckClass::Local => "on disk here only",
+    }
+}
+
+/// Why nobody can say what became of a deposit.
+pub(crate) const fn unknown(why: UnknownReason) -> &'static str {
+    match why {
+        UnknownReason::Poisoned => "a write or flush went wrong after it was sealed",
+        UnknownReason::Closed => "the journal was closed before the answer",
+        UnknownReason::NotReplicated => "the in-sync set did not answer",
+        UnknownReason::Deadline => "no answer came in time",
+    }
+}
+
+/// A number and what it counts, as in `1 entry` or `2 entries`.
+pub(crate) fn counted(number: u64, one: &str, many: &str) -> String {
+    format!("{} {}", count(number), if number == 1 { one } else { many })
+}
+
+/// An error with all its causes.
+pub(crate) fn causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let further = error.to_string();
+        if !text.ends_with(&further) {
+            text.push_str(": ");
+            text.push_str(&further);
+        }
+        cause = error.source();
+    }
+    text
+}
+
+/// At most so many characters; what was cut is marked.
+pub(crate) fn cut(text: &str, characters: usize) -> String {
+    match text.char_indices().nth(characters) {
+        None => text.to_owned(),
+        Some((end, _)) => format!("{}...", text.get(..end).unwrap_or_default()),
+    }
+}
+
+/// Bytes as text where they are printable text, else as hexadecimal digits with an `X` as on IBM i.
+pub(crate) fn bytes_or_hex(bytes: &[u8]) -> String {
+    match std::str::from_utf8(bytes) {
+        Ok(text) if !text.chars().any(char::is_control) => text.to_owned(),
+        _ => format!("X'{}'", hex(bytes)),
+    }
 }
 
 #[cfg(test)]
@@ -76,5 +156,28 @@ mod tests {
         assert_eq!((count(1_234_567), count(12)), ("1 234 567".to_owned(), "12".to_owned()));
         assert_eq!((millis(12), millis(3_450)), ("12 ms".to_owned(), "3.4 s".to_owned()));
         assert_eq!(special("*Sync"), "SYNC");
+    }
+
+    #[test]
+    fn what_is_cut_is_marked_and_no_character_is_split() {
+        assert_eq!(cut("Größe", 5), "Größe");
+        assert_eq!(cut("Größe", 3), "Grö...");
+        assert_eq!(counted(1, "entry", "entries"), "1 entry");
+        assert_eq!(counted(2000, "entry", "entries"), "2 000 entries");
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_shown_in_hex() {
+        assert_eq!(bytes_or_hex("Größe".as_bytes()), "Größe");
+        assert_eq!(bytes_or_hex(b"a\0"), "X'6100'");
+        assert_eq!(bytes_or_hex(&[0xff]), "X'ff'");
+    }
+
+    #[test]
+    fn an_error_tells_its_causes_once() {
+        let error = "A FOO".parse::<rjournal::entry::record::Field>().unwrap_err();
+        assert!(causes(&error).contains("FOO"), "{}", causes(&error));
+        let flat = "X".parse::<rjournal::entry::QualifiedName>().unwrap_err();
+        assert_eq!(causes(&flat), flat.to_string());
     }
 }

@@ -90,6 +90,16 @@ impl RedbStore {
         })
     }
 
+    /// Takes away a part of what a dropped file left. Gives whether there may be more.
+    fn empty_some(&self, live: &Live) -> Result<bool, StoreError> {
+        let transaction = begin(&live.db, &self.shared.path, Durability::None)?;
+        let mut entries = step_entries(&transaction, &self.shared.path)?;
+        let more = step::empty_some(&mut entries)?;
+        drop(entries);
+        self.commit(transaction)?;
+        Ok(more)
+    }
+
     fn commit(&self, transaction: WriteTransaction) -> Result<(), StoreError> {
         let committed = transaction.commit();
         committed.map_err(|error| {
@@ -108,8 +118,7 @@ impl ReplicaStore for RedbStore {
 
     fn apply(&mut self, batch: &Batch) -> Result<(), StoreError> {
         let path = Arc::clone(&self.shared.path);
-        let mut emptying = self.emptying;
-        let state = self.shared.with(|live| {
+        let stepped = self.shared.with(|live| {
             live.directory.check_room(batch.bytes())?;
             let transaction = begin(&live.db, &path, Durability::None)?;
             // Dropped, and with it all it changed, where the batch is refused.
@@ -117,18 +126,17 @@ impl ReplicaStore for RedbStore {
             let stepped = step::apply(&mut entries, batch, None)?;
             drop(entries);
             self.commit(transaction)?;
-            emptying |= stepped.left_space;
-            if emptying {
-                let transaction = begin(&live.db, &path, Durability::None)?;
-                let mut entries = step_entries(&transaction, &path)?;
-                emptying = step::empty_some(&mut entries)?;
-                drop(entries);
-                self.commit(transaction)?;
-            }
-            Ok(stepped.state)
+            Ok(stepped)
         })?;
-        self.state = state;
-        self.emptying = emptying;
+        self.state = stepped.state;
+        self.emptying |= stepped.left_space;
+        if self.emptying {
+            // The batch is applied, whatever becomes of this; the next call tells.
+            match self.shared.with(|live| self.empty_some(live)) {
+                Ok(more) => self.emptying = more,
+                Err(error) => drop(self.shared.give_up(error)),
+            }
+        }
         Ok(())
     }
 

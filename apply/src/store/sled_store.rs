@@ -156,10 +156,11 @@ impl ReplicaStore for SledStore {
         self.state = stepped.state;
         self.emptying |= stepped.left_space;
         if self.emptying && !live.snapshots.any() {
-            let mut step = SledStep::new(&live.db, path);
-            self.emptying = step::empty_some(&mut step)?;
-            let changes = step.into_batch();
-            live.change(path, changes)?;
+            // The batch is applied, whatever becomes of this; the next call tells.
+            match live.empty_some(path) {
+                Ok(more) => self.emptying = more,
+                Err(error) => drop(live.give_up(error)),
+            }
         }
         Ok(())
     }
@@ -261,6 +262,14 @@ impl Live {
         // Only the first reason counts.
         drop(self.broken.set(error.to_string()));
         error
+    }
+
+    /// Takes away a part of what a dropped file left. Gives whether there may be more.
+    fn empty_some(&self, path: &Path) -> Result<bool, StoreError> {
+        let mut step = SledStep::new(&self.db, path);
+        let more = step::empty_some(&mut step)?;
+        self.change(path, step.into_batch())?;
+        Ok(more)
     }
 
     fn change(&self, path: &Path, changes: sled::Batch) -> Result<(), StoreError> {

@@ -115,6 +115,33 @@ impl Seed {
     }
 }
 
+/// Step `number` of a history that is the same for all.
+pub(crate) fn step(number: u64) -> (Vec<FileChange>, Vec<RowChange>) {
+    let mut seed = Seed(number);
+    let files = match number {
+        1 => vec![put_file(1, 1), put_file(2, 1)],
+        _ if number.is_multiple_of(23) => vec![drop_file(2), put_file(2, number as u32)],
+        _ => vec![],
+    };
+    // Some steps are larger than a segment of sled's log.
+    let count = if number.is_multiple_of(9) {
+        250
+    } else {
+        1 + seed.below(30)
+    };
+    let rows = (0..count).map(|_| {
+        let key = seed.below(400).to_be_bytes();
+        let file = 1 + seed.below(2) as u8;
+        match seed.below(12) {
+            0 | 1 => remove(file, &key),
+            2 => put(file, &key, &noise(seed.draw(), 20_000)),
+            3 if number.is_multiple_of(9) => put(file, &key, &noise(seed.draw(), 150_000)),
+            _ => put(file, &key, &noise(seed.draw(), 100)),
+        }
+    });
+    (files, rows.collect())
+}
+
 /// A store in a directory of its own, and where it stands.
 #[derive(Debug)]
 pub(crate) struct Bench {
@@ -295,4 +322,16 @@ pub(crate) fn names(dir: &Path) -> Vec<String> {
         .collect();
     names.sort_unstable();
     names
+}
+
+/// Copies a file, or a directory with all in it.
+pub(crate) fn copy(from: &Path, to: &Path) {
+    if from.is_dir() {
+        std::fs::create_dir_all(to).unwrap();
+        for name in names(from) {
+            copy(&from.join(&name), &to.join(&name));
+        }
+    } else {
+        std::fs::copy(from, to).unwrap();
+    }
 }

@@ -5,44 +5,15 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use rjournal_apply::store::{Batch, FileChange, RowChange, StoreKind, StoreOptions, open};
+use rjournal_apply::store::{Batch, StoreKind, StoreOptions, open};
 
-use crate::bench::{
-    Bench, Model, Seed, assert_holds, drop_file, fold, noise, position, put, put_file, remove,
-};
+use crate::bench::{Bench, Model, Seed, assert_holds, fold, position, step};
 
 const CHILD: &str = "RJOURNAL_STORE_TO_KILL";
 const KILLS: u64 = 12;
 
 for_both_stores! {
     what_was_durable_survives_a_kill_and_no_step_is_half_there,
-}
-
-/// Step `number` of a history that is the same for all.
-fn step(number: u64) -> (Vec<FileChange>, Vec<RowChange>) {
-    let mut seed = Seed(number);
-    let files = match number {
-        1 => vec![put_file(1, 1), put_file(2, 1)],
-        _ if number.is_multiple_of(23) => vec![drop_file(2), put_file(2, number as u32)],
-        _ => vec![],
-    };
-    // Some steps are larger than a segment of sled's log.
-    let count = if number.is_multiple_of(9) {
-        250
-    } else {
-        1 + seed.below(30)
-    };
-    let rows = (0..count).map(|_| {
-        let key = seed.below(400).to_be_bytes();
-        let file = 1 + seed.below(2) as u8;
-        match seed.below(12) {
-            0 | 1 => remove(file, &key),
-            2 => put(file, &key, &noise(seed.draw(), 20_000)),
-            3 if number.is_multiple_of(9) => put(file, &key, &noise(seed.draw(), 150_000)),
-            _ => put(file, &key, &noise(seed.draw(), 100)),
-        }
-    });
-    (files, rows.collect())
 }
 
 /// Runs in the process that is killed.

@@ -24,6 +24,7 @@ mod comparing;
 mod kills;
 mod model;
 mod opening;
+mod power;
 mod reading;
 mod saves;
 mod sizes;

@@ -6,7 +6,9 @@ use rjournal_apply::store::{
     Batch, InProgress, StoreError, StoreKind, StoreOptions, StorePosition, open, set_aside,
 };
 
-use crate::bench::{Bench, Model, Seed, assert_holds, fold, names, noise, position, put, put_file};
+use crate::bench::{
+    Bench, Model, Seed, assert_holds, copy, fold, names, noise, position, put, put_file,
+};
 
 for_both_stores! {
     a_store_that_was_closed_opens_again,
@@ -233,17 +235,6 @@ fn a_store_that_went_back_behind_what_was_durable_is_in_doubt(kind: StoreKind) {
         reason.contains("stands at step 5, but step 6 was durable once"),
         "{reason}"
     );
-}
-
-fn copy(from: &Path, to: &Path) {
-    if from.is_dir() {
-        std::fs::create_dir_all(to).unwrap();
-        for name in names(from) {
-            copy(&from.join(&name), &to.join(&name));
-        }
-    } else {
-        std::fs::copy(from, to).unwrap();
-    }
 }
 
 /// Changes one entry behind the store's back.

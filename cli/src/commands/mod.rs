@@ -1,11 +1,39 @@
 //! Package `cli`, the commands: one file per command, each with its arguments (their doc comments are the help text) and
 //! what it does. Must not print but through `output`.
 
+mod addrdbdire;
+mod addrmtjrn;
+mod chgjrn;
+mod chgrdbdire;
+mod chgrmtjrn;
+mod cl;
 mod crtjrn;
+mod crtjrnrcv;
 mod crtlib;
+mod crtpf;
 mod daemon;
+mod dltf;
+mod dltjrn;
+mod dltjrnrcv;
+mod dltlib;
+mod dspdep;
+mod dspjrn;
+mod dspmsg;
 mod dspsysid;
+mod endapy;
+mod endjrnpf;
 mod init;
+mod rmvrdbdire;
+mod rmvrmtjrn;
+mod sndjrne;
+mod status;
+mod strapy;
+mod strjrnpf;
+mod verify;
+mod wrkapy;
+mod wrkf;
+mod wrkjrna;
+mod wrkrdbdire;
 
 use std::process::ExitCode;
 
@@ -56,7 +84,35 @@ macro_rules! commands {
 commands! {
     init => Init,
     daemon => Daemon,
+    status => Status,
     dspsysid => DspSysId,
+    dspmsg => DspMsg,
     crtlib => CrtLib,
+    dltlib => DltLib,
+    crtjrnrcv => CrtJrnRcv,
+    dltjrnrcv => DltJrnRcv,
     crtjrn => CrtJrn,
+    chgjrn => ChgJrn,
+    dltjrn => DltJrn,
+    wrkjrna => WrkJrnA,
+    dspjrn => DspJrn,
+    sndjrne => SndJrnE,
+    dspdep => DspDep,
+    verify => Verify,
+    addrdbdire => AddRdbDirE,
+    chgrdbdire => ChgRdbDirE,
+    rmvrdbdire => RmvRdbDirE,
+    wrkrdbdire => WrkRdbDirE,
+    addrmtjrn => AddRmtJrn,
+    chgrmtjrn => ChgRmtJrn,
+    rmvrmtjrn => RmvRmtJrn,
+    crtpf => CrtPf,
+    dltf => DltF,
+    wrkf => WrkF,
+    strjrnpf => StrJrnPf,
+    endjrnpf => EndJrnPf,
+    strapy => StrApy,
+    endapy => EndApy,
+    wrkapy => WrkApy,
+    cl => Cl,
 }

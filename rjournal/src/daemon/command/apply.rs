@@ -86,6 +86,8 @@ pub struct JobDescription {
     pub saved: Sequence,
     /// It must be restored from a save.
     pub needs_reinit: bool,
+    /// A store save would let receivers go before the cap is reached (ruling 8).
+    pub save_wanted: bool,
     /// Why it stopped.
     pub note: Option<String>,
 }
@@ -183,6 +185,16 @@ impl Shared {
         Ok(self.describe_job(store, &record))
     }
 
+    /// Whether what a store's save does not cover keeps receivers that the cap will soon want gone.
+    fn is_save_wanted(&self, record: &JobRecord) -> bool {
+        let Some(runtime) = self.runtime_of(record.journal) else { return false };
+        let bytes_max = runtime.attributes().map_or(0, |attributes| attributes.retention_bytes_max);
+        let records = runtime.records();
+        let bytes: u64 = records.iter().map(|receiver| receiver.bytes).sum();
+        let detached = records.iter().filter_map(|receiver| receiver.last).map(|last| last.sequence).next_back();
+        bytes_max > 0 && bytes > bytes_max / 5 * 4 && detached.is_some_and(|last| record.saved < last && record.applied >= last)
+    }
+
     pub(in crate::daemon) fn describe_job(&self, store: Name, record: &JobRecord) -> JobDescription {
         let (state, pid) = self.jobs.state(store);
         let readable = self.runtime_of(record.journal).map_or(Sequence::NONE, |runtime: JournalRuntime| Self::readable_upto(&runtime));
@@ -197,6 +209,7 @@ impl Shared {
             lag_entries: readable.entries_since(record.applied),
             saved: record.saved,
             needs_reinit: record.needs_reinit,
+            save_wanted: self.is_save_wanted(record),
             note: record.stopped.clone().or_else(|| self.jobs.note(store)),
         }
     }

@@ -114,12 +114,13 @@ impl Client {
     }
 
     /// Attaches a journal for deposits, on a connection of its own. `actor` is job, user and program of the depositor.
+    /// `exclusive` is for one that keeps locks on what it changes: an earlier such one is refused from then on.
     ///
     /// Cancel safe: yes.
     ///
     /// # Errors
     /// [`CommandError`] when the journal takes no deposits here.
-    pub async fn attach(data: &Path, journal: QualifiedName, actor: [String; 3]) -> Result<JournalClient, CommandError> {
+    pub async fn attach(data: &Path, journal: QualifiedName, actor: [String; 3], exclusive: bool) -> Result<JournalClient, CommandError> {
         let client = Self::connect(data).await?;
         let id = client.next_id();
         let (send, receive) = oneshot::channel();
@@ -128,7 +129,7 @@ impl Client {
             None => return Err(gone()),
         };
         let mut out = BytesMut::new();
-        put_client(&mut out, &ClientMessage::Attach { id, journal, actor })?;
+        put_client(&mut out, &ClientMessage::Attach { id, journal, actor, exclusive })?;
         client.send(&out).await?;
         let facts = receive.await.map_err(|_| gone())??;
         Ok(JournalClient { client, facts })

@@ -29,6 +29,8 @@ pub struct JournalFacts {
     pub oldest: Position,
     /// The last entry that may be read.
     pub last: Sequence,
+    /// The last entry deposited (local), whether its answer is decided or not.
+    pub deposited: Sequence,
     /// The chain head at the entry asked for, where that entry is here.
     pub head: Option<crate::entry::ChainHead>,
     /// Whether entries carry job, user, program and system.

@@ -42,6 +42,8 @@ pub(super) enum ClientMessage {
         journal: QualifiedName,
         /// Job, user and program of the depositor.
         actor: [String; 3],
+        /// The depositor keeps locks on what it changes, so there may be only one: an earlier one is refused from now on.
+        exclusive: bool,
     },
     /// From now on this connection carries a journal's bundles.
     Follow {

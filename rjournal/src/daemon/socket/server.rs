@@ -18,6 +18,7 @@ use crate::daemon::crank::Source;
 use crate::daemon::config::CONFIG_FILE;
 use crate::daemon::data_dir::SOCKET;
 use crate::daemon::system::{JournalRuntime, Shared, System};
+use crate::daemon::task::local::Turn;
 use crate::entry::{Actor, Draft, GroupId, Kind, QualifiedName, Sequence};
 use crate::error::{DepositError, LinkError, SystemError};
 use crate::journal::{Journal, Limit, Ticket};
@@ -120,6 +121,8 @@ struct Waiting {
 struct Attached {
     journal: Arc<Journal>,
     actor: Option<Actor>,
+    /// The only depositor that keeps locks, as long as nobody took over.
+    exclusive: Option<Turn>,
 }
 
 struct Connection {
@@ -164,7 +167,7 @@ impl Connection {
                     }
                 }
             }
-            self.collect_answers()?;
+            collect_answers(&mut self.waiting, &mut self.output)?;
             self.write_out().await?;
             if !self.wait().await? {
                 return Ok(());
@@ -195,15 +198,6 @@ impl Connection {
         }
     }
 
-    fn collect_answers(&mut self) -> Result<(), LinkError> {
-        while let Some(answer) = self.waiting.front().and_then(|waiting| waiting.ticket.now()) {
-            if let Some(waiting) = self.waiting.pop_front() {
-                put_answer(&mut self.output, waiting.id, &Heard::Answered(answer, waiting.ticket.again()))?;
-            }
-        }
-        Ok(())
-    }
-
     async fn write_out(&mut self) -> Result<(), LinkError> {
         if self.output.is_empty() {
             return Ok(());
@@ -220,14 +214,16 @@ impl Connection {
     async fn take_message(&mut self, message: ClientMessage) -> Result<(), LinkError> {
         let reply = match message {
             ClientMessage::Request { id, request } => ServerMessage::Reply { id, result: self.shared.execute(*request).await },
-            ClientMessage::Attach { id, journal, actor } => ServerMessage::Attached { id, result: self.attach(journal, &actor) },
+            ClientMessage::Attach { id, journal, actor, exclusive } => {
+                ServerMessage::Attached { id, result: self.attach(journal, &actor, exclusive) }
+            }
             // Taken by the caller.
             ClientMessage::Follow { .. } => return Ok(()),
         };
         put_server(&mut self.output, &reply)
     }
 
-    fn attach(&mut self, name: QualifiedName, [job, user, program]: &[String; 3]) -> Result<JournalFacts, CommandError> {
+    fn attach(&mut self, name: QualifiedName, [job, user, program]: &[String; 3], exclusive: bool) -> Result<JournalFacts, CommandError> {
         let runtime = self.shared.require_journal(name)?;
         let JournalRuntime::Local(local) = &runtime else {
             let text = format!("journal {name} takes no deposits here");
@@ -235,7 +231,8 @@ impl Connection {
         };
         let journal = Arc::clone(&local.journal);
         let actor = journal.attributes().actor.then(|| Actor::new(job, user, program, self.shared.name.as_str()));
-        self.attached = Some(Attached { journal, actor });
+        let turn = exclusive.then(|| local.exclusive.take_over());
+        self.attached = Some(Attached { journal, actor, exclusive: turn });
         facts(&runtime, None)
     }
 
@@ -275,26 +272,21 @@ impl Connection {
             drafts.push(Draft { actor: attached.actor.as_ref(), ..read_deposit(body)?.draft });
         }
         let journal = Arc::clone(&attached.journal);
-        let ticket = loop {
-            match journal.deposit_unit(&drafts, self.shared.clock.wall()) {
-                Err(DepositError::Busy) => {}
-                other => break other,
-            }
+        let attempt = || Turn::within(attached.exclusive.as_ref(), || journal.deposit_unit(&drafts, self.shared.clock.wall()));
+        let mut deposited = attempt();
+        while let Some(Err(DepositError::Busy)) = deposited {
             let room = journal.room();
-            match journal.deposit_unit(&drafts, self.shared.clock.wall()) {
-                Err(DepositError::Busy) => {
-                    // What was answered meanwhile need not wait for room.
-                    let mut output = std::mem::take(&mut self.output);
-                    while let Some(answer) = self.waiting.front().and_then(|waiting| waiting.ticket.now()) {
-                        if let Some(waiting) = self.waiting.pop_front() {
-                            put_answer(&mut output, waiting.id, &Heard::Answered(answer, waiting.ticket.again()))?;
-                        }
-                    }
-                    self.output = output;
-                    room.await;
-                }
-                other => break other,
+            deposited = attempt();
+            if let Some(Err(DepositError::Busy)) = deposited {
+                // What was answered meanwhile need not wait for room.
+                collect_answers(&mut self.waiting, &mut self.output)?;
+                room.await;
+                deposited = attempt();
             }
+        }
+        let Some(ticket) = deposited else {
+            let text = "another database took over this journal's files; this one may change nothing any more";
+            return Ok(Err(CommandError::refused("RJN4022", text)));
         };
         if let Ok(ticket) = &ticket
             && !ticket.again()
@@ -331,6 +323,10 @@ impl Connection {
         put_server(&mut self.output, &ServerMessage::Attached { id, result: Ok(facts) })?;
         let Some(source) = runtime.source() else { return self.write_out().await };
         let mut at = after;
+        if upto.is_some_and(|upto| at >= upto) {
+            put_server(&mut self.output, &ServerMessage::Level { upto: at })?;
+            return self.write_out().await;
+        }
         loop {
             let (settled, moved) = settled(&source);
             match bundles(&source, at, FOLLOW_BYTES) {
@@ -370,6 +366,16 @@ impl Connection {
     }
 }
 
+/// Writes the answers that are there, in order.
+fn collect_answers(waiting: &mut VecDeque<Waiting>, output: &mut BytesMut) -> Result<(), LinkError> {
+    while let Some(answer) = waiting.front().and_then(|waiting| waiting.ticket.now()) {
+        if let Some(waiting) = waiting.pop_front() {
+            put_answer(output, waiting.id, &Heard::Answered(answer, waiting.ticket.again()))?;
+        }
+    }
+    Ok(())
+}
+
 /// Remembers which commit cycles a connection must end.
 fn note_cycles(cycles: &mut BTreeSet<Sequence>, drafts: &[Draft<'_>], last: Sequence) {
     let first = last.get() + 1 - drafts.len() as u64;
@@ -401,6 +407,10 @@ pub(in crate::daemon) fn facts(runtime: &JournalRuntime, at: Option<Sequence>) -
         epoch: source.epoch(),
         oldest: source.reader().oldest(),
         last: Shared::readable_upto(runtime),
+        deposited: match &source {
+            Source::Local(journal) => journal.intake().last(),
+            Source::Copy(_) => Sequence::NONE,
+        },
         head,
         actor: runtime.attributes().is_some_and(|attributes| attributes.actor),
     })

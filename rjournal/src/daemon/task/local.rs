@@ -29,6 +29,8 @@ pub(crate) struct LocalRuntime {
     pub(crate) confirmation: Mutex<Confirmation>,
     /// Its links.
     pub(crate) links: LinkSet,
+    /// Whose turn it is to deposit with locks.
+    pub(crate) exclusive: Exclusive,
     /// What went wrong, once something did.
     pub(crate) failure: Mutex<Option<String>>,
     /// Orders for the writer's thread that are no entries.
@@ -46,6 +48,7 @@ impl LocalRuntime {
             journal: Arc::clone(&journal),
             confirmation: Mutex::new(confirmation),
             links: LinkSet::default(),
+            exclusive: Exclusive::default(),
             failure: Mutex::new(None),
             forget: Mutex::new(Vec::new()),
             forgotten: Event::new(),
@@ -185,6 +188,36 @@ impl LocalRuntime {
             drop(thread.join());
         }
         self.journal.close();
+    }
+}
+
+/// One depositor at a time may keep locks on what it changes. Taking over is certain: behind it, nothing of the one before
+/// is deposited any more, whatever it had sent.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Exclusive(Arc<Mutex<u64>>);
+
+/// A depositor's turn.
+#[derive(Debug)]
+pub(crate) struct Turn {
+    number: u64,
+    current: Arc<Mutex<u64>>,
+}
+
+impl Exclusive {
+    /// Takes over from whoever had it.
+    pub(crate) fn take_over(&self) -> Turn {
+        let mut current = lock(&self.0);
+        *current += 1;
+        Turn { number: *current, current: Arc::clone(&self.0) }
+    }
+}
+
+impl Turn {
+    /// Runs a deposit while nobody can take over; nothing when somebody has. Without a turn it is simply run.
+    pub(crate) fn within<T>(turn: Option<&Self>, deposit: impl FnOnce() -> T) -> Option<T> {
+        let Some(turn) = turn else { return Some(deposit()) };
+        let current = lock(&turn.current);
+        (*current == turn.number).then(deposit)
     }
 }
 

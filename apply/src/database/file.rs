@@ -1,0 +1,116 @@
+//! Room `database`: files by name, as the store knows them. The store's catalog follows the journal, so a file that was
+//! journaled a moment ago is waited for. Must not know transactions.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rjournal::entry::record::Format;
+use rjournal::entry::{FileName, ObjectId};
+
+use crate::error::DatabaseError;
+use crate::port::Port;
+use crate::task::JobShared;
+
+/// How long a file that the catalog knows may take to appear in the store.
+const APPEAR_MAX: Duration = Duration::from_secs(10);
+
+/// A file of a database.
+#[derive(Debug)]
+pub struct DatabaseFile {
+    /// Its name.
+    pub name: FileName,
+    /// Its identity.
+    pub id: ObjectId,
+    /// Its format.
+    pub format: Format,
+    /// The next record number of a file without key fields, once it was looked up.
+    next_record: Mutex<Option<u64>>,
+}
+
+impl DatabaseFile {
+    /// Takes the next record number.
+    pub(crate) fn take_record_number(&self, job: &JobShared) -> Result<u64, DatabaseError> {
+        let mut next = lock(&self.next_record);
+        let number = match *next {
+            Some(number) => number,
+            None => {
+                let last = job.reader.last(self.id)?;
+                let last = last.and_then(|row| rjournal::entry::record::record_number(&row.key));
+                last.map_or(1, |last| last + 1)
+            }
+        };
+        *next = Some(number + 1);
+        Ok(number)
+    }
+}
+
+/// Files that were looked up.
+#[derive(Debug)]
+pub(crate) struct Files {
+    port: Port,
+    known: Mutex<HashMap<FileName, Arc<DatabaseFile>>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Files {
+    pub(crate) fn new(port: Port) -> Self {
+        Self { port, known: Mutex::new(HashMap::new()) }
+    }
+
+    /// A file by its name.
+    pub(crate) async fn find(&self, name: &FileName, job: &JobShared) -> Result<Arc<DatabaseFile>, DatabaseError> {
+        if let Some(file) = lock(&self.known).get(name).cloned() {
+            return Ok(file);
+        }
+        if let Some(file) = self.look_up(name, job)? {
+            return Ok(file);
+        }
+        // The catalog may know it while the store has not seen its definition yet.
+        let journal = self.port.journal();
+        let defined = self.port.file(name).await?.is_some_and(|file| file.journal == Some(journal));
+        if defined {
+            let appears = async {
+                loop {
+                    let seen = job.applied();
+                    if let Some(file) = self.look_up(name, job)? {
+                        return Ok(file);
+                    }
+                    if !job.wait_applied(seen.next()).await {
+                        return Err(DatabaseError::Stopping);
+                    }
+                }
+            };
+            if let Ok(found) = tokio::time::timeout(APPEAR_MAX, appears).await {
+                return found;
+            }
+        }
+        Err(DatabaseError::NoFile { file: name.clone() })
+    }
+
+    fn look_up(&self, name: &FileName, job: &JobShared) -> Result<Option<Arc<DatabaseFile>>, DatabaseError> {
+        let found = job.reader.files()?.into_iter().find(|file| file.format.file() == name);
+        Ok(found.map(|file| {
+            let file = DatabaseFile { name: name.clone(), id: file.id, format: file.format, next_record: Mutex::new(None) };
+            let mut known = lock(&self.known);
+            Arc::clone(known.entry(name.clone()).or_insert_with(|| Arc::new(file)))
+        }))
+    }
+
+    /// A file may be changed only while it is journaled.
+    pub(crate) async fn require_journaled(&self, file: &DatabaseFile, job: &JobShared) -> Result<(), DatabaseError> {
+        let journaled = match job.is_journaled(file.id) {
+            Some(journaled) => journaled,
+            None => {
+                let journal = self.port.journal();
+                let journaled = self.port.file(&file.name).await?.is_some_and(|known| known.journal == Some(journal));
+                job.set_journaled(file.id, journaled);
+                journaled
+            }
+        };
+        if journaled { Ok(()) } else { Err(DatabaseError::NotJournaled { file: file.name.clone() }) }
+    }
+}

@@ -1,0 +1,253 @@
+//! Room `database`: the primary's side (ruling 11). Files, typed rows, transactions under commitment control, reads. Every
+//! change is deposited first, then applied by the apply job to the same store, like on a backup. A record lock is taken at
+//! the first write and held until the decision is applied, so a before-image is always the last one deposited. Only
+//! commits and changes outside a cycle wait for an answer; a commit comes back when it is applied here. Must not know how
+//! entries travel.
+
+mod file;
+mod lock;
+mod transaction;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rjournal::entry::record::{Value, decode_row, encode_key_values};
+use rjournal::entry::{DepositKey, FileName, Sequence};
+use rjournal::journal::{AckClass, Answer, UnknownReason};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{ApplyError, DatabaseError};
+use crate::port::{Depositor, Port};
+use crate::store::{KeyedRow, StoredFile};
+use crate::task::JobShared;
+
+pub use file::DatabaseFile;
+pub use transaction::{Transaction, Write};
+
+use file::Files;
+use lock::LockTable;
+
+/// How a change was answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Nothing was changed, so nothing was deposited.
+    Nothing,
+    /// It landed, and is in the store.
+    Landed {
+        /// The commit, or the change itself outside a cycle.
+        sequence: Sequence,
+        /// How well it is kept.
+        class: AckClass,
+    },
+    /// It may have landed. Its rows stay locked until that is decided; a retry with its deposit key is safe.
+    Unknown {
+        /// The entry.
+        sequence: Sequence,
+        /// Why.
+        why: UnknownReason,
+    },
+}
+
+/// Settings of a database.
+#[derive(Debug, Clone)]
+pub struct DatabaseOptions {
+    /// How long a row that another transaction has is waited for.
+    pub lock_timeout: Duration,
+    /// Job, user and program that entries carry.
+    pub actor: [String; 3],
+}
+
+impl Default for DatabaseOptions {
+    fn default() -> Self {
+        Self { lock_timeout: Duration::from_secs(10), actor: ["DATABASE".to_owned(), String::new(), "RJOURNAL".to_owned()] }
+    }
+}
+
+/// A database: the store of a local journal, read and changed. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Database {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) job: Arc<JobShared>,
+    /// Nothing where the store is a replica.
+    pub(crate) depositor: Option<Depositor>,
+    /// What was deposited before this database must be in the store before anything is changed: its locks are not here.
+    settled_from: Sequence,
+    pub(crate) locks: LockTable,
+    pub(crate) files: Files,
+    pub(crate) options: DatabaseOptions,
+}
+
+impl Database {
+    /// The database of a running job. Where the journal is remote it can only be read.
+    ///
+    /// Cancel safe: yes.
+    ///
+    /// # Errors
+    /// [`ApplyError::Journal`] when the journal takes no deposits.
+    pub async fn open(port: Port, job: Arc<JobShared>, options: DatabaseOptions) -> Result<Self, ApplyError> {
+        let mut settled_from = Sequence::NONE;
+        let depositor = if job.facts.local {
+            let depositor = port.depositor(options.actor.clone()).await?;
+            settled_from = depositor.deposited();
+            Some(depositor)
+        } else {
+            None
+        };
+        let files = Files::new(port);
+        Ok(Self { inner: Arc::new(Inner { job, depositor, settled_from, locks: LockTable::default(), files, options }) })
+    }
+
+    /// Whether it can be changed.
+    pub fn is_writable(&self) -> bool {
+        self.inner.depositor.is_some()
+    }
+
+    /// The job below it.
+    pub fn job(&self) -> &Arc<JobShared> {
+        &self.inner.job
+    }
+
+    /// All files in the store.
+    ///
+    /// # Errors
+    /// [`DatabaseError::Store`].
+    pub fn files(&self) -> Result<Vec<StoredFile>, DatabaseError> {
+        Ok(self.inner.job.reader.files()?)
+    }
+
+    /// A file by its name. One that was journaled a moment ago is waited for.
+    ///
+    /// Cancel safe: yes.
+    ///
+    /// # Errors
+    /// [`DatabaseError::NoFile`].
+    pub async fn file(&self, name: &FileName) -> Result<Arc<DatabaseFile>, DatabaseError> {
+        self.inner.files.find(name, &self.inner.job).await
+    }
+
+    /// Reads one row by its key.
+    ///
+    /// Cancel safe: yes.
+    ///
+    /// # Errors
+    /// [`DatabaseError`]: no such file, a key of other types, a large transaction being applied.
+    pub async fn get(&self, file: &FileName, key: &[Value]) -> Result<Option<Vec<Value>>, DatabaseError> {
+        let file = self.file(file).await?;
+        let key = file.key_of(key)?;
+        let row = self.get_encoded(&file, &key)?;
+        row.map(|row| file.decode(&row)).transpose()
+    }
+
+    /// Reads one row by its encoded key.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub fn get_encoded(&self, file: &DatabaseFile, key: &[u8]) -> Result<Option<Vec<u8>>, DatabaseError> {
+        self.whole()?;
+        Ok(self.inner.job.reader.get(file.id, key)?)
+    }
+
+    /// Rows in key order after an encoded key, or from the first: up to `count`, about `bytes_max` bytes of them.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub fn scan(&self, file: &DatabaseFile, after: Option<&[u8]>, count: usize, bytes_max: usize) -> Result<Vec<KeyedRow>, DatabaseError> {
+        self.whole()?;
+        Ok(self.inner.job.reader.scan(file.id, after, count, bytes_max)?)
+    }
+
+    /// Reads must not see half of a large transaction.
+    fn whole(&self) -> Result<(), DatabaseError> {
+        let position = self.inner.job.status().position;
+        match position.and_then(|position| position.in_progress) {
+            Some(mark) => Err(DatabaseError::Busy { until: mark.decision }),
+            None => Ok(()),
+        }
+    }
+
+    /// Begins a transaction. With a deposit key its commit lands at most once, however often it is retried.
+    ///
+    /// Cancel safe: no.
+    ///
+    /// # Errors
+    /// [`DatabaseError::LandedBefore`] when the key was used, `Replica` when the store cannot be changed.
+    pub async fn begin(&self, key: Option<DepositKey>) -> Result<Transaction, DatabaseError> {
+        Transaction::begin(Arc::clone(&self.inner), key).await
+    }
+
+    /// Makes one change outside commitment control, answered on its own.
+    ///
+    /// Cancel safe: no.
+    ///
+    /// # Errors
+    /// [`DatabaseError`].
+    pub async fn write(&self, write: Write, key: Option<DepositKey>) -> Result<Outcome, DatabaseError> {
+        transaction::write_alone(&self.inner, write, key).await
+    }
+}
+
+impl Inner {
+    pub(crate) fn depositor(&self) -> Result<&Depositor, DatabaseError> {
+        self.depositor.as_ref().ok_or(DatabaseError::Replica)
+    }
+
+    /// Waits until everything deposited by others before is in the store.
+    pub(crate) async fn ready(&self) -> Result<(), DatabaseError> {
+        if self.job.applied() >= self.settled_from {
+            return Ok(());
+        }
+        match tokio::time::timeout(self.options.lock_timeout, self.job.wait_applied(self.settled_from)).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(DatabaseError::Stopping),
+            Err(_) => Err(DatabaseError::Busy { until: self.settled_from }),
+        }
+    }
+
+    /// Waits until a change that landed is in the store.
+    pub(crate) async fn settle(&self, answer: Answer) -> Result<Outcome, DatabaseError> {
+        match answer {
+            Answer::Landed { sequence, class, .. } => {
+                if self.job.wait_applied(sequence).await {
+                    Ok(Outcome::Landed { sequence, class })
+                } else {
+                    Err(DatabaseError::Stopping)
+                }
+            }
+            Answer::Unknown { sequence, why } => Ok(Outcome::Unknown { sequence, why }),
+            Answer::Refused { .. } => Err(DatabaseError::Refused {
+                error: rjournal::CommandError::new(rjournal::daemon::ErrorKind::Poisoned, "CPF7003", "the entry was not journaled"),
+            }),
+        }
+    }
+}
+
+impl DatabaseFile {
+    /// The encoded key of key values; of a file without key fields, of its record number.
+    ///
+    /// # Errors
+    /// [`DatabaseError::Row`] when the values are not the file's key.
+    pub fn key_of(&self, values: &[Value]) -> Result<Vec<u8>, DatabaseError> {
+        if self.format.key().is_empty() {
+            return match values {
+                [Value::BigInt(number)] if *number > 0 => {
+                    Ok(rjournal::entry::record::record_number_key(number.unsigned_abs()).to_vec())
+                }
+                _ => Err(DatabaseError::Row { reason: format!("file {} has no key fields: a record number is needed", self.name) }),
+            };
+        }
+        encode_key_values(&self.format, values).map_err(|error| DatabaseError::Row { reason: error.to_string() })
+    }
+
+    /// The values of an encoded row.
+    ///
+    /// # Errors
+    /// [`DatabaseError::Row`] when it is no row of this file.
+    pub fn decode(&self, row: &[u8]) -> Result<Vec<Value>, DatabaseError> {
+        decode_row(&self.format, row).map_err(|error| DatabaseError::Row { reason: error.to_string() })
+    }
+}

@@ -1,0 +1,174 @@
+//! Public errors of the package, one enum per door. Must not know who is told.
+
+use rjournal::CommandError;
+use rjournal::entry::{CodecError, FileName, ObjectId, Sequence};
+
+use crate::store::StoreError;
+
+/// Why entries are no longer applied.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ApplyError {
+    /// An entry cannot be applied, now or ever: an operator must look (failures.md APL-5).
+    #[error("entry {sequence} cannot be applied: {reason}")]
+    Poison {
+        /// The entry.
+        sequence: Sequence,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The store does not hold what the entry says was there before: somebody else changed it (failures.md APL-6).
+    #[error("entry {sequence} does not fit the store: {found} in file {file}, where its image says {expected}")]
+    Conflict {
+        /// The entry.
+        sequence: Sequence,
+        /// The file.
+        file: String,
+        /// What the store holds.
+        found: String,
+        /// What the entry says was there.
+        expected: String,
+    },
+    /// The store stands where its journal has never been, or was cut since (failures.md APL-8).
+    #[error("the store stands at {store}, which is not in the history of its journal (readable up to entry {journal}): rebuild it from a save")]
+    Ahead {
+        /// The store's position.
+        store: String,
+        /// The last entry that may be read.
+        journal: Sequence,
+    },
+    /// Entries the store needs next were deleted.
+    #[error("the store needs the entries after {needed}, the oldest here comes after {oldest}: restore it from a save")]
+    Missing {
+        /// The last entry the store has.
+        needed: Sequence,
+        /// The entry before the oldest here.
+        oldest: Sequence,
+    },
+    /// The store is made from another journal.
+    #[error("the store is made from another journal than the one it is started on")]
+    OtherJournal,
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The journal's side.
+    #[error("{0}")]
+    Journal(#[from] CommandError),
+}
+
+impl ApplyError {
+    /// An entry that cannot be read.
+    pub(crate) fn unreadable(sequence: Sequence, error: &CodecError) -> Self {
+        Self::Poison { sequence, reason: error.to_string() }
+    }
+
+    /// Whether starting again by itself can help.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Store(error) => error.is_transient(),
+            Self::Journal(_) => true,
+            _ => false,
+        }
+    }
+}
+
+/// Why a read or a change of the database was not done.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, serde::Serialize, serde::Deserialize)]
+#[non_exhaustive]
+#[serde(rename_all = "snake_case")]
+pub enum DatabaseError {
+    /// There is no such file in the store.
+    #[error("file {file} is not in this store; is it journaled to the store's journal (STRJRNPF)?")]
+    NoFile {
+        /// The file.
+        file: FileName,
+    },
+    /// Journaling of the file was ended: it cannot be changed.
+    #[error("file {file} is not journaled: it can be read, not changed; STRJRNPF starts journaling again")]
+    NotJournaled {
+        /// The file.
+        file: FileName,
+    },
+    /// The store is a replica: it is changed by its journal only.
+    #[error("this store is a replica; changes are made where its journal is local")]
+    Replica,
+    /// A row with this key is there already.
+    #[error("a row with key {key} is in {file} already")]
+    Duplicate {
+        /// The file.
+        file: FileName,
+        /// The key.
+        key: String,
+    },
+    /// No row has this key.
+    #[error("no row with key {key} is in {file}")]
+    NoRow {
+        /// The file.
+        file: FileName,
+        /// The key.
+        key: String,
+    },
+    /// Another transaction has the row.
+    #[error("the row with key {key} of {file} is locked by another transaction; it was waited for {waited_ms} ms")]
+    Locked {
+        /// The file.
+        file: FileName,
+        /// The key.
+        key: String,
+        /// How long.
+        waited_ms: u64,
+    },
+    /// A value does not fit its field, or the row its format.
+    #[error("{reason}")]
+    Row {
+        /// What does not fit.
+        reason: String,
+    },
+    /// A transaction larger than one step of the store is being applied: reads would see half of it.
+    #[error("a large transaction is being applied; reads are answered again after entry {until}")]
+    Busy {
+        /// Its decision.
+        until: Sequence,
+    },
+    /// The key of the transaction was used before: it landed then.
+    #[error("this transaction landed before, as entry {sequence}")]
+    LandedBefore {
+        /// Its commit.
+        sequence: Sequence,
+    },
+    /// The transaction was ended by an earlier error or decision.
+    #[error("the transaction is over")]
+    Over,
+    /// The journal refused.
+    #[error("{error}")]
+    Refused {
+        /// What it said.
+        error: CommandError,
+    },
+    /// The store cannot be read.
+    #[error("the store cannot be read: {reason}")]
+    Store {
+        /// What it said.
+        reason: String,
+    },
+    /// The job is stopping.
+    #[error("the database is stopping")]
+    Stopping,
+}
+
+impl From<StoreError> for DatabaseError {
+    fn from(error: StoreError) -> Self {
+        Self::Store { reason: error.to_string() }
+    }
+}
+
+impl From<CommandError> for DatabaseError {
+    fn from(error: CommandError) -> Self {
+        Self::Refused { error }
+    }
+}
+
+/// A file by its name where it is known, else by its identity: for messages.
+pub(crate) fn file_text(name: Option<&FileName>, id: ObjectId) -> String {
+    name.map_or_else(|| id.to_string(), ToString::to_string)
+}

@@ -1,0 +1,324 @@
+//! Room `serve`: a program's end of a store's socket: the same reads and changes as embedded, with values.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use rjournal::entry::record::{Format, Value, decode_row, encode_key_values, encode_row, record_number_key};
+use rjournal::entry::{DepositKey, FileName, Name, Sequence};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+
+use super::protocol::{EncodedWrite, FileSummary, StoreReply, StoreRequest, WriteKind, put, take};
+use super::server::socket_path;
+use crate::database::Outcome;
+use crate::error::DatabaseError;
+use crate::store::{KeyedRow, StorePosition};
+use crate::task::JobStatus;
+
+/// A file as a client knows it.
+#[derive(Debug, Clone)]
+pub struct FileHandle {
+    /// What the store says of it.
+    pub summary: FileSummary,
+}
+
+impl FileHandle {
+    /// Its format.
+    pub const fn format(&self) -> &Format {
+        &self.summary.format
+    }
+
+    /// The encoded key of key values, or of a record number.
+    ///
+    /// # Errors
+    /// [`DatabaseError::Row`] when the values are not the file's key.
+    pub fn key_of(&self, values: &[Value]) -> Result<Vec<u8>, DatabaseError> {
+        match values {
+            [Value::BigInt(number)] if self.format().key().is_empty() && *number > 0 => {
+                Ok(record_number_key(number.unsigned_abs()).to_vec())
+            }
+            _ => encode_key_values(self.format(), values).map_err(|error| DatabaseError::Row { reason: error.to_string() }),
+        }
+    }
+}
+
+/// Rows of a file, in key order.
+#[derive(Debug, Clone, Default)]
+pub struct RowPage {
+    /// The rows.
+    pub rows: Vec<KeyedRow>,
+}
+
+/// A connection to a store's job. One request at a time; at most one transaction.
+#[derive(Debug)]
+pub struct DatabaseClient {
+    path: PathBuf,
+    stream: UnixStream,
+    input: BytesMut,
+    output: BytesMut,
+    files: HashMap<FileName, FileHandle>,
+}
+
+fn unexpected() -> DatabaseError {
+    DatabaseError::Store { reason: "the job gave another answer than was asked for".to_owned() }
+}
+
+impl DatabaseClient {
+    /// Connects to the job of a store in a data directory.
+    ///
+    /// Cancel safe: yes.
+    ///
+    /// # Errors
+    /// [`DatabaseError::Store`] when the job does not run.
+    pub async fn connect(data: &Path, store: Name) -> Result<Self, DatabaseError> {
+        let path = socket_path(data, store);
+        let stream = UnixStream::connect(&path).await.map_err(|error| DatabaseError::Store {
+            reason: format!("the job of store {store} does not answer ({error}); WRKAPY says whether it runs, STRAPY starts it"),
+        })?;
+        Ok(Self { path, stream, input: BytesMut::new(), output: BytesMut::new(), files: HashMap::new() })
+    }
+
+    /// The socket.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    async fn ask(&mut self, request: &StoreRequest) -> Result<StoreReply, DatabaseError> {
+        let broken = |error: std::io::Error| DatabaseError::Store { reason: format!("the connection to the job is gone: {error}") };
+        self.output.clear();
+        put(&mut self.output, request)?;
+        self.stream.write_all(&self.output).await.map_err(broken)?;
+        loop {
+            if let Some(reply) = take::<StoreReply>(&mut self.input)? {
+                return match reply {
+                    StoreReply::Failed(error) => Err(error),
+                    reply => Ok(reply),
+                };
+            }
+            if self.stream.read_buf(&mut self.input).await.map_err(broken)? == 0 {
+                return Err(DatabaseError::Store { reason: "the connection to the job is gone".to_owned() });
+            }
+        }
+    }
+
+    /// All files of the store.
+    ///
+    /// Cancel safe: no; drop the connection then. So are all calls of this type.
+    ///
+    /// # Errors
+    /// [`DatabaseError`].
+    pub async fn files(&mut self) -> Result<Vec<FileSummary>, DatabaseError> {
+        match self.ask(&StoreRequest::Files).await? {
+            StoreReply::Files(files) => Ok(files),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// A file by its name, remembered.
+    ///
+    /// # Errors
+    /// [`DatabaseError::NoFile`].
+    pub async fn file(&mut self, file: &FileName) -> Result<FileHandle, DatabaseError> {
+        if let Some(handle) = self.files.get(file) {
+            return Ok(handle.clone());
+        }
+        match self.ask(&StoreRequest::Describe { file: file.clone() }).await? {
+            StoreReply::File(summary) => {
+                let handle = FileHandle { summary: *summary };
+                self.files.insert(file.clone(), handle.clone());
+                Ok(handle)
+            }
+            _ => Err(unexpected()),
+        }
+    }
+
+    async fn get_row(&mut self, file: &FileName, key: &[Value], for_update: bool) -> Result<Option<Vec<Value>>, DatabaseError> {
+        let handle = self.file(file).await?;
+        let key = handle.key_of(key)?;
+        match self.ask(&StoreRequest::Get { file: file.clone(), key, for_update }).await? {
+            StoreReply::Row(row) => row
+                .map(|row| decode_row(handle.format(), &row).map_err(|error| DatabaseError::Row { reason: error.to_string() }))
+                .transpose(),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// Reads one row by its key.
+    ///
+    /// # Errors
+    /// [`DatabaseError`].
+    pub async fn get(&mut self, file: &FileName, key: &[Value]) -> Result<Option<Vec<Value>>, DatabaseError> {
+        self.get_row(file, key, false).await
+    }
+
+    /// Rows in key order after an encoded key, or from the first.
+    ///
+    /// # Errors
+    /// [`DatabaseError`].
+    pub async fn scan(&mut self, file: &FileName, after: Option<&[u8]>, count: usize) -> Result<RowPage, DatabaseError> {
+        let after = after.map(|after| serde_bytes::ByteBuf::from(after.to_vec()));
+        let request = StoreRequest::Scan { file: file.clone(), after, count, bytes_max: 1024 * 1024 };
+        match self.ask(&request).await? {
+            StoreReply::Rows(rows) => {
+                let rows = rows.into_iter().map(|(key, row)| KeyedRow { key: key.into_vec(), row: row.into_vec() }).collect();
+                Ok(RowPage { rows })
+            }
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// Encodes a change.
+    ///
+    /// # Errors
+    /// [`DatabaseError::Row`] when the values do not fit the file.
+    pub async fn encode(&mut self, kind: WriteKind, file: &FileName, values: &[Value]) -> Result<EncodedWrite, DatabaseError> {
+        let handle = self.file(file).await?;
+        let bytes = if kind == WriteKind::Delete {
+            handle.key_of(values)?
+        } else {
+            encode_row(handle.format(), values).map_err(|error| DatabaseError::Row { reason: error.to_string() })?
+        };
+        Ok(EncodedWrite { kind, file: file.clone(), bytes })
+    }
+
+    /// Makes changes: in the open transaction, or each on its own (then the outcome is that of the last).
+    ///
+    /// # Errors
+    /// [`DatabaseError`].
+    pub async fn write(&mut self, writes: Vec<EncodedWrite>, key: Option<DepositKey>) -> Result<Outcome, DatabaseError> {
+        match self.ask(&StoreRequest::Write { writes, key }).await? {
+            StoreReply::Outcome(outcome) => Ok(outcome),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// Begins a transaction; dropped without a decision it is rolled back.
+    ///
+    /// # Errors
+    /// [`DatabaseError`].
+    pub async fn begin(&mut self, key: Option<DepositKey>) -> Result<ClientTransaction<'_>, DatabaseError> {
+        match self.ask(&StoreRequest::Begin { key }).await? {
+            StoreReply::Done => Ok(ClientTransaction { client: self }),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// Number of rows of a file, and a hash over them in key order: equal hashes are equal files.
+    ///
+    /// # Errors
+    /// [`DatabaseError`].
+    pub async fn hash(&mut self, file: &FileName) -> Result<(u64, String), DatabaseError> {
+        match self.ask(&StoreRequest::Hash { file: file.clone() }).await? {
+            StoreReply::Hashed { rows, hash } => Ok((rows, hash)),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// Makes a store save in a file on the job's machine.
+    ///
+    /// # Errors
+    /// [`DatabaseError`].
+    pub async fn save(&mut self, path: &Path) -> Result<StorePosition, DatabaseError> {
+        match self.ask(&StoreRequest::Save { path: path.to_string_lossy().into_owned() }).await? {
+            StoreReply::Saved { position } => Ok(position),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// Applies nothing until released, or goes on.
+    ///
+    /// # Errors
+    /// [`DatabaseError`].
+    pub async fn hold(&mut self, hold: bool) -> Result<(), DatabaseError> {
+        let request = if hold { StoreRequest::Hold } else { StoreRequest::Release };
+        match self.ask(&request).await? {
+            StoreReply::Done => Ok(()),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// What the job does.
+    ///
+    /// # Errors
+    /// [`DatabaseError`].
+    pub async fn status(&mut self) -> Result<JobStatus, DatabaseError> {
+        match self.ask(&StoreRequest::Status).await? {
+            StoreReply::Status(status) => Ok(status),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// Waits until everything decided up to an entry is applied. Says whether it is.
+    ///
+    /// # Errors
+    /// [`DatabaseError`].
+    pub async fn wait(&mut self, upto: Sequence, at_most: Duration) -> Result<bool, DatabaseError> {
+        let millis = u64::try_from(at_most.as_millis()).unwrap_or(u64::MAX);
+        match self.ask(&StoreRequest::Wait { upto, millis }).await? {
+            StoreReply::Waited { reached } => Ok(reached),
+            _ => Err(unexpected()),
+        }
+    }
+}
+
+/// A transaction on a connection.
+#[derive(Debug)]
+pub struct ClientTransaction<'a> {
+    client: &'a mut DatabaseClient,
+}
+
+impl ClientTransaction<'_> {
+    /// Reads one row as this transaction sees it, and locks it.
+    ///
+    /// # Errors
+    /// [`DatabaseError`].
+    pub async fn get_for_update(&mut self, file: &FileName, key: &[Value]) -> Result<Option<Vec<Value>>, DatabaseError> {
+        self.client.get_row(file, key, true).await
+    }
+
+    /// Reads one row as this transaction sees it.
+    ///
+    /// # Errors
+    /// [`DatabaseError`].
+    pub async fn get(&mut self, file: &FileName, key: &[Value]) -> Result<Option<Vec<Value>>, DatabaseError> {
+        self.client.get_row(file, key, false).await
+    }
+
+    /// Makes a change.
+    ///
+    /// # Errors
+    /// [`DatabaseError`].
+    pub async fn write(&mut self, kind: WriteKind, file: &FileName, values: &[Value]) -> Result<(), DatabaseError> {
+        let write = self.client.encode(kind, file, values).await?;
+        self.client.write(vec![write], None).await.map(drop)
+    }
+
+    /// Makes many changes at once.
+    ///
+    /// # Errors
+    /// [`DatabaseError`].
+    pub async fn write_all(&mut self, writes: Vec<EncodedWrite>) -> Result<(), DatabaseError> {
+        self.client.write(writes, None).await.map(drop)
+    }
+
+    /// Commits.
+    ///
+    /// # Errors
+    /// [`DatabaseError`].
+    pub async fn commit(self) -> Result<Outcome, DatabaseError> {
+        match self.client.ask(&StoreRequest::Commit).await? {
+            StoreReply::Outcome(outcome) => Ok(outcome),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// Rolls back.
+    ///
+    /// # Errors
+    /// [`DatabaseError`].
+    pub async fn rollback(self) -> Result<(), DatabaseError> {
+        self.client.ask(&StoreRequest::Rollback).await.map(drop)
+    }
+}

@@ -1,0 +1,133 @@
+//! Room `serve`: what stands on the socket: four bytes of length, then MessagePack with named fields. Rows and keys travel
+//! as they are encoded. Must not know connections.
+
+use bytes::{Buf, BufMut, BytesMut};
+use rjournal::entry::record::Format;
+use rjournal::entry::{DepositKey, FileName, ObjectId, Sequence};
+use rjournal::link::{decode_message, encode_message};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::database::Outcome;
+use crate::error::DatabaseError;
+use crate::store::StorePosition;
+use crate::task::JobStatus;
+
+/// Longest message, in bytes.
+const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// What a change does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WriteKind {
+    /// A row that must not be there yet.
+    Insert,
+    /// A row that must be there.
+    Update,
+    /// A row, there or not.
+    Put,
+    /// A row taken away: the bytes are its key.
+    Delete,
+}
+
+/// A change of one row, encoded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EncodedWrite {
+    /// What it does.
+    pub kind: WriteKind,
+    /// The file.
+    pub file: FileName,
+    /// The row, or the key of a delete.
+    #[serde(with = "serde_bytes")]
+    pub bytes: Vec<u8>,
+}
+
+/// A file of a store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileSummary {
+    /// Its name.
+    pub file: FileName,
+    /// Its identity.
+    pub id: ObjectId,
+    /// Its format.
+    pub format: Format,
+    /// How many rows it has.
+    pub rows: u64,
+}
+
+/// A request.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum StoreRequest {
+    Files,
+    Describe { file: FileName },
+    Get {
+        file: FileName,
+        #[serde(with = "serde_bytes")]
+        key: Vec<u8>,
+        /// Lock the row for the transaction.
+        for_update: bool,
+    },
+    Scan {
+        file: FileName,
+        after: Option<serde_bytes::ByteBuf>,
+        count: usize,
+        bytes_max: usize,
+    },
+    /// Changes: in the transaction if there is one, else each on its own.
+    Write { writes: Vec<EncodedWrite>, key: Option<DepositKey> },
+    Begin { key: Option<DepositKey> },
+    Commit,
+    Rollback,
+    /// Hash over a file's rows in key order.
+    Hash { file: FileName },
+    /// Make a store save in this file.
+    Save { path: String },
+    Hold,
+    Release,
+    Status,
+    /// Wait until everything decided up to an entry is applied.
+    Wait { upto: Sequence, millis: u64 },
+}
+
+/// A reply.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum StoreReply {
+    Done,
+    Files(Vec<FileSummary>),
+    File(Box<FileSummary>),
+    Row(Option<serde_bytes::ByteBuf>),
+    /// Keys and rows, one after the other.
+    Rows(Vec<(serde_bytes::ByteBuf, serde_bytes::ByteBuf)>),
+    Outcome(Outcome),
+    Hashed { rows: u64, hash: String },
+    Saved { position: StorePosition },
+    Status(JobStatus),
+    Waited { reached: bool },
+    Failed(DatabaseError),
+}
+
+/// Writes a message.
+pub(super) fn put<T: Serialize>(out: &mut BytesMut, message: &T) -> Result<(), DatabaseError> {
+    let body = encode_message(message).map_err(|error| DatabaseError::Store { reason: error.to_string() })?;
+    out.put_u32_le(body.len() as u32);
+    out.extend_from_slice(&body);
+    Ok(())
+}
+
+/// Takes the next whole message out of what was read.
+pub(super) fn take<T: DeserializeOwned>(buffer: &mut BytesMut) -> Result<Option<T>, DatabaseError> {
+    let Some(head) = buffer.first_chunk::<4>() else { return Ok(None) };
+    let length = u32::from_le_bytes(*head) as usize;
+    if length > MESSAGE_BYTES_MAX {
+        return Err(DatabaseError::Store { reason: format!("a message claims {length} bytes, at most {MESSAGE_BYTES_MAX} are allowed") });
+    }
+    if buffer.len() < 4 + length {
+        buffer.reserve(4 + length - buffer.len());
+        return Ok(None);
+    }
+    buffer.advance(4);
+    let body = buffer.split_to(length);
+    decode_message(&body).map(Some).map_err(|error| DatabaseError::Store { reason: error.to_string() })
+}

@@ -1,0 +1,214 @@
+//! Room `serve`: the job's end of the socket: one task for each connection, at most one transaction in each.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use rjournal::entry::Name;
+use rjournal::entry::record::{decode_key, decode_row};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{Semaphore, oneshot};
+
+use super::protocol::{EncodedWrite, FileSummary, StoreReply, StoreRequest, WriteKind, put, take};
+use crate::database::{Database, DatabaseFile, Transaction, Write};
+use crate::error::DatabaseError;
+use crate::store::hash_file;
+use crate::task::Order;
+
+/// Connections served at once.
+const CONNECTIONS_MAX: usize = 512;
+/// Rows and bytes given in one page.
+const PAGE_ROWS_MAX: usize = 65_536;
+const PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Where the socket of a store stands in a data directory.
+pub fn socket_path(data: &Path, store: Name) -> PathBuf {
+    data.join("stores").join(format!("{store}.sock"))
+}
+
+/// A store's socket, listening until it is dropped.
+#[derive(Debug)]
+pub struct StoreSocket {
+    path: PathBuf,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl StoreSocket {
+    /// Listens. A socket left behind by a dead job is replaced: the store's lock is held.
+    ///
+    /// # Errors
+    /// Whatever the machine says.
+    pub fn listen(path: PathBuf, database: Database) -> std::io::Result<Self> {
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let listener = UnixListener::bind(&path)?;
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+        let task = tokio::spawn(accept(listener, database));
+        Ok(Self { path, task })
+    }
+}
+
+impl Drop for StoreSocket {
+    fn drop(&mut self) {
+        self.task.abort();
+        drop(std::fs::remove_file(&self.path));
+    }
+}
+
+async fn accept(listener: UnixListener, database: Database) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let Ok((stream, _)) = listener.accept().await else {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            continue;
+        };
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
+        let session = Session { database: database.clone(), transaction: None };
+        tokio::spawn(async move {
+            if let Err(error) = session.serve(stream).await {
+                tracing::debug!(%error, "a store connection ended");
+            }
+            drop(place);
+        });
+    }
+}
+
+struct Session {
+    database: Database,
+    transaction: Option<Transaction>,
+}
+
+impl Session {
+    async fn serve(mut self, mut stream: UnixStream) -> Result<(), DatabaseError> {
+        let broken = |error: std::io::Error| DatabaseError::Store { reason: error.to_string() };
+        let (mut input, mut output) = (BytesMut::new(), BytesMut::new());
+        loop {
+            while let Some(request) = take::<StoreRequest>(&mut input)? {
+                let reply = self.reply(request).await.unwrap_or_else(StoreReply::Failed);
+                put(&mut output, &reply)?;
+            }
+            stream.write_all(&output).await.map_err(broken)?;
+            output.clear();
+            if stream.read_buf(&mut input).await.map_err(broken)? == 0 {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn reply(&mut self, request: StoreRequest) -> Result<StoreReply, DatabaseError> {
+        let database = self.database.clone();
+        Ok(match request {
+            StoreRequest::Files => {
+                let files = database.files()?;
+                let summary = |file: crate::store::StoredFile| FileSummary {
+                    file: file.format.file().clone(),
+                    id: file.id,
+                    format: file.format,
+                    rows: file.rows,
+                };
+                StoreReply::Files(files.into_iter().map(summary).collect())
+            }
+            StoreRequest::Describe { file } => {
+                let file = database.file(&file).await?;
+                let rows = database.files()?.iter().find(|stored| stored.id == file.id).map_or(0, |stored| stored.rows);
+                let format = file.format.clone();
+                StoreReply::File(Box::new(FileSummary { file: file.name.clone(), id: file.id, format, rows }))
+            }
+            StoreRequest::Get { file, key, for_update } => {
+                let file = database.file(&file).await?;
+                let row = match &mut self.transaction {
+                    Some(transaction) => transaction.get_encoded(&file, &key, for_update).await?,
+                    None => database.get_encoded(&file, &key)?,
+                };
+                StoreReply::Row(row.map(serde_bytes::ByteBuf::from))
+            }
+            StoreRequest::Scan { file, after, count, bytes_max } => {
+                let file = database.file(&file).await?;
+                let after = after.as_ref().map(|after| after.as_slice());
+                let rows = database.scan(&file, after, count.min(PAGE_ROWS_MAX), bytes_max.min(PAGE_BYTES_MAX))?;
+                StoreReply::Rows(rows.into_iter().map(|row| (row.key.into(), row.row.into())).collect())
+            }
+            StoreRequest::Write { writes, key } => self.write(writes, key).await?,
+            StoreRequest::Begin { key } => {
+                if self.transaction.is_some() {
+                    return Err(DatabaseError::Row { reason: "a transaction is open on this connection already".to_owned() });
+                }
+                self.transaction = Some(database.begin(key).await?);
+                StoreReply::Done
+            }
+            StoreRequest::Commit => {
+                let transaction = self.transaction.take().ok_or(DatabaseError::Over)?;
+                StoreReply::Outcome(transaction.commit().await?)
+            }
+            StoreRequest::Rollback => {
+                self.transaction.take().ok_or(DatabaseError::Over)?.rollback().await?;
+                StoreReply::Done
+            }
+            StoreRequest::Hash { file } => {
+                let file = database.file(&file).await?;
+                let reader = Arc::clone(&database.job().reader);
+                let hashed = tokio::task::spawn_blocking(move || hash_file(&*reader, file.id)).await;
+                let (rows, hash) = hashed.map_err(|error| DatabaseError::Store { reason: error.to_string() })??;
+                StoreReply::Hashed { rows, hash: hash.iter().map(|byte| format!("{byte:02x}")).collect() }
+            }
+            StoreRequest::Save { path } => {
+                let (done, saved) = oneshot::channel();
+                database.job().order(Order::Save { path: PathBuf::from(path), done }).await;
+                match saved.await {
+                    Ok(Ok(position)) => StoreReply::Saved { position },
+                    Ok(Err(reason)) => return Err(DatabaseError::Store { reason }),
+                    Err(_) => return Err(DatabaseError::Stopping),
+                }
+            }
+            StoreRequest::Hold => Self::order(&database, Order::Hold).await?,
+            StoreRequest::Release => Self::order(&database, Order::Release).await?,
+            StoreRequest::Status => StoreReply::Status(database.job().status()),
+            StoreRequest::Wait { upto, millis } => {
+                let waited = tokio::time::timeout(Duration::from_millis(millis), database.job().wait_applied(upto)).await;
+                StoreReply::Waited { reached: waited.unwrap_or(false) }
+            }
+        })
+    }
+
+    async fn order(database: &Database, order: fn(oneshot::Sender<()>) -> Order) -> Result<StoreReply, DatabaseError> {
+        let (done, told) = oneshot::channel();
+        database.job().order(order(done)).await;
+        told.await.map(|()| StoreReply::Done).map_err(|_| DatabaseError::Stopping)
+    }
+
+    async fn write(&mut self, writes: Vec<EncodedWrite>, key: Option<rjournal::entry::DepositKey>) -> Result<StoreReply, DatabaseError> {
+        let mut outcome = crate::database::Outcome::Nothing;
+        for write in writes {
+            let file = self.database.file(&write.file).await?;
+            let write = decode_write(&file, write)?;
+            match &mut self.transaction {
+                Some(transaction) => transaction.write(write).await?,
+                None => outcome = self.database.write(write, key).await?,
+            }
+        }
+        Ok(StoreReply::Outcome(outcome))
+    }
+}
+
+fn decode_write(file: &DatabaseFile, write: EncodedWrite) -> Result<Write, DatabaseError> {
+    let bad = |error: rjournal::entry::record::RowError| DatabaseError::Row { reason: error.to_string() };
+    let EncodedWrite { kind, file: name, bytes } = write;
+    if kind == WriteKind::Delete {
+        let key = match rjournal::entry::record::record_number(&bytes).filter(|_| file.format.key().is_empty()) {
+            Some(number) => vec![rjournal::entry::record::Value::BigInt(number.cast_signed())],
+            None => decode_key(&file.format, &bytes).map_err(bad)?,
+        };
+        return Ok(Write::Delete { file: name, key });
+    }
+    let row = decode_row(&file.format, &bytes).map_err(bad)?;
+    Ok(match kind {
+        WriteKind::Insert => Write::Insert { file: name, row },
+        WriteKind::Update => Write::Update { file: name, row },
+        WriteKind::Put | WriteKind::Delete => Write::Put { file: name, row },
+    })
+}
