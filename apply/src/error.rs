@@ -1,6 +1,7 @@
 //! Public errors of the package, one enum per door. Must not know who is told.
 
 use rjournal::CommandError;
+use rjournal::daemon::Stopped;
 use rjournal::entry::{CodecError, FileName, ObjectId, Sequence};
 
 use crate::store::StoreError;
@@ -60,6 +61,19 @@ impl ApplyError {
     /// An entry that cannot be read.
     pub(crate) fn unreadable(sequence: Sequence, error: &CodecError) -> Self {
         Self::Poison { sequence, reason: error.to_string() }
+    }
+
+    /// The entry that cannot be applied, where it is one.
+    pub const fn entry(&self) -> Option<Sequence> {
+        match self {
+            Self::Poison { sequence, .. } | Self::Conflict { sequence, .. } => Some(*sequence),
+            _ => None,
+        }
+    }
+
+    /// What the daemon is told where starting again by itself does not help.
+    pub(crate) fn stopped(&self) -> Option<Stopped> {
+        (!self.is_transient()).then(|| Stopped { reason: self.to_string(), entry: self.entry() })
     }
 
     /// Whether starting again by itself can help.

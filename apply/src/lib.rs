@@ -8,10 +8,7 @@
 
 pub mod database;
 pub mod error;
+pub mod job;
 pub mod machine;
-pub mod port;
-pub mod select;
 pub mod serve;
-pub mod step;
 pub mod store;
-pub mod task;

@@ -6,7 +6,10 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+use crate::cl_arguments::explain;
 use crate::commands::Command;
+use crate::error::CliError;
+use crate::output::Output;
 
 /// Remote journals for ordinary machines: changes recorded on one system, shipped to others, both disks before the answer.
 #[derive(Debug, Parser)]
@@ -27,8 +30,13 @@ pub(crate) struct Args {
 impl Args {
     /// Reads the arguments of the process. Help, version and mistakes are printed here.
     pub(crate) fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, ExitCode> {
-        Self::try_parse_from(fold_case(arguments)).map_err(|error| {
+        let arguments = fold_case(arguments);
+        let json = arguments.iter().any(|argument| argument == "--json");
+        Self::try_parse_from(arguments).map_err(|error| {
             let code = if error.use_stderr() { 2 } else { 0 };
+            if json && error.use_stderr() {
+                return Output::new(true).failure(&CliError::invalid(explain(&error)));
+            }
             // Where it cannot be printed there is nobody to tell.
             drop(error.print());
             ExitCode::from(code)

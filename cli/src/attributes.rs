@@ -27,8 +27,8 @@ pub(crate) struct AttributeArgs {
     #[arg(long, value_name = "POLICY")]
     policy: Option<String>,
 
-    /// How long a *SYNC target may take, in seconds (fractions allowed)
-    #[arg(long, value_name = "SECONDS")]
+    /// How long a *SYNC target may take: 0.1 to 3600 seconds
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
     synctimo: Option<f64>,
 
     /// Ship only what is flushed here, rather than while the flush is under way: *YES or *NO
@@ -56,7 +56,7 @@ pub(crate) struct AttributeArgs {
     rtnmib: Option<u64>,
 
     /// Seconds the in-sync set is waited for at opening before a message says so
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
     openwait: Option<f64>,
 
     /// Free text
@@ -79,13 +79,20 @@ impl AttributeArgs {
                 "POLICY",
                 &[("DEGRADE", Policy::Degrade), ("BLOCK", Policy::Block), ("REJECT", Policy::Reject)],
             )?,
-            sync_timeout_ms: seconds(self.synctimo, "SYNCTIMO")?,
+            sync_timeout_ms: sync_timeout(self.synctimo)?,
             waiting_entries_max: self.waitent,
             key_window: self.keywin,
             retention_mib: self.rtnmib,
             open_wait_ms: seconds(self.openwait, "OPENWAIT")?,
             text: self.text,
         })
+    }
+}
+
+fn sync_timeout(given: Option<f64>) -> Result<Option<u64>, CliError> {
+    match given.filter(|seconds| !(0.1..=3600.0).contains(seconds)) {
+        Some(wrong) => Err(CliError::invalid(format!("SYNCTIMO {wrong}: 0.1 to 3600 seconds are allowed"))),
+        None => seconds(given, "SYNCTIMO"),
     }
 }
 

@@ -46,7 +46,7 @@ pub(crate) fn explain(error: &clap::Error) -> String {
     };
     let invalid = names(ContextKind::InvalidArg).join(", ");
     match error.kind() {
-        ErrorKind::MissingRequiredArgument => format!("needed: {invalid}"),
+        ErrorKind::MissingRequiredArgument => format!("needed, and not given: {invalid}"),
         ErrorKind::ValueValidation | ErrorKind::InvalidValue => {
             let why = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
             format!("{invalid}({}){why}", given())
@@ -76,7 +76,7 @@ fn keyword_of(arg: &Arg) -> String {
     arg.get_long().unwrap_or_default().to_ascii_uppercase()
 }
 
-const fn takes_values(arg: &Arg) -> bool {
+fn takes_values(arg: &Arg) -> bool {
     matches!(arg.get_action(), ArgAction::Set | ArgAction::Append)
 }
 
@@ -149,7 +149,7 @@ mod tests {
 
     #[test]
     fn mistakes_are_told_in_the_words_of_cl() {
-        assert_eq!(refused("ADDRMTJRN RDB(BKP)"), "needed: SRCJRN");
+        assert_eq!(refused("ADDRMTJRN RDB(BKP)"), "needed, and not given: SRCJRN");
         let error = refused("CRTLIB LIB('no name')");
         assert!(error.starts_with("LIB(no name): name \"no name\" holds"), "{error}");
         assert_eq!(refused("CRTLIB LIB(A) LIB(B)"), "LIB is given twice");

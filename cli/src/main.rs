@@ -7,6 +7,7 @@ mod cl;
 mod cl_arguments;
 mod commands;
 mod error;
+mod log;
 mod objects;
 mod output;
 mod text;

@@ -8,7 +8,7 @@ use rjournal::daemon::CommandError;
 use rjournal::daemon::command::entries::{DisplayEntries, DisplayedEntry};
 use rjournal::daemon::command::file::ListFiles;
 use rjournal::entry::record::{Format, Value, decode_row};
-use rjournal::entry::{FileName, ObjectId, QualifiedName, Sequence};
+use rjournal::entry::{FileName, Kind, ObjectId, QualifiedName, Sequence};
 
 use crate::error::CliError;
 use crate::text;
@@ -52,7 +52,9 @@ impl<'a> Objects<'a> {
 
     /// Learns what these entries need to be shown.
     pub(crate) async fn learn_of(&mut self, entries: &[DisplayedEntry]) -> Result<(), CliError> {
-        entries.iter().for_each(|entry| self.learn(entry));
+        for entry in entries {
+            self.learn(entry);
+        }
         let known = |entry: &DisplayedEntry| {
             let formats = entry.object.and_then(|object| self.formats.get(&object));
             entry.object.is_none() || formats.is_some_and(|formats| !entry.kind.is_record() || formats.contains_key(&entry.format))
@@ -88,28 +90,44 @@ impl<'a> Objects<'a> {
             payload_bytes: DEFINITION_BYTES_MAX,
         };
         let found = self.client.run(request).await?;
-        found.entries.iter().for_each(|entry| self.learn(entry));
+        for entry in &found.entries {
+            self.learn(entry);
+        }
         Ok(found.next)
     }
 
     /// The object that is a file of this name.
     pub(crate) async fn find(&mut self, file: &FileName) -> Result<ObjectId, CliError> {
-        let mut from = Sequence::FIRST;
+        let named = |formats: &HashMap<u32, Format>| formats.values().any(|format| format.file() == file);
+        let mut next = Some(Sequence::FIRST);
         loop {
-            let named = |formats: &HashMap<u32, Format>| formats.values().any(|format| format.file() == file);
             if let Some((object, _)) = self.formats.iter().find(|(_, formats)| named(formats)) {
                 return Ok(*object);
             }
-            from = self.look(from).await?.ok_or_else(|| {
+            let from = next.ok_or_else(|| {
                 let help = format!("neither is it defined here, nor does journal {} hold its definition", self.journal);
                 CliError(CommandError::not_found("file", file).help(help))
             })?;
+            next = self.look(from).await?;
         }
     }
 
     /// The file's name, where it is known.
     pub(crate) fn file(&self, object: ObjectId) -> Option<&FileName> {
         self.formats.get(&object).and_then(|formats| formats.values().next()).map(Format::file)
+    }
+
+    /// What an entry that starts or ends the journaling of a file says.
+    pub(crate) fn journaling(&self, entry: &DisplayedEntry) -> Option<String> {
+        let file = self.file(entry.object?)?;
+        match entry.kind {
+            Kind::JOURNALING_START => {
+                let images = Format::decode(&entry.payload).ok()?.images();
+                Some(format!("journaling of {file} starts, images {images}"))
+            }
+            Kind::JOURNALING_END => Some(format!("journaling of {file} ends")),
+            _ => None,
+        }
     }
 
     /// A record's image as its values; nothing where the format is not known or the image is not whole.

@@ -64,6 +64,9 @@ impl Output {
 
     /// Asks for a line, on standard error.
     pub(crate) fn prompt(self, text: &str) {
+        if self.json {
+            return;
+        }
         let mut out = anstream::stderr().lock();
         drop(write!(out, "{text}"));
         drop(out.flush());
@@ -177,11 +180,6 @@ impl Page {
         self.table.add_row(cells);
     }
 
-    /// Whether there is no row.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.table.is_empty()
-    }
-
     /// The lines.
     pub(crate) fn text(&self) -> String {
         self.table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
@@ -204,8 +202,10 @@ impl Columns {
 
     /// Makes the columns wide enough for these lines.
     pub(crate) fn fit(&mut self, rows: &[Vec<String>]) {
-        for (cell, width) in rows.iter().flat_map(|row| row.iter().zip(&mut self.widths).collect::<Vec<_>>()) {
-            *width = (*width).max(cell.chars().count());
+        for row in rows {
+            for (cell, width) in row.iter().zip(&mut self.widths) {
+                *width = (*width).max(cell.chars().count());
+            }
         }
     }
 
@@ -309,9 +309,9 @@ mod tests {
         assert_eq!(
             form.text(),
             "Journal PRDLIB/JRN\n\
-             \x20 State . . . . . . . . . :  *ACTIVE\n\
-             \x20 Notes . . . . . . . . . :  one\n\
-             \x20                            two"
+             \x20 State  . . . . . . . . :  *ACTIVE\n\
+             \x20 Notes  . . . . . . . . :  one\n\
+             \x20                           two"
         );
     }
 }

@@ -6,6 +6,7 @@ use std::fmt::Write;
 use rjournal::entry::Timestamp;
 use rjournal::entry::control_entry::Level;
 use rjournal::journal::{AckClass, UnknownReason};
+use rjournal::remote::LinkState;
 
 /// A time as `2026-11-21 10:05:33.123`, in the machine's time zone; `-` where none is known.
 pub(crate) fn time(time: Timestamp) -> String {
@@ -138,11 +139,21 @@ pub(crate) fn cut(text: &str, characters: usize) -> String {
     }
 }
 
-/// Bytes as text where they are printable text, else as hexadecimal digits with an `X` as on IBM i.
+/// Bytes as text where they are text (line ends and tabs are written `\n`, `\t`), else as hexadecimal digits with an `X` as
+/// on IBM i.
 pub(crate) fn bytes_or_hex(bytes: &[u8]) -> String {
-    match std::str::from_utf8(bytes) {
-        Ok(text) if !text.chars().any(char::is_control) => text.to_owned(),
-        _ => format!("X'{}'", hex(bytes)),
+    let is_text = |text: &&str| !text.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t'));
+    match std::str::from_utf8(bytes).ok().filter(is_text) {
+        Some(text) => text.replace('\n', "\\n").replace('\r', "\\r").replace('\t', "\\t"),
+        None => format!("X'{}'", hex(bytes)),
+    }
+}
+
+/// A link's delivery; whether it has caught up says nothing while it does not run.
+pub(crate) fn delivery(delivery: &str, state: LinkState) -> &str {
+    match state {
+        LinkState::Active | LinkState::ControlledEnd => delivery,
+        LinkState::Inactive | LinkState::Failed => delivery.trim_end_matches("PEND"),
     }
 }
 
@@ -170,6 +181,7 @@ mod tests {
     fn bytes_that_are_no_text_are_shown_in_hex() {
         assert_eq!(bytes_or_hex("Größe".as_bytes()), "Größe");
         assert_eq!(bytes_or_hex(b"a\0"), "X'6100'");
+        assert_eq!(bytes_or_hex(b"a\r\n\tb"), "a\\r\\n\\tb");
         assert_eq!(bytes_or_hex(&[0xff]), "X'ff'");
     }
 

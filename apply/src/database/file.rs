@@ -9,8 +9,7 @@ use rjournal::entry::record::Format;
 use rjournal::entry::{FileName, ObjectId};
 
 use crate::error::DatabaseError;
-use crate::port::Port;
-use crate::task::JobShared;
+use crate::job::{JobShared, Port};
 
 /// How long a file that the catalog knows may take to appear in the store.
 const APPEAR_MAX: Duration = Duration::from_secs(10);
@@ -63,7 +62,9 @@ impl Files {
 
     /// A file by its name.
     pub(crate) async fn find(&self, name: &FileName, job: &JobShared) -> Result<Arc<DatabaseFile>, DatabaseError> {
-        if let Some(file) = lock(&self.known).get(name).cloned() {
+        // One that is no longer journaled may be gone, and another one stand under its name.
+        let known = lock(&self.known).get(name).cloned();
+        if let Some(file) = known.filter(|file| job.is_journaled(file.id) != Some(false)) {
             return Ok(file);
         }
         if let Some(file) = self.look_up(name, job)? {
@@ -96,7 +97,10 @@ impl Files {
         Ok(found.map(|file| {
             let file = DatabaseFile { name: name.clone(), id: file.id, format: file.format, next_record: Mutex::new(None) };
             let mut known = lock(&self.known);
-            Arc::clone(known.entry(name.clone()).or_insert_with(|| Arc::new(file)))
+            let same = known.get(name).filter(|known| known.id == file.id && known.format == file.format).cloned();
+            let file = same.unwrap_or_else(|| Arc::new(file));
+            known.insert(name.clone(), Arc::clone(&file));
+            file
         }))
     }
 
@@ -107,7 +111,7 @@ impl Files {
             None => {
                 let journal = self.port.journal();
                 let journaled = self.port.file(&file.name).await?.is_some_and(|known| known.journal == Some(journal));
-                job.set_journaled(file.id, journaled);
+                job.assume_journaled(file.id, journaled);
                 journaled
             }
         };

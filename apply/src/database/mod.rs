@@ -17,9 +17,9 @@ use rjournal::journal::{AckClass, Answer, UnknownReason};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{ApplyError, DatabaseError};
-use crate::port::{Depositor, Port};
+use crate::job::{Depositor, Port};
 use crate::store::{KeyedRow, StoredFile};
-use crate::task::JobShared;
+use crate::job::JobShared;
 
 pub use file::DatabaseFile;
 pub use transaction::{Transaction, Write};
@@ -148,8 +148,9 @@ impl Database {
     /// # Errors
     /// As [`Self::get`].
     pub fn get_encoded(&self, file: &DatabaseFile, key: &[u8]) -> Result<Option<Vec<u8>>, DatabaseError> {
+        let row = self.inner.job.reader.get(file.id, key)?;
         self.whole()?;
-        Ok(self.inner.job.reader.get(file.id, key)?)
+        Ok(row)
     }
 
     /// Rows in key order after an encoded key, or from the first: up to `count`, about `bytes_max` bytes of them.
@@ -157,17 +158,14 @@ impl Database {
     /// # Errors
     /// As [`Self::get`].
     pub fn scan(&self, file: &DatabaseFile, after: Option<&[u8]>, count: usize, bytes_max: usize) -> Result<Vec<KeyedRow>, DatabaseError> {
+        let rows = self.inner.job.reader.scan(file.id, after, count, bytes_max)?;
         self.whole()?;
-        Ok(self.inner.job.reader.scan(file.id, after, count, bytes_max)?)
+        Ok(rows)
     }
 
-    /// Reads must not see half of a large transaction.
+    /// Reads must not see half of a large transaction: asked after the read, since the mark stands before the first part.
     fn whole(&self) -> Result<(), DatabaseError> {
-        let position = self.inner.job.status().position;
-        match position.and_then(|position| position.in_progress) {
-            Some(mark) => Err(DatabaseError::Busy { until: mark.decision }),
-            None => Ok(()),
-        }
+        self.inner.job.busy_until().map_or(Ok(()), |until| Err(DatabaseError::Busy { until }))
     }
 
     /// Begins a transaction. With a deposit key its commit lands at most once, however often it is retried.

@@ -12,7 +12,7 @@ use super::file::DatabaseFile;
 use super::lock::LockGuard;
 use super::{Inner, Outcome};
 use crate::error::DatabaseError;
-use crate::step::key_text;
+use crate::machine::key_text;
 
 /// A change of one row.
 #[derive(Debug, Clone)]

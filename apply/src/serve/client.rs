@@ -10,12 +10,12 @@ use rjournal::entry::{DepositKey, FileName, Name, Sequence};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
-use super::protocol::{EncodedWrite, FileSummary, StoreReply, StoreRequest, WriteKind, put, take};
+use super::protocol::{EncodedWrite, FileSummary, HashedFile, SavedStore, StoreReply, StoreRequest, WriteKind, put, take};
 use super::server::socket_path;
 use crate::database::Outcome;
 use crate::error::DatabaseError;
-use crate::store::{KeyedRow, StorePosition};
-use crate::task::JobStatus;
+use crate::store::KeyedRow;
+use crate::job::JobStatus;
 
 /// A file as a client knows it.
 #[derive(Debug, Clone)]
@@ -205,24 +205,25 @@ impl DatabaseClient {
         }
     }
 
-    /// Number of rows of a file, and a hash over them in key order: equal hashes are equal files.
+    /// What a file holds: number of rows, and a hash over them in key order.
     ///
     /// # Errors
     /// [`DatabaseError`].
-    pub async fn hash(&mut self, file: &FileName) -> Result<(u64, String), DatabaseError> {
+    pub async fn hash(&mut self, file: &FileName) -> Result<HashedFile, DatabaseError> {
         match self.ask(&StoreRequest::Hash { file: file.clone() }).await? {
-            StoreReply::Hashed { rows, hash } => Ok((rows, hash)),
+            StoreReply::Hashed(hashed) => Ok(hashed),
             _ => Err(unexpected()),
         }
     }
 
-    /// Makes a store save in a file on the job's machine.
+    /// Makes a store save on the job's machine: in a file, or the one the job keeps to make its store anew from; only that
+    /// one lets receivers go.
     ///
     /// # Errors
     /// [`DatabaseError`].
-    pub async fn save(&mut self, path: &Path) -> Result<StorePosition, DatabaseError> {
-        match self.ask(&StoreRequest::Save { path: path.to_string_lossy().into_owned() }).await? {
-            StoreReply::Saved { position } => Ok(position),
+    pub async fn save(&mut self, path: Option<&Path>) -> Result<SavedStore, DatabaseError> {
+        match self.ask(&StoreRequest::Save { path: path.map(|path| path.to_string_lossy().into_owned()) }).await? {
+            StoreReply::Saved(saved) => Ok(saved),
             _ => Err(unexpected()),
         }
     }

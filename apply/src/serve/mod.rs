@@ -6,5 +6,5 @@ mod protocol;
 mod server;
 
 pub use client::{ClientTransaction, DatabaseClient, FileHandle, RowPage};
-pub use protocol::{EncodedWrite, FileSummary, WriteKind};
+pub use protocol::{EncodedWrite, FileSummary, HashedFile, SavedStore, WriteKind};
 pub use server::{StoreSocket, socket_path};

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::database::Outcome;
 use crate::error::DatabaseError;
 use crate::store::StorePosition;
-use crate::task::JobStatus;
+use crate::job::JobStatus;
 
 /// Longest message, in bytes.
 const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -55,6 +55,30 @@ pub struct FileSummary {
     pub rows: u64,
 }
 
+/// What a file holds, at one position of the store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HashedFile {
+    /// How many rows.
+    pub rows: u64,
+    /// Hash over them in key order, in hexadecimal: equal hashes are equal files.
+    pub hash: String,
+    /// Everything decided up to here is in it.
+    pub applied: Sequence,
+}
+
+/// A store save that was made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavedStore {
+    /// The position it covers.
+    pub position: StorePosition,
+    /// Files in it.
+    pub files: u64,
+    /// Rows in it.
+    pub rows: u64,
+    /// How long it is.
+    pub bytes: u64,
+}
+
 /// A request.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -81,8 +105,8 @@ pub(super) enum StoreRequest {
     Rollback,
     /// Hash over a file's rows in key order.
     Hash { file: FileName },
-    /// Make a store save in this file.
-    Save { path: String },
+    /// Make a store save: in this file, or the job's own.
+    Save { path: Option<String> },
     Hold,
     Release,
     Status,
@@ -101,8 +125,8 @@ pub(super) enum StoreReply {
     /// Keys and rows, one after the other.
     Rows(Vec<(serde_bytes::ByteBuf, serde_bytes::ByteBuf)>),
     Outcome(Outcome),
-    Hashed { rows: u64, hash: String },
-    Saved { position: StorePosition },
+    Hashed(HashedFile),
+    Saved(SavedStore),
     Status(JobStatus),
     Waited { reached: bool },
     Failed(DatabaseError),

@@ -12,11 +12,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, oneshot};
 
-use super::protocol::{EncodedWrite, FileSummary, StoreReply, StoreRequest, WriteKind, put, take};
+use super::protocol::{EncodedWrite, FileSummary, HashedFile, SavedStore, StoreReply, StoreRequest, WriteKind, put, take};
 use crate::database::{Database, DatabaseFile, Transaction, Write};
 use crate::error::DatabaseError;
 use crate::store::hash_file;
-use crate::task::Order;
+use crate::job::Order;
 
 /// Connections served at once.
 const CONNECTIONS_MAX: usize = 512;
@@ -152,15 +152,25 @@ impl Session {
             StoreRequest::Hash { file } => {
                 let file = database.file(&file).await?;
                 let reader = Arc::clone(&database.job().reader);
-                let hashed = tokio::task::spawn_blocking(move || hash_file(&*reader, file.id)).await;
-                let (rows, hash) = hashed.map_err(|error| DatabaseError::Store { reason: error.to_string() })??;
-                StoreReply::Hashed { rows, hash: hash.iter().map(|byte| format!("{byte:02x}")).collect() }
+                let hash = move || {
+                    let mut snapshot = reader.snapshot()?;
+                    let applied = snapshot.position().applied;
+                    hash_file(&mut snapshot, file.id).map(|hash| (hash, applied))
+                };
+                let hashed = tokio::task::spawn_blocking(hash).await;
+                let (hash, applied) = hashed.map_err(|error| DatabaseError::Store { reason: error.to_string() })??;
+                StoreReply::Hashed(HashedFile { rows: hash.rows, hash: blake3::Hash::from(hash.hash).to_hex().to_string(), applied })
             }
             StoreRequest::Save { path } => {
                 let (done, saved) = oneshot::channel();
-                database.job().order(Order::Save { path: PathBuf::from(path), done }).await;
+                database.job().order(Order::Save { path: path.map(PathBuf::from), done }).await;
                 match saved.await {
-                    Ok(Ok(position)) => StoreReply::Saved { position },
+                    Ok(Ok(info)) => StoreReply::Saved(SavedStore {
+                        position: info.position,
+                        files: info.files.len() as u64,
+                        rows: info.files.iter().map(|file| file.rows).sum(),
+                        bytes: info.bytes,
+                    }),
                     Ok(Err(reason)) => return Err(DatabaseError::Store { reason }),
                     Err(_) => return Err(DatabaseError::Stopping),
                 }

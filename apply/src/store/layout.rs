@@ -91,3 +91,36 @@ fn joined(kind: u8, middle: &[u8], end: &[u8]) -> Vec<u8> {
     key.extend_from_slice(end);
     key
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Stores on disk are laid out like this: a change needs a new version in the file `format`.
+    #[test]
+    fn the_keys_are_these_bytes() {
+        let file = ObjectId::from_bytes(*b"0123456789abcdef");
+        assert_eq!(STATE, b"\x00");
+        assert_eq!(format_key(file), b"\x010123456789abcdef");
+        assert_eq!(space_key(file), b"\x020123456789abcdef");
+        assert_eq!(row_key(258, b"key"), b"\x03\0\0\0\0\0\0\x01\x02key");
+        assert_eq!(gone_key(258), b"\x05\0\0\0\0\0\0\x01\x02");
+        let pieces = pieces_of(258, b"owner");
+        let begin = b"\x04\0\0\0\0\0\0\x01\x02";
+        assert_eq!(
+            pieces,
+            [&begin[..], blake3::hash(b"owner").as_bytes()].concat()
+        );
+        let piece = piece_key(&pieces, 259);
+        assert_eq!(piece, [&pieces[..], &[0, 0, 1, 3]].concat());
+        let (from, to) = area(ROW, 255);
+        let inside = [row_key(255, b""), row_key(255, &[255; 9])];
+        assert!(inside.iter().all(|key| from <= *key && *key < to));
+        assert!(row_key(254, &[255; 9]) < from && row_key(256, b"") >= to);
+        assert_eq!(
+            (file_of(&format_key(file)), space_of(&gone_key(258))),
+            (Some(file), Some(258))
+        );
+        assert_eq!(key_of(&row_key(1, b"key")), b"key");
+    }
+}

@@ -269,3 +269,130 @@ impl Source {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rjournal::entry::record::{Format, KEY_BYTES_MAX};
+    use rjournal::entry::{ChainHead, JournalId, ObjectId, Sequence};
+
+    use super::super::save_bytes::ChunkWriter;
+    use super::*;
+
+    const IDS: [ObjectId; 2] = [ObjectId::from_bytes([1; 16]), ObjectId::from_bytes([2; 16])];
+
+    fn header(files: &[(ObjectId, u64)]) -> Header {
+        let journal = JournalId::from_bytes([7; 16]);
+        let format = Format::key_value("LIB/KV".parse().unwrap());
+        let file = |(id, rows): &(ObjectId, u64)| StoredFile {
+            id: *id,
+            format: format.clone(),
+            rows: *rows,
+        };
+        Header {
+            created: Timestamp::ZERO,
+            position: StorePosition {
+                group: journal.into(),
+                term: 1,
+                journal,
+                applied: Sequence::FIRST,
+                restart: Sequence::FIRST,
+                head: ChainHead::genesis(journal),
+                in_progress: None,
+            },
+            files: files.iter().map(file).collect(),
+        }
+    }
+
+    fn chunk(file: u32, keys: &[&[u8]]) -> Vec<u8> {
+        let mut chunk = ChunkWriter::default();
+        for key in keys {
+            let key = key.to_vec();
+            chunk.push(&KeyedRow { key, row: vec![9] });
+        }
+        chunk.finish(file).unwrap()
+    }
+
+    /// Puts a save together whose checksums and hash are right, and says what is wrong with it.
+    fn verdict(header: &Header, chunks: &[Vec<u8>], rows: u64) -> String {
+        let mut bytes = [header.encode(), chunks.concat()].concat();
+        let trailer = Trailer {
+            files: header.files.len() as u32,
+            chunks: chunks.len() as u64,
+            rows,
+            bytes: (bytes.len() + TRAILER_BYTES) as u64,
+        };
+        bytes.extend_from_slice(&trailer.encode());
+        let hash = blake3::hash(&bytes);
+        bytes.extend_from_slice(hash.as_bytes());
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("save");
+        std::fs::write(&path, bytes).unwrap();
+        match check(&path, &mut |_| {}) {
+            Ok(_) => "whole".to_owned(),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn a_save_that_lies_with_sound_checksums_is_refused() {
+        let two = header(&[(IDS[0], 2), (IDS[1], 1)]);
+        let sound = [chunk(0, &[b"a", b"b"]), chunk(1, &[b"a"])];
+        assert_eq!(verdict(&two, &sound, 3), "whole");
+        let cases = [
+            (
+                vec![chunk(0, &[b"a"]), chunk(0, &[b"b"]), chunk(1, &[b"a"])],
+                3,
+                "whole",
+            ),
+            (
+                vec![chunk(0, &[b"b", b"a"]), chunk(1, &[b"a"])],
+                3,
+                "keys are out of order",
+            ),
+            (
+                vec![chunk(0, &[b"a", b"a"]), chunk(1, &[b"a"])],
+                3,
+                "keys are out of order",
+            ),
+            (
+                vec![chunk(0, &[b"b"]), chunk(0, &[b"a"]), chunk(1, &[b"a"])],
+                3,
+                "keys are out of order",
+            ),
+            (
+                vec![chunk(1, &[b"a"]), chunk(0, &[b"a", b"b"])],
+                3,
+                "another number of rows",
+            ),
+            (
+                vec![chunk(0, &[b"a"]), chunk(1, &[b"a"])],
+                2,
+                "another number of rows",
+            ),
+            (vec![chunk(0, &[b"a", b"b"])], 2, "another number of rows"),
+            (
+                vec![chunk(0, &[b"a", b"b"]), chunk(2, &[b"a"])],
+                3,
+                "another number of rows",
+            ),
+            (
+                vec![chunk(0, &[b"a", b"b"]), chunk(1, &[b"a"])],
+                4,
+                "does not count what it holds",
+            ),
+        ];
+        for (chunks, rows, words) in cases {
+            let found = verdict(&two, &chunks, rows);
+            assert!(found.contains(words), "{words}: {found}");
+        }
+        // A file without rows may follow, files twice or out of order may not.
+        let three = header(&[(IDS[0], 1), (IDS[1], 0)]);
+        assert_eq!(verdict(&three, &[chunk(0, &[b"a"])], 1), "whole");
+        for files in [[(IDS[0], 0), (IDS[0], 0)], [(IDS[1], 0), (IDS[0], 0)]] {
+            assert!(verdict(&header(&files), &[], 0).contains("header cannot be read"));
+        }
+        let long = vec![0; KEY_BYTES_MAX + 1];
+        let one = header(&[(IDS[0], 1)]);
+        assert!(verdict(&one, &[chunk(0, &[&long])], 1).contains("a row cannot be read"));
+    }
+}

@@ -308,6 +308,11 @@ fn rows_that_came_or_went_on_their_own_put_the_store_in_doubt(kind: StoreKind) {
         ),
         (vec![9, 9], Some(b"what".to_vec()), "cannot be read"),
         (
+            [&[4, 0, 0, 0, 0, 0, 0, 0, 1][..], &[7; 36]].concat(),
+            Some(b"piece".to_vec()),
+            "has 1 pieces of large rows, 0 are needed",
+        ),
+        (
             vec![0],
             Some(b"\x01what".to_vec()),
             "its state cannot be read",

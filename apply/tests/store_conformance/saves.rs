@@ -23,6 +23,7 @@ for_both_stores! {
     a_save_replaces_the_one_before_only_when_it_is_whole,
     a_restore_that_fails_half_way_leaves_a_store_in_doubt,
     a_restored_store_goes_on_from_the_position_of_the_save,
+    a_save_is_these_bytes,
 }
 
 fn ignore(_: Progress) {}
@@ -377,4 +378,27 @@ fn a_restored_store_goes_on_from_the_position_of_the_save(kind: StoreKind) {
     target.close();
     target.open();
     assert_holds(target.reader().as_ref(), &model);
+}
+
+/// Saves are kept for years: a change needs a new version in their header. Rewritten with `UPDATE=1`.
+fn a_save_is_these_bytes(kind: StoreKind) {
+    let (_bench, path, bytes) = small_save(kind);
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/store_conformance/save.hex");
+    if std::env::var_os("UPDATE").is_some() {
+        let line = |line: &[u8]| {
+            line.iter()
+                .fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"))
+                + "\n"
+        };
+        std::fs::write(&golden, bytes.chunks(32).map(line).collect::<String>()).unwrap();
+    }
+    let digits: Vec<u8> = std::fs::read(&golden)
+        .unwrap()
+        .into_iter()
+        .filter(u8::is_ascii_hexdigit)
+        .collect();
+    let pair = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
+    let golden: Vec<u8> = digits.chunks(2).map(pair).collect();
+    assert!(bytes == golden, "a save has other bytes than before");
+    assert_eq!(check(&path, &mut ignore).unwrap().files.len(), 2);
 }

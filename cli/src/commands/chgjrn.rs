@@ -1,14 +1,23 @@
 //! Command CHGJRN.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
-use rjournal::daemon::command::journal::{ChangeJournal, DescribeJournals, OpenChoice, ReceiverChoice};
+use rjournal::Client;
+use rjournal::daemon::command::journal::{
+    ChangeJournal, DescribeJournals, JournalDescription, JournalState, OpenChoice, ReceiverChoice,
+};
 use rjournal::entry::QualifiedName;
 
 use super::Context;
 use crate::attributes::{AttributeArgs, choose};
 use crate::error::CliError;
 use crate::text::special;
+
+/// How long a journal that was told to open may take before its state is told.
+const OPENING_MAX: Duration = Duration::from_secs(5);
+/// How often is looked.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Change a journal: attach its next receiver, open it, change its attributes
 ///
@@ -63,8 +72,8 @@ pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, C
     }
     let client = context.client().await?;
     let changed = client.run(request).await?;
-    let after = client.run(DescribeJournals { journal: Some(journal) }).await?;
-    let after = after.journals.first();
+    let after = describe(&client, journal, open.is_some()).await?;
+    let after = after.as_ref();
     let state = after.map_or("unknown", |after| after.state.as_str());
     let value = serde_json::json!({ "receiver": changed.receiver, "state": after.map(|after| after.state) });
     context.output.result(&value, |_| {
@@ -82,6 +91,20 @@ pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, C
         said.join("\n")
     });
     Ok(ExitCode::SUCCESS)
+}
+
+/// How the journal is now; one that was told to open is given a moment for it.
+async fn describe(client: &Client, journal: QualifiedName, opening: bool) -> Result<Option<JournalDescription>, CliError> {
+    let deadline = tokio::time::Instant::now() + OPENING_MAX;
+    loop {
+        let mut described = client.run(DescribeJournals { journal: Some(journal) }).await?.journals;
+        let found = described.pop();
+        let opens = opening && found.as_ref().is_some_and(|found| found.state == JournalState::Opening);
+        if !opens || tokio::time::Instant::now() > deadline {
+            return Ok(found);
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
 }
 
 fn receiver(given: Option<&str>) -> Result<Option<ReceiverChoice>, CliError> {

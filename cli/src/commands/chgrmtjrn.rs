@@ -1,5 +1,6 @@
 //! Command CHGRMTJRN.
 
+use std::fmt::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -66,7 +67,7 @@ pub(crate) struct Args {
     strjrnrcv: Option<String>,
 
     /// How long to wait until it has caught up, or ended
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
     wait: Option<f64>,
 
     /// Free text
@@ -182,9 +183,10 @@ fn lag(link: &LinkDescription) -> String {
 }
 
 fn shown(link: &LinkDescription) -> String {
-    let level = if link.delivery.starts_with("*SYNC") { format!(", level {}", text::level(link.level)) } else { String::new() };
+    let delivery = text::delivery(&link.delivery, link.state);
+    let level = if delivery.starts_with("*SYNC") { format!(", level {}", text::level(link.level)) } else { String::new() };
     let in_sync = if link.in_sync { ", in the in-sync set" } else { "" };
-    format!("{}, delivery {}{level}{in_sync}", link.state.as_str(), link.delivery)
+    format!("{}, delivery {delivery}{level}{in_sync}", link.state.as_str())
 }
 
 fn page(link: &LinkDescription, there: bool, patience: Duration) -> String {
@@ -192,7 +194,7 @@ fn page(link: &LinkDescription, there: bool, patience: Duration) -> String {
     if !there {
         let waited = text::millis(u64::try_from(patience.as_millis()).unwrap_or(u64::MAX));
         let what = if link.state == LinkState::Active { "has not caught up" } else { "has not ended" };
-        text.push_str(&format!("\nIt {what} within {waited}: {} to go. It goes on by itself; WRKJRNA shows how far it is.", lag(link)));
+        let _ = write!(text, "\nIt {what} within {waited}: {} to go. It goes on by itself; WRKJRNA shows how far it is.", lag(link));
         if let Some(note) = &link.note {
             text.push_str("\nNow: ");
             text.push_str(note);

@@ -42,6 +42,9 @@ pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, C
         (None, None) => read_text(Path::new("-"))?,
     };
     let statements = parse(&text).map_err(|error| CliError::invalid(error.to_string()))?;
+    if let [statement] = statements.as_slice() {
+        return run_statement(statement, context).await;
+    }
     for statement in &statements {
         let place = || format!("line {} ({})", statement.line, statement.name.to_ascii_uppercase());
         let code = run_statement(statement, context).await.map_err(|error| at(error, &place()))?;

@@ -6,10 +6,10 @@ use std::process::ExitCode;
 use rjournal::daemon::{ControlSocket, JobProgram, read_config};
 use rjournal::{System, SystemOptions};
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
 
 use super::Context;
 use crate::error::CliError;
+use crate::log::start_log;
 
 /// Run the system in a data directory until SIGTERM or SIGINT
 ///
@@ -58,16 +58,4 @@ pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, C
     system.stop().await;
     // A service manager must not start a poisoned journal again by itself.
     Ok(if poisoned { ExitCode::from(11) } else { ExitCode::SUCCESS })
-}
-
-fn start_log(filter: &str, json: bool) -> Result<(), CliError> {
-    let filter = EnvFilter::try_new(format!("{filter},quinn=warn,rustls=warn,sled=warn"))
-        .map_err(|error| CliError::invalid(format!("log: {error}")))?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false);
-    if json {
-        log.json().init();
-    } else {
-        log.with_target(false).init();
-    }
-    Ok(())
 }

@@ -285,7 +285,8 @@ impl Display<'_> {
         let mut follower = Client::follow(&self.context.data, self.wanted.journal, after, None).await?;
         while upto.is_none_or(|upto| after < upto) {
             let Followed::Bundle(bundle) = follower.next().await? else { continue };
-            let last = upto.map_or(bundle.header.last(), |upto| bundle.header.last().min(upto));
+            let last = bundle.header().last();
+            let last = upto.map_or(last, |upto| upto.min(last));
             while after < last {
                 let found = self.ask(after.next(), Some(last), usize::MAX, false).await?;
                 after = found.next.map_or(last, Sequence::before);
@@ -310,7 +311,9 @@ impl Display<'_> {
                     self.columns.fit(&rows);
                     output.line(&self.columns.head());
                 }
-                rows.iter().for_each(|row| output.line(&self.columns.line(row)));
+                for row in &rows {
+                    output.line(&self.columns.line(row));
+                }
             }
         }
         self.shown += entries.len() as u64;
@@ -349,13 +352,14 @@ impl Display<'_> {
             _ if entry.payload.is_empty() && entry.payload_length > 0 => Some(left_out()),
             Data::Hex => Some(text::hex(bytes) + if cut { "..." } else { "" }),
             Data::Text => {
+                let journaling = || self.objects.journaling(entry);
                 let values = || self.objects.row(entry).map(|row| text::cut(&row, self.length));
                 let raw = || {
                     // A character that was cut in the middle does not make hex of a text.
                     let whole = if cut { trim_to_text(bytes) } else { bytes };
                     text::bytes_or_hex(whole) + if cut { "..." } else { "" }
                 };
-                Some(entry.meaning.clone().or_else(values).unwrap_or_else(raw))
+                Some(entry.meaning.clone().or_else(journaling).or_else(values).unwrap_or_else(raw))
             }
         }
     }

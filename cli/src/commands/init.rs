@@ -23,6 +23,7 @@ pub(crate) struct Args {
     listen: Option<SocketAddr>,
 }
 
+#[allow(clippy::unused_async, reason = "commands are run alike")]
 pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, CliError> {
     System::create(&context.data, &Config::new(args.name, args.listen))?;
     let value = serde_json::json!({ "name": args.name, "data": context.data });

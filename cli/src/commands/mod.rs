@@ -3,6 +3,7 @@
 
 mod addrdbdire;
 mod addrmtjrn;
+mod applyjob;
 mod chgjrn;
 mod chgrdbdire;
 mod chgrmtjrn;
@@ -115,4 +116,5 @@ commands! {
     endapy => EndApy,
     wrkapy => WrkApy,
     cl => Cl,
+    applyjob => ApplyJob,
 }

@@ -6,7 +6,8 @@ use std::process::ExitCode;
 
 use rjournal::daemon::command::entries::{EntrySent, SendEntry};
 use rjournal::daemon::{CommandError, ErrorKind};
-use rjournal::entry::{ClientId, DepositKey, FileName, QualifiedName};
+use rjournal::entry::codec::PAYLOAD_BYTES_MAX;
+use rjournal::entry::{ClientId, DepositKey, FileName, Kind, QualifiedName};
 use rjournal::journal::UnknownReason;
 
 use super::Context;
@@ -14,8 +15,8 @@ use crate::attributes::seconds;
 use crate::error::CliError;
 use crate::text;
 
-/// Most bytes read as entry data: a bundle takes no more.
-const DATA_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// Most bytes of entry data.
+const DATA_BYTES_MAX: u64 = PAYLOAD_BYTES_MAX as u64;
 
 /// Send a user's own entry (code U) to a journal, and wait for its ack class
 ///
@@ -54,11 +55,14 @@ pub(crate) struct Args {
     key: Option<u64>,
 
     /// How long to wait for the answer
-    #[arg(long, value_name = "SECONDS", default_value = "90")]
+    #[arg(long, value_name = "SECONDS", default_value = "90", allow_negative_numbers = true)]
     wait: f64,
 }
 
 pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, CliError> {
+    if Kind::user(&args.entry_type).is_err() {
+        return Err(CliError::invalid(format!("TYPE {}: two characters A-Z or 0-9 are needed", args.entry_type)));
+    }
     let data = match (&args.entdta, &args.entdta_file) {
         (Some(text), _) => text.as_bytes().to_vec(),
         (None, Some(path)) => read_data(path)?,
@@ -95,8 +99,8 @@ fn read_data(path: &Path) -> Result<Vec<u8>, CliError> {
     };
     limited.read_to_end(&mut data).map_err(failed)?;
     if data.len() as u64 > DATA_BYTES_MAX {
-        let most = text::bytes(DATA_BYTES_MAX);
-        return Err(CliError::invalid(format!("ENTDTA-FILE {}: an entry takes at most {most}", path.display())));
+        let most = text::count(DATA_BYTES_MAX);
+        return Err(CliError::invalid(format!("ENTDTA-FILE {}: an entry takes at most {most} bytes", path.display())));
     }
     Ok(data)
 }
@@ -112,15 +116,11 @@ fn lost(error: &CommandError, has_key: bool) -> CliError {
 
 fn explain(sent: &EntrySent, journal: QualifiedName, has_key: bool) -> String {
     let sequence = text::count(sent.sequence.get());
-    match sent.class {
-        Some(class) => {
-            let how = if sent.again { "had landed before under this key" } else { "deposited" };
-            format!("{}: entry {sequence} of {journal} {how}, {}.", text::class(class), text::class_means(class))
-        }
-        None => {
-            let why = text::unknown(sent.unknown.unwrap_or(UnknownReason::Deadline));
-            let retry = if has_key { SAFE } else { UNSAFE };
-            format!("UNKNOWN: whether entry {sequence} of {journal} will stay cannot be told: {why}.\n{retry}")
-        }
-    }
+    let Some(class) = sent.class else {
+        let why = text::unknown(sent.unknown.unwrap_or(UnknownReason::Deadline));
+        let retry = if has_key { SAFE } else { UNSAFE };
+        return format!("UNKNOWN: whether entry {sequence} of {journal} will stay cannot be told: {why}.\n{retry}");
+    };
+    let how = if sent.again { "had landed before under this key" } else { "deposited" };
+    format!("{}: entry {sequence} of {journal} {how}, {}.", text::class(class), text::class_means(class))
 }

@@ -1,10 +1,13 @@
 //! Command `status`: whether everything is protected, and if not, what would be lost.
 
+use std::fmt::Write;
 use std::process::ExitCode;
 
 use rjournal::daemon::command::apply::JobDescription;
 use rjournal::daemon::command::status::{DescribeStatus, Exposure, Health, JournalHealth, LinkHealth, Status};
+use rjournal::daemon::command::journal::JournalState;
 use rjournal::daemon::{JobState, read_config};
+use rjournal::journal::AckClass;
 
 use super::Context;
 use crate::error::CliError;
@@ -96,10 +99,15 @@ fn journal_lines(journal: &JournalHealth) -> String {
         text::count(journal.last.get())
     )];
     lines.extend(journal.note.clone());
-    if let Some(class) = journal.class {
-        lines.push(format!("A deposit is answered {} now: {}", text::class(class), text::class_means(class)));
+    match journal.class {
+        // The set is not empty, and no link to any of its members is level.
+        Some(AckClass::Sync) if !journal.links.iter().any(|link| link.delivery == "*SYNC") => {
+            lines.push("A deposit waits now: no target of the in-sync set answers".to_owned());
+        }
+        Some(class) => lines.push(format!("A deposit is answered {} now: {}", text::class(class), text::class_means(class))),
+        None => {}
     }
-    if journal.kind == "*LOCAL" {
+    if journal.kind == "*LOCAL" && journal.state != JournalState::Opening {
         lines.push(lost(journal.exposure, journal.links.is_empty()));
     }
     lines.extend(journal.links.iter().map(link_line));
@@ -110,7 +118,7 @@ fn journal_lines(journal: &JournalHealth) -> String {
 fn lost(exposure: Option<Exposure>, alone: bool) -> String {
     match exposure {
         None if alone => "It has no remote journal: if this disk died now, everything would be lost".to_owned(),
-        None => "No remote journal is active: if this disk died now, what was deposited since would be lost".to_owned(),
+        None => "No remote journal is active: if this disk died now, what they have not got would be lost".to_owned(),
         Some(Exposure { entries: 0, .. }) => "If this system died now, nothing would be lost".to_owned(),
         Some(exposure) => {
             let since = match exposure.seconds {
@@ -138,7 +146,7 @@ fn link_line(link: &LinkHealth) -> String {
         link.rdb,
         link.target,
         link.state.as_str(),
-        link.delivery,
+        text::delivery(&link.delivery, link.state),
         word(link.health)
     );
     if let Some(note) = &link.note {
@@ -151,10 +159,10 @@ fn link_line(link: &LinkHealth) -> String {
 fn space(journal: &JournalHealth) -> String {
     let mut line = format!("Receivers take {}", text::bytes(journal.receiver_bytes));
     if let Some(hold) = &journal.oldest_hold {
-        line.push_str(&format!("; kept for {}, from entry {}", hold.who, text::count(hold.after.get().saturating_add(1))));
+        let _ = write!(line, "; kept for {}, from entry {}", hold.who, text::count(hold.after.get().saturating_add(1)));
     }
     if let Some(days) = journal.days_until_full.filter(|days| *days < 3650) {
-        line.push_str(&format!("; at this rate the disk is full in {}", text::counted(days, "day", "days")));
+        let _ = write!(line, "; at this rate the disk is full in {}", text::counted(days, "day", "days"));
     }
     line
 }
@@ -171,7 +179,7 @@ fn job_line(job: &JobDescription) -> String {
     let reinit = job.needs_reinit.then_some("must be restored from a save (RSTSTO)");
     let stopped = (!job.active && job.state == JobState::Ended).then_some("ended by ENDAPY; STRAPY starts it");
     for note in reinit.into_iter().chain(stopped).chain(job.note.as_deref()) {
-        line.push_str(&format!("     {note}\n"));
+        let _ = writeln!(line, "     {note}");
     }
     line
 }

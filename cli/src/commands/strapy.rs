@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-use rjournal::daemon::command::apply::StartApply;
-use rjournal::entry::{Name, QualifiedName};
+use rjournal::daemon::command::apply::{SkipEntry, StartApply};
+use rjournal::entry::{Name, QualifiedName, Sequence};
 
 use super::Context;
 use super::wrkapy::job_form;
@@ -26,11 +26,20 @@ pub(crate) struct Args {
     /// Kind of the store, chosen the first time: *SLED or *REDB
     #[arg(long = "type", value_name = "*SLED|*REDB")]
     kind: Option<String>,
+
+    /// Pass over this entry, the one the job stopped at: what it says is then not in the store. Never done by itself
+    #[arg(long, value_name = "SEQUENCE", requires = "reason")]
+    skip: Option<u64>,
+
+    /// Why the entry is passed over; kept in the store, in file QRJOURNAL/SKIPPED
+    #[arg(long, value_name = "TEXT", requires = "skip")]
+    reason: Option<String>,
 }
 
 pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, CliError> {
     let kind = choose(args.kind, "TYPE", &[("SLED", "sled"), ("REDB", "redb")])?.map(str::to_owned);
-    let job = context.client().await?.run(StartApply { store: args.store, journal: args.jrn, kind }).await?;
+    let skip = args.skip.zip(args.reason).map(|(sequence, reason)| SkipEntry { sequence: Sequence::new(sequence), reason });
+    let job = context.client().await?.run(StartApply { store: args.store, journal: args.jrn, kind, skip }).await?;
     context.output.result(&job, |job| format!("Apply job of store {} started.\n{}", job.store, job_form(job)));
     Ok(ExitCode::SUCCESS)
 }

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use rjournal::daemon::command::verify::{Verified, Verify};
-use rjournal::entry::{QualifiedName, RdbName};
+use rjournal::entry::{QualifiedName, RdbName, Sequence};
 
 use super::Context;
 use crate::error::CliError;
@@ -42,7 +42,8 @@ pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, C
 
 fn page(verified: &Verified, partner: Option<RdbName>) -> String {
     let mut form = Form::new();
-    form.line("Entries", format!("{} to {}", text::count(verified.from.get()), text::count(verified.to.get())));
+    let from = verified.from.max(Sequence::FIRST);
+    form.line("Entries", format!("{} to {}", text::count(from.get()), text::count(verified.to.get())));
     match partner {
         Some(_) => form.line("Heads compared", text::count(verified.compared)),
         None => form

@@ -1,5 +1,6 @@
 //! Command WRKJRNA.
 
+use std::fmt::Write;
 use std::process::ExitCode;
 
 use rjournal::daemon::command::journal::{DescribeJournals, JournalDescription, LinkDescription};
@@ -64,7 +65,7 @@ fn page(journal: &JournalDescription) -> String {
     }
     watermarks(&mut form, journal);
     if let Some(attributes) = &journal.attributes {
-        form.head("Attributes").block(&keywords(attributes));
+        form.head("Attributes").block(&keywords(attributes, journal.kind == "*REMOTE"));
     }
     if !journal.receivers.is_empty() {
         form.head("Receiver directory").block(&receivers(journal));
@@ -102,8 +103,12 @@ fn watermarks(form: &mut Form, journal: &JournalDescription) {
     }
 }
 
-/// The attributes in CL form, as CHGJRN takes them.
-fn keywords(attributes: &Attributes) -> String {
+/// The attributes in CL form, as CHGJRN takes them. What is left out on a copy is decided at its source.
+fn keywords(attributes: &Attributes, is_copy: bool) -> String {
+    if is_copy {
+        let (delete, most) = (text::yes_no(attributes.delete_receivers), attributes.retention_bytes_max >> 20);
+        return format!("DLTRCV({delete}) RTNMIB({most})");
+    }
     let seconds = |millis: u64| if millis.is_multiple_of(1000) { (millis / 1000).to_string() } else { format!("{}.{:03}", millis / 1000, millis % 1000) };
     let manage = match attributes.manage_receivers {
         ManageReceivers::System => "*SYSTEM",
@@ -172,7 +177,7 @@ fn links(links: &[LinkDescription]) -> String {
             link.rdb.to_string(),
             link.target.to_string(),
             link.state.as_str().to_owned(),
-            link.delivery.clone(),
+            text::delivery(&link.delivery, link.state).to_owned(),
             text::level(link.level).to_owned(),
             text::yes_no(link.in_sync).to_owned(),
             text::count(link.acknowledged.get()),
@@ -183,7 +188,7 @@ fn links(links: &[LinkDescription]) -> String {
         ]);
         let reinit = link.needs_reinit.then_some("must be loaded anew: the entries it misses are no longer here");
         for note in reinit.into_iter().chain(link.note.as_deref()) {
-            notes.push_str(&format!("\n{} {}: {note}", link.rdb, link.target));
+            let _ = write!(notes, "\n{} {}: {note}", link.rdb, link.target);
         }
     }
     page.text() + &notes

@@ -105,7 +105,29 @@ pub struct JobRecord {
     /// It needs entries that were deleted above the cap: its store must be restored from a save.
     pub needs_reinit: bool,
     /// Why it stopped for good, until an operator starts it again.
-    pub stopped: Option<String>,
+    pub stopped: Option<Stopped>,
+    /// The entry an operator ordered to pass over last.
+    pub skip: Option<SkipOrder>,
+}
+
+/// Why a job stopped for good.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stopped {
+    /// Why.
+    pub reason: String,
+    /// The entry it stopped at, where it was one.
+    pub entry: Option<Sequence>,
+}
+
+/// An operator's order to pass over one entry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SkipOrder {
+    /// The entry.
+    pub sequence: Sequence,
+    /// Why.
+    pub reason: String,
+    /// When it was ordered.
+    pub at: Timestamp,
 }
 
 /// Everything in the catalog.

@@ -16,7 +16,7 @@ mod socket;
 mod system;
 mod task;
 
-pub use catalog::{Catalog, FileRecord, JobRecord, Library, Partner};
+pub use catalog::{Catalog, FileRecord, JobRecord, Library, Partner, SkipOrder, Stopped};
 pub use clock::{Clock, SystemClock, SystemEntropy};
 pub use command::{Command, CommandError, ErrorKind};
 pub use config::{CONFIG_FILE, Config};

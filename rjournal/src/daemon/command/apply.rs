@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{CommandError, ErrorKind};
-use crate::daemon::catalog::JobRecord;
+use crate::daemon::catalog::{JobRecord, SkipOrder, Stopped};
 use crate::daemon::jobs::JobState;
 use crate::daemon::system::{JournalRuntime, Shared};
 use crate::entry::{Name, QualifiedName, Sequence};
@@ -19,6 +19,18 @@ pub struct StartApply {
     pub journal: Option<QualifiedName>,
     /// Kind of the store, as in `sled` or `redb`; a default the first time.
     pub kind: Option<String>,
+    /// Pass over the entry the job stopped at.
+    #[serde(default)]
+    pub skip: Option<SkipEntry>,
+}
+
+/// An entry an operator wants passed over (failures.md APL-5).
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SkipEntry {
+    /// The entry.
+    pub sequence: Sequence,
+    /// Why.
+    pub reason: String,
 }
 
 /// ENDAPY.
@@ -40,16 +52,23 @@ pub struct ListJobs {}
 pub struct ReportJob {
     /// Name of the store.
     pub store: Name,
+    /// Where its store stands, as far as it knows.
+    pub place: Option<StorePlace>,
+    /// What the store save it can be made anew from covers, where that is known.
+    pub saved: Option<Sequence>,
+    /// Why it stops for good, if it does.
+    pub stopped: Option<Stopped>,
+    /// Something an operator should read.
+    pub message: Option<JobMessage>,
+}
+
+/// Where a store stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StorePlace {
     /// Everything decided up to here is applied, durably.
     pub applied: Sequence,
     /// Where reading would begin again.
     pub restart: Sequence,
-    /// What its last store save covers, where it made one.
-    pub saved: Option<Sequence>,
-    /// Why it stops for good, if it does.
-    pub stopped: Option<String>,
-    /// Something an operator should read.
-    pub message: Option<JobMessage>,
 }
 
 /// A message from an apply job.
@@ -90,6 +109,8 @@ pub struct JobDescription {
     pub save_wanted: bool,
     /// Why it stopped.
     pub note: Option<String>,
+    /// The entry an operator ordered to pass over last.
+    pub skip: Option<SkipOrder>,
 }
 
 /// What WRKAPY shows.
@@ -128,8 +149,13 @@ impl Shared {
             restart: Sequence::NONE,
             needs_reinit: false,
             stopped: None,
+            skip: None,
         });
-        let record = JobRecord { active: true, stopped: None, ..record };
+        let skip = match request.skip {
+            Some(skip) => Some(self.order_skip(store, &record, skip)?),
+            None => record.skip,
+        };
+        let record = JobRecord { active: true, stopped: None, skip, ..record };
         let kept = record.clone();
         self.update_catalog(|catalog| {
             catalog.jobs.insert(store, kept);
@@ -140,6 +166,21 @@ impl Shared {
             CommandError::new(ErrorKind::Internal, "RJN5001", text)
         })?;
         Ok(self.describe_job(store, &record))
+    }
+
+    fn order_skip(&self, store: Name, record: &JobRecord, skip: SkipEntry) -> Result<SkipOrder, CommandError> {
+        let SkipEntry { sequence, reason } = skip;
+        let stopped_at = record.stopped.as_ref().and_then(|stopped| stopped.entry);
+        if stopped_at != Some(sequence) {
+            let text = format!("store {store} did not stop at entry {sequence}: only the entry a job stopped at can be passed over");
+            return Err(CommandError::refused("RJN5008", text).help("WRKAPY says why a job stopped"));
+        }
+        if reason.trim().is_empty() {
+            return Err(CommandError::invalid("a reason is needed: it stays in the store for ever"));
+        }
+        let text = format!("entry {sequence} is to be passed over: {reason}");
+        self.post_about("RJN5009", crate::daemon::Severity::Alarm, &format!("store {store}"), text);
+        Ok(SkipOrder { sequence, reason, at: self.clock.wall() })
     }
 
     pub(super) async fn end_apply(&self, request: &EndApply) -> Result<JobDescription, CommandError> {
@@ -168,8 +209,11 @@ impl Shared {
         let store = request.store;
         let record = self.update_catalog(|catalog| {
             let record = catalog.jobs.get_mut(&store).ok_or_else(|| CommandError::not_found("store", store))?;
-            record.applied = request.applied;
-            record.restart = request.restart;
+            if let Some(place) = request.place {
+                record.applied = place.applied;
+                record.restart = place.restart;
+                record.needs_reinit &= place.restart < record.saved;
+            }
             record.saved = request.saved.unwrap_or(record.saved);
             if request.stopped.is_some() {
                 record.stopped.clone_from(&request.stopped);
@@ -179,8 +223,9 @@ impl Shared {
         if let Some(message) = request.message {
             self.post_about(&message.id, message.severity, &format!("store {store}"), message.text);
         }
-        if let Some(reason) = request.stopped {
-            self.post_about("RJN5002", crate::daemon::Severity::Alarm, &format!("store {store}"), format!("the apply job stopped: {reason}"));
+        if let Some(stopped) = request.stopped {
+            let text = format!("the apply job stopped: {}", stopped.reason);
+            self.post_about("RJN5002", crate::daemon::Severity::Alarm, &format!("store {store}"), text);
         }
         Ok(self.describe_job(store, &record))
     }
@@ -210,7 +255,8 @@ impl Shared {
             saved: record.saved,
             needs_reinit: record.needs_reinit,
             save_wanted: self.is_save_wanted(record),
-            note: record.stopped.clone().or_else(|| self.jobs.note(store)),
+            skip: record.skip.clone(),
+            note: record.stopped.as_ref().map(|stopped| stopped.reason.clone()).or_else(|| self.jobs.note(store)),
         }
     }
 }

@@ -42,7 +42,7 @@ impl Change {
 
 /// What an entry means.
 #[derive(Debug)]
-pub enum Meaning {
+pub(super) enum Meaning {
     /// Nothing to rows.
     Nothing,
     /// The journal was opened: every commit cycle still open is rolled back (ruling 10).
@@ -74,7 +74,7 @@ pub enum Meaning {
 /// # Errors
 /// [`ApplyError::Poison`] when that cannot be told: a payload that was left out, or an entry of a kind that changes rows in
 /// a way this program does not know.
-pub fn meaning(view: &EntryView<'_>) -> Result<Meaning, ApplyError> {
+pub(super) fn meaning(view: &EntryView<'_>) -> Result<Meaning, ApplyError> {
     let poison = |reason: String| ApplyError::Poison { sequence: view.sequence, reason };
     let known = match view.kind {
         Kind::OPENED => Meaning::Opened,
@@ -107,7 +107,7 @@ pub fn meaning(view: &EntryView<'_>) -> Result<Meaning, ApplyError> {
 ///
 /// # Errors
 /// [`ApplyError::Poison`] when the image is not a row of the format.
-pub fn row_key(view: &EntryView<'_>, format: &Format, image: &[u8]) -> Result<Vec<u8>, ApplyError> {
+pub(super) fn row_key(view: &EntryView<'_>, format: &Format, image: &[u8]) -> Result<Vec<u8>, ApplyError> {
     if format.version() != view.format {
         let reason = format!("its row is of format version {}, the file's is {}", view.format, format.version());
         return Err(ApplyError::Poison { sequence: view.sequence, reason });

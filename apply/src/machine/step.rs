@@ -8,8 +8,8 @@ use rjournal::entry::ObjectId;
 use rjournal::entry::record::{Format, decode_key, decode_row, record_number};
 
 use crate::error::{ApplyError, file_text};
-use crate::machine::Step;
-use crate::select::{Change, Expect};
+use super::Step;
+use super::meaning::{Change, Expect};
 use crate::store::{Batch, FileChange, RowChange, StoreReader};
 
 /// Makes the batch of a step.

@@ -5,13 +5,21 @@
 //! until they are decided; above a bound the largest are let go and read again when they commit. A transaction too large
 //! for one step of the store comes in several, each with a mark (ruling 18). Must not know stores or files.
 
+mod meaning;
+mod skip;
+mod step;
+
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use rjournal::entry::record::Format;
 use rjournal::entry::{ChainHead, EntryView, GroupId, JournalId, Kind, ObjectId, Position, SealedBundle, Sequence};
 
 use crate::error::ApplyError;
-use crate::select::{Change, Expect, Meaning, meaning, row_key};
+pub use meaning::{Change, Expect};
+pub use skip::{Skip, Skips};
+pub use step::{key_text, resolve};
+
+use meaning::{Meaning, meaning, row_key};
 use crate::store::{FileChange, InProgress, StorePosition};
 
 /// Bounds of a machine.
@@ -110,6 +118,7 @@ pub struct ApplyMachine {
     /// Everything decided at or below this is in the store or in a step given out.
     applied: Position,
     formats: HashMap<ObjectId, Format>,
+    skips: Skips,
     cycles: BTreeMap<Sequence, Cycle>,
     buffered: usize,
     outside: Option<BeforeImage>,
@@ -135,6 +144,7 @@ impl ApplyMachine {
             store,
             applied,
             formats,
+            skips: Skips::default(),
             cycles: BTreeMap::new(),
             buffered: 0,
             outside: None,
@@ -145,6 +155,12 @@ impl ApplyMachine {
             again: None,
             outputs: VecDeque::new(),
         }
+    }
+
+    /// The same machine, passing over entries as ordered.
+    #[must_use]
+    pub fn with_skips(self, skips: Skips) -> Self {
+        Self { skips, ..self }
     }
 
     /// The last entry handed in, or the one reading begins after.
@@ -207,9 +223,13 @@ impl ApplyMachine {
     }
 
     fn handle_entry(&mut self, view: &EntryView<'_>, bundle: &SealedBundle) -> Result<(), ApplyError> {
-        let meaning = meaning(view)?;
         // Below `applied` only the cycles matter that may still be open there.
         let decided_before = view.sequence <= self.applied.sequence;
+        if self.skips.contains(view.sequence) {
+            self.pass_over(view);
+            return Ok(());
+        }
+        let meaning = meaning(view)?;
         match meaning {
             Meaning::Nothing => {}
             Meaning::Opened => {
@@ -235,6 +255,7 @@ impl ApplyMachine {
             }
             Meaning::JournalingEnded => self.outputs.push_back(Output::Journaled { file: view.object, journaled: false }),
             Meaning::FileGone => {
+                self.outputs.push_back(Output::Journaled { file: view.object, journaled: false });
                 if !decided_before {
                     // Rows changed before it must not be applied after it is gone.
                     self.give_out(position_in(bundle, view.sequence.before())?);
@@ -254,6 +275,21 @@ impl ApplyMachine {
             }
         }
         Ok(())
+    }
+
+    /// Passes over an entry, as ordered.
+    fn pass_over(&mut self, view: &EntryView<'_>) {
+        if let Some((file, change)) = self.skips.record(view.sequence) {
+            self.files.push(file);
+            self.changes.push(change);
+        }
+        // Its before-image goes with it; a commit that is passed over is none.
+        self.outside = None;
+        if view.kind.is_commitment() {
+            self.forget(view.cycle);
+        } else if let Some(cycle) = self.cycles.get_mut(&view.cycle) {
+            cycle.before = None;
+        }
     }
 
     /// A change outside commitment control counts at once.
@@ -401,6 +437,10 @@ impl ApplyMachine {
                 break;
             }
             if view.cycle != again.cycle || view.sequence <= again.done || view.kind.is_commitment() {
+                continue;
+            }
+            if self.skips.contains(view.sequence) {
+                again.image = None;
                 continue;
             }
             let meaning = meaning(&view)?;

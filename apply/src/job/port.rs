@@ -1,11 +1,11 @@
-//! Room `apply`: a job's way to its journal: over the daemon's socket from a process of its own, or embedded in the program
+//! Room `job`: a job's way to its journal: over the daemon's socket from a process of its own, or embedded in the program
 //! that runs the system. The same for reading, depositing and reporting. Must not know what is read.
 
 use std::path::PathBuf;
 
-use rjournal::daemon::command::apply::{JobDescription, JobMessage, ListJobs, ReportJob};
+use rjournal::daemon::command::apply::{JobMessage, ReportJob, StorePlace};
 use rjournal::daemon::command::file::{FileDescription, ListFiles};
-use rjournal::daemon::{Followed, Follower, JournalClient, JournalFacts, SystemJournal, Want};
+use rjournal::daemon::{Followed, Follower, JournalClient, JournalFacts, Stopped, SystemJournal, Want};
 use rjournal::entry::{Draft, FileName, Name, QualifiedName, Sequence, codec};
 use rjournal::journal::Answer;
 use rjournal::{Client, CommandError, System};
@@ -106,18 +106,6 @@ impl Port {
         }
     }
 
-    /// The job's own record; nothing where the embedding program runs it.
-    ///
-    /// Cancel safe: yes.
-    ///
-    /// # Errors
-    /// [`CommandError`] when the daemon is gone.
-    pub async fn record(&self) -> Result<Option<JobDescription>, CommandError> {
-        let Self::Daemon { client, store, .. } = self else { return Ok(None) };
-        let jobs = client.run(ListJobs {}).await?;
-        Ok(jobs.jobs.into_iter().find(|job| job.store == *store))
-    }
-
     /// Tells where the store stands; the answer says whether a save is wanted.
     ///
     /// Cancel safe: yes.
@@ -128,8 +116,7 @@ impl Port {
         let Self::Daemon { client, store, .. } = self else { return Ok(false) };
         let request = ReportJob {
             store: *store,
-            applied: report.applied,
-            restart: report.restart,
+            place: report.place,
             saved: report.saved,
             stopped: report.stopped,
             message: report.message,
@@ -138,17 +125,15 @@ impl Port {
     }
 }
 
-/// Where a store stands, for the daemon.
+/// What a job tells its daemon.
 #[derive(Debug, Clone, Default)]
 pub struct Report {
-    /// Everything decided up to here is applied, durably.
-    pub applied: Sequence,
-    /// Where reading would begin again.
-    pub restart: Sequence,
+    /// Where the store stands, durably.
+    pub place: Option<StorePlace>,
     /// What the last save covers, where one was just made.
     pub saved: Option<Sequence>,
     /// Why the job stops for good.
-    pub stopped: Option<String>,
+    pub stopped: Option<Stopped>,
     /// Something an operator should read.
     pub message: Option<JobMessage>,
 }

@@ -1,0 +1,15 @@
+//! Room `job`: the apply job: it turns the machine's crank - reads a journal, resolves steps, applies them, makes them
+//! durable, reports - in a process of its own or in the program that embeds the system. It decides nothing.
+
+mod port;
+mod process;
+mod saving;
+mod shared;
+mod store;
+mod task;
+
+pub use port::{Depositor, Feed, Port, Report};
+pub use process::{JobArguments, run_job};
+pub use shared::{JobShared, JobStatus, Order};
+pub use store::{save_path, store_path};
+pub use task::{ApplyJob, JobOptions};

@@ -1,0 +1,162 @@
+//! Room `job`: the job as a process of its own, started by the daemon: it opens the store, applies its journal, serves it
+//! over a socket, and ends when its standard input does. Must not know how entries are applied.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rjournal::daemon::command::apply::JobDescription;
+use rjournal::daemon::{EXIT_STOPPED, ErrorKind};
+use rjournal::entry::{Name, Timestamp};
+use rjournal::{Client, CommandError};
+use tokio::sync::oneshot;
+
+use super::port::{Port, Report};
+use super::store::{open_store, save_path};
+use super::task::{ApplyJob, JobOptions};
+use crate::database::{Database, DatabaseOptions};
+use crate::error::ApplyError;
+use crate::machine::Skip;
+use crate::serve::{StoreSocket, socket_path};
+use crate::store::{StoreKind, read_header};
+
+/// How often a daemon that starts, or a journal that opens, is looked for.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// How long a daemon that starts is looked for.
+const START_MAX: Duration = Duration::from_secs(30);
+
+/// What a job process is told.
+#[derive(Debug, Clone)]
+pub struct JobArguments {
+    /// The data directory.
+    pub data: PathBuf,
+    /// Name of the store.
+    pub store: Name,
+}
+
+/// Runs a job until its standard input ends. Gives the exit code of its process: 0 when it ended as told,
+/// [`EXIT_STOPPED`] when an operator must look, 1 when it is worth starting again.
+///
+/// Cancel safe: no.
+pub async fn run_job(arguments: JobArguments) -> i32 {
+    let store = arguments.store;
+    match run(arguments).await {
+        Ok(()) => 0,
+        Err(error) if error.is_transient() => {
+            tracing::warn!(%store, %error, "the apply job ends and is started again");
+            1
+        }
+        Err(error) => {
+            tracing::error!(%store, %error, "the apply job stops");
+            EXIT_STOPPED
+        }
+    }
+}
+
+/// Comes back when the daemon closed the pipe, or is gone, or the process was told to end.
+async fn told_to_end() {
+    let (ended, input_ended) = oneshot::channel();
+    // A thread of its own: reading cannot be given up, and must not keep the process alive.
+    let read = move || {
+        let _bytes = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+        let _heard = ended.send(());
+    };
+    if std::thread::Builder::new().name("input".to_owned()).spawn(read).is_err() {
+        return;
+    }
+    // A terminal's interrupt goes to all its processes; the daemon ends this one in order.
+    let interrupted = async { while tokio::signal::ctrl_c().await.is_ok() {} };
+    tokio::select! {
+        _ = input_ended => {}
+        () = interrupted => {}
+    }
+}
+
+async fn run(arguments: JobArguments) -> Result<(), ApplyError> {
+    let mut end = std::pin::pin!(told_to_end());
+    let started = tokio::select! {
+        started = start(&arguments) => started?,
+        () = &mut end => return Ok(()),
+    };
+    let Running { mut job, socket } = started;
+    let ended = tokio::select! {
+        ended = job.ended() => Some(ended),
+        () = &mut end => None,
+    };
+    drop(socket);
+    match ended {
+        Some(ended) => ended,
+        None => job.stop().await,
+    }
+}
+
+struct Running {
+    job: ApplyJob,
+    socket: StoreSocket,
+}
+
+async fn start(arguments: &JobArguments) -> Result<Running, ApplyError> {
+    let (client, record) = find_record(arguments).await?;
+    let (data, store) = (arguments.data.clone(), arguments.store);
+    let port = Port::Daemon { data: data.clone(), journal: record.journal, store, client };
+    match start_on(&port, &record, arguments).await {
+        Err(error) => {
+            if let Some(stopped) = error.stopped() {
+                port.report(Report { stopped: Some(stopped), ..Report::default() }).await?;
+            }
+            Err(error)
+        }
+        started => started,
+    }
+}
+
+/// The daemon starts jobs before it listens.
+async fn find_record(arguments: &JobArguments) -> Result<(Client, JobDescription), CommandError> {
+    let deadline = tokio::time::Instant::now() + START_MAX;
+    let client = loop {
+        match Client::connect(&arguments.data).await {
+            Err(error) if error.kind == ErrorKind::Unreachable && tokio::time::Instant::now() < deadline => {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+            connected => break connected?,
+        }
+    };
+    let jobs = client.run(rjournal::daemon::command::apply::ListJobs {}).await?;
+    let record = jobs.jobs.into_iter().find(|job| job.store == arguments.store);
+    let record = record.ok_or_else(|| CommandError::not_found("store", arguments.store).help("STRAPY makes it"))?;
+    Ok((client, record))
+}
+
+async fn start_on(port: &Port, record: &JobDescription, arguments: &JobArguments) -> Result<Running, ApplyError> {
+    let (data, store) = (&arguments.data, arguments.store);
+    let kind: StoreKind = record.kind.parse().map_err(|error| CommandError::invalid(format!("{error}")))?;
+    let (opened, message) = open_store(data, store, kind).await?;
+    let saved = save_path(data, store);
+    // The save says itself what it covers.
+    let covered = read_header(&saved).ok().map(|info| info.position.restart);
+    port.report(Report { saved: covered, message, ..Report::default() }).await?;
+    wait_until_open(port).await?;
+    let mut options = JobOptions { save: Some(saved), ..JobOptions::default() };
+    if let Some(order) = &record.skip {
+        let skip = Skip { reason: order.reason.clone(), at: Timestamp::from_micros(order.at.as_micros()) };
+        options.skip = Some((order.sequence, skip));
+    }
+    let job = ApplyJob::start(port.clone(), opened, options).await?;
+    let options = DatabaseOptions { actor: [store.to_string(), String::new(), "RJOURNAL".to_owned()], ..DatabaseOptions::default() };
+    let database = Database::open(port.clone(), job.shared().clone(), options).await?;
+    let socket = StoreSocket::listen(socket_path(data, store), database).map_err(|error| {
+        let text = format!("the socket of store {store} cannot be made: {error}");
+        CommandError::new(ErrorKind::Internal, "RJN5006", text)
+    })?;
+    Ok(Running { job, socket })
+}
+
+/// A journal that asks its in-sync set first is not open at once.
+async fn wait_until_open(port: &Port) -> Result<(), CommandError> {
+    loop {
+        match port.facts(rjournal::entry::Sequence::NONE).await {
+            Err(error) if error.id == "RJN4010" => tokio::time::sleep(LOOK_EVERY).await,
+            Err(error) => return Err(error),
+            Ok(_) => return Ok(()),
+        }
+    }
+}

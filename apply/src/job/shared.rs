@@ -1,0 +1,150 @@
+//! Room `job`: what a running job shares with those who read its store, wait for it or give it orders. Must not know how
+//! it is driven.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rjournal::daemon::JournalFacts;
+use rjournal::entry::{ObjectId, Sequence};
+use serde::{Deserialize, Serialize};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::store::{SaveInfo, StorePosition, StoreReader};
+
+/// An order to a running job.
+#[derive(Debug)]
+pub enum Order {
+    /// Apply nothing until released; reads go on.
+    Hold(oneshot::Sender<()>),
+    /// Go on.
+    Release(oneshot::Sender<()>),
+    /// Make a store save in this file.
+    Save {
+        /// The file; nothing for the one the job keeps itself.
+        path: Option<PathBuf>,
+        /// What came of it.
+        done: oneshot::Sender<Result<SaveInfo, String>>,
+    },
+    /// Make everything durable and end.
+    Stop,
+}
+
+/// A job for people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobStatus {
+    /// Where the store stands.
+    pub position: Option<StorePosition>,
+    /// The last entry that may be applied, as far as the job was told.
+    pub readable: Sequence,
+    /// Whether an operator holds it.
+    pub held: bool,
+    /// What it waits for or why it stopped.
+    pub note: Option<String>,
+}
+
+/// How far a job is, for those who wait.
+#[derive(Debug, Clone, Copy)]
+struct Progress {
+    applied: Sequence,
+    ended: bool,
+}
+
+/// What a running job shares with those who read its store or wait for it.
+#[derive(Debug)]
+pub struct JobShared {
+    /// The store, for reading.
+    pub reader: Arc<dyn StoreReader>,
+    /// What the journal is.
+    pub facts: JournalFacts,
+    progress: watch::Sender<Progress>,
+    status: Mutex<JobStatus>,
+    /// Whether files are journaled, as far as it was seen.
+    journaled: Mutex<HashMap<ObjectId, bool>>,
+    orders: mpsc::Sender<Order>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl JobShared {
+    pub(super) fn new(
+        reader: Arc<dyn StoreReader>,
+        facts: JournalFacts,
+        position: Option<StorePosition>,
+        applied: Sequence,
+        orders: mpsc::Sender<Order>,
+    ) -> Self {
+        let status = JobStatus { position, readable: facts.last, held: false, note: None };
+        Self {
+            reader,
+            facts,
+            progress: watch::Sender::new(Progress { applied, ended: false }),
+            status: Mutex::new(status),
+            journaled: Mutex::new(HashMap::new()),
+            orders,
+        }
+    }
+
+    /// Everything decided up to here is in the store, visible to readers.
+    pub fn applied(&self) -> Sequence {
+        self.progress.borrow().applied
+    }
+
+    /// Waits until everything decided up to an entry is in the store; says no when the job ended before.
+    ///
+    /// Cancel safe: yes.
+    pub async fn wait_applied(&self, upto: Sequence) -> bool {
+        let mut progress = self.progress.subscribe();
+        let reached = progress.wait_for(|progress| progress.ended || progress.applied >= upto).await;
+        reached.is_ok_and(|progress| progress.applied >= upto)
+    }
+
+    pub(super) fn set_applied(&self, upto: Sequence) {
+        self.progress.send_if_modified(|progress| {
+            let moved = upto > progress.applied;
+            progress.applied = progress.applied.max(upto);
+            moved
+        });
+    }
+
+    pub(super) fn set_ended(&self) {
+        self.progress.send_modify(|progress| progress.ended = true);
+    }
+
+    /// The status now.
+    pub fn status(&self) -> JobStatus {
+        lock(&self.status).clone()
+    }
+
+    pub(super) fn update(&self, change: impl FnOnce(&mut JobStatus)) {
+        change(&mut lock(&self.status));
+    }
+
+    /// The decision until which reads would see half of a transaction; nothing in quiet times.
+    pub fn busy_until(&self) -> Option<Sequence> {
+        lock(&self.status).position.and_then(|position| position.in_progress).map(|mark| mark.decision)
+    }
+
+    /// Whether a file is journaled, if the job has seen that.
+    pub fn is_journaled(&self, file: ObjectId) -> Option<bool> {
+        lock(&self.journaled).get(&file).copied()
+    }
+
+    /// Remembers what the catalog says of a file, unless the job saw it.
+    pub fn assume_journaled(&self, file: ObjectId, journaled: bool) {
+        lock(&self.journaled).entry(file).or_insert(journaled);
+    }
+
+    pub(super) fn set_journaled(&self, file: ObjectId, journaled: bool) {
+        lock(&self.journaled).insert(file, journaled);
+    }
+
+    /// Gives an order; says no when the job ended.
+    ///
+    /// Cancel safe: yes, but it may have been given.
+    pub async fn order(&self, order: Order) -> bool {
+        self.orders.send(order).await.is_ok()
+    }
+}

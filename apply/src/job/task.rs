@@ -1,0 +1,380 @@
+//! Room `job`: the job, running on a thread of its own. Must not know in whose process.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rjournal::daemon::command::apply::{JobMessage, StorePlace};
+use rjournal::daemon::{Followed, JournalFacts, Severity};
+use rjournal::entry::record::Format;
+use rjournal::entry::{ObjectId, Position, Sequence};
+use tokio::sync::{mpsc, oneshot};
+
+use super::port::{Feed, Port, Report};
+use super::saving::{Asker, Saving};
+use super::shared::{JobShared, Order};
+use crate::error::ApplyError;
+use crate::machine::{ApplyMachine, Bounds, Output, Skip, Skips, Step, resolve};
+use crate::store::{Batch, FileChange, ReplicaStore, SaveInfo, StoreError, StorePosition};
+
+/// What was applied is made durable and reported this often.
+const DURABLE_EVERY: Duration = Duration::from_secs(1);
+/// A store that is full or locked is tried again after this long, doubling.
+const AGAIN_MIN: Duration = Duration::from_millis(100);
+/// ... up to this.
+const AGAIN_MAX: Duration = Duration::from_secs(10);
+/// Orders that may wait.
+const ORDERS_WAITING: usize = 16;
+
+/// Settings of a job.
+#[derive(Debug, Clone, Default)]
+pub struct JobOptions {
+    /// Bounds of its memory and steps.
+    pub bounds: Bounds,
+    /// Where the save goes that the store can be made anew from; nothing where only others make saves.
+    pub save: Option<PathBuf>,
+    /// An entry to pass over, as an operator ordered.
+    pub skip: Option<(Sequence, Skip)>,
+}
+
+/// A job on its thread.
+#[derive(Debug)]
+pub struct ApplyJob {
+    shared: Arc<JobShared>,
+    ended: oneshot::Receiver<Result<(), ApplyError>>,
+}
+
+impl ApplyJob {
+    /// Starts applying a journal to a store that was opened: the store's position must lie in the journal's history.
+    /// Needs a tokio runtime; the work is done on a thread of its own.
+    ///
+    /// Cancel safe: yes.
+    ///
+    /// # Errors
+    /// [`ApplyError`]: the store is made from another journal, stands where that has never been, or needs entries that
+    /// were deleted.
+    pub async fn start(port: Port, store: Box<dyn ReplicaStore>, options: JobOptions) -> Result<Self, ApplyError> {
+        let reader = store.reader();
+        let position = reader.position()?;
+        let facts = check_place(&port, position).await?;
+        let formats: HashMap<ObjectId, Format> = reader.files()?.into_iter().map(|file| (file.id, file.format)).collect();
+        let begin = Position { sequence: facts.oldest.sequence, head: facts.oldest.head };
+        let step_bytes_max = store.atomic_up_to().unwrap_or(usize::MAX).min(options.bounds.step_bytes_max);
+        let bounds = Bounds { step_bytes_max, ..options.bounds };
+        let mut skips = Skips::of_store(&*reader)?;
+        if let Some((sequence, skip)) = options.skip {
+            skips.order(sequence, skip);
+        }
+        let machine = ApplyMachine::new(facts.journal, begin, position, formats.clone(), bounds).with_skips(skips);
+        let (orders, receive) = mpsc::channel(ORDERS_WAITING);
+        let shared = Arc::new(JobShared::new(reader, facts, position, machine.applied(), orders));
+        let task = Task {
+            port,
+            store,
+            machine,
+            formats,
+            shared: Arc::clone(&shared),
+            orders: receive,
+            held: false,
+            reported: None,
+            save: options.save,
+            saving: None,
+        };
+        let (send, ended) = oneshot::channel();
+        let runtime = tokio::runtime::Handle::current();
+        let waiting = Arc::clone(&shared);
+        let run = move || {
+            let outcome = runtime.block_on(task.run());
+            waiting.set_ended();
+            // Nobody may wait for the end.
+            drop(send.send(outcome));
+        };
+        std::thread::Builder::new().name("apply".to_owned()).spawn(run).map_err(|error| StoreError::Backend {
+            path: "apply".to_owned(),
+            reason: error.to_string(),
+            transient: true,
+        })?;
+        Ok(Self { shared, ended })
+    }
+
+    /// What readers and waiters share.
+    pub const fn shared(&self) -> &Arc<JobShared> {
+        &self.shared
+    }
+
+    /// Waits until the job ends.
+    ///
+    /// Cancel safe: yes.
+    ///
+    /// # Errors
+    /// [`ApplyError`] why it ended, unless it was told to.
+    pub async fn ended(&mut self) -> Result<(), ApplyError> {
+        (&mut self.ended).await.unwrap_or(Ok(()))
+    }
+
+    /// Tells the job to make everything durable and end, and waits for it.
+    ///
+    /// # Errors
+    /// As [`Self::ended`].
+    pub async fn stop(mut self) -> Result<(), ApplyError> {
+        self.shared.order(Order::Stop).await;
+        self.ended().await
+    }
+}
+
+/// Whether a store stands in its journal's history, and everything it needs next is there (failures.md APL-7, APL-8).
+async fn check_place(port: &Port, position: Option<StorePosition>) -> Result<JournalFacts, ApplyError> {
+    let Some(position) = position else {
+        let facts = port.facts(Sequence::NONE).await?;
+        if facts.oldest.sequence > Sequence::NONE {
+            return Err(ApplyError::Missing { needed: Sequence::NONE, oldest: facts.oldest.sequence });
+        }
+        return Ok(facts);
+    };
+    let facts = port.facts(position.applied).await?;
+    if facts.journal != position.journal {
+        return Err(ApplyError::OtherJournal);
+    }
+    if position.applied > facts.last || facts.head.is_some_and(|head| head != position.head) {
+        return Err(ApplyError::Ahead { store: position.to_string(), journal: facts.last });
+    }
+    if position.restart < facts.oldest.sequence {
+        return Err(ApplyError::Missing { needed: position.restart, oldest: facts.oldest.sequence });
+    }
+    Ok(facts)
+}
+
+struct Task {
+    port: Port,
+    store: Box<dyn ReplicaStore>,
+    machine: ApplyMachine,
+    formats: HashMap<ObjectId, Format>,
+    shared: Arc<JobShared>,
+    orders: mpsc::Receiver<Order>,
+    held: bool,
+    reported: Option<StorePosition>,
+    /// Where the save goes that the store can be made anew from.
+    save: Option<PathBuf>,
+    saving: Option<Saving>,
+}
+
+impl Task {
+    async fn run(mut self) -> Result<(), ApplyError> {
+        let outcome = self.apply_all().await;
+        // What is applied is whole; the store is left in order whatever ended the job.
+        let durable = self.store.make_durable();
+        let stopped = outcome.as_ref().err().and_then(ApplyError::stopped);
+        self.report(Report { stopped, ..Report::default() }).await;
+        self.shared.update(|status| status.note = outcome.as_ref().err().map(ToString::to_string));
+        let closed = self.store.close();
+        outcome?;
+        durable?;
+        Ok(closed?)
+    }
+
+    async fn apply_all(&mut self) -> Result<(), ApplyError> {
+        let mut feed = self.port.follow(self.machine.at(), None).await?;
+        let mut durable = tokio::time::interval(DURABLE_EVERY);
+        durable.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let waits = self.held || self.saving.as_ref().is_some_and(|saving| saving.alone);
+            tokio::select! {
+                biased;
+                order = self.orders.recv() => {
+                    if self.take_order(order) {
+                        return Ok(());
+                    }
+                }
+                saved = ended(&mut self.saving) => self.saved(saved).await,
+                _ = durable.tick() => self.make_durable().await?,
+                followed = feed.next(), if !waits => self.take(followed?).await?,
+            }
+        }
+    }
+
+    async fn take(&mut self, followed: Followed) -> Result<(), ApplyError> {
+        match followed {
+            Followed::Bundle(bundle) => {
+                self.shared.update(|status| status.readable = bundle.header().last());
+                self.machine.handle_bundle(&bundle)?;
+            }
+            Followed::Level(_) => self.machine.handle_level(),
+        }
+        self.turn().await
+    }
+
+    /// Does what the machine wants, until it wants nothing more.
+    async fn turn(&mut self) -> Result<(), ApplyError> {
+        while let Some(output) = self.machine.poll_output() {
+            match output {
+                Output::Step(step) => self.apply_step(step).await?,
+                Output::ReadAgain { after, upto } => self.read_again(after, upto).await?,
+                Output::Journaled { file, journaled } => self.shared.set_journaled(file, journaled),
+            }
+        }
+        Ok(())
+    }
+
+    async fn apply_step(&mut self, step: Step) -> Result<(), ApplyError> {
+        for change in &step.files {
+            if let FileChange::Put { id, format } = change {
+                self.formats.insert(*id, (**format).clone());
+            }
+        }
+        let next = step.next;
+        let batch = resolve(step, &*self.shared.reader, &self.formats)?;
+        if next.in_progress.is_some() {
+            // Readers are told to wait before the first part is there.
+            self.shared.update(|status| status.position = Some(next));
+        }
+        self.apply(&batch).await?;
+        self.shared.update(|status| status.position = Some(next));
+        if next.in_progress.is_none() {
+            self.shared.set_applied(next.applied);
+        }
+        Ok(())
+    }
+
+    /// A cycle that was too large to keep is read again from the journal, and applied in steps.
+    async fn read_again(&mut self, after: Sequence, upto: Sequence) -> Result<(), ApplyError> {
+        let mut feed: Feed = self.port.follow(after, Some(upto)).await?;
+        loop {
+            match feed.next().await? {
+                Followed::Bundle(bundle) => {
+                    let last = bundle.header().last();
+                    self.machine.handle_again(&bundle)?;
+                    Box::pin(self.turn()).await?;
+                    if last >= upto {
+                        return Ok(());
+                    }
+                }
+                Followed::Level(at) if at >= upto => return Ok(()),
+                Followed::Level(_) => {}
+            }
+        }
+    }
+
+    /// Applies a batch; a store that is full, locked or slow is tried again, and holds nobody else up (failures.md APL-10).
+    async fn apply(&mut self, batch: &Batch) -> Result<(), ApplyError> {
+        let mut wait = AGAIN_MIN;
+        let mut troubled = false;
+        loop {
+            match self.store.apply(batch) {
+                Ok(()) => {
+                    if troubled {
+                        self.shared.update(|status| status.note = None);
+                    }
+                    return Ok(());
+                }
+                Err(error) if error.is_transient() => {
+                    tracing::warn!(%error, "the store does not take changes; trying again");
+                    troubled = true;
+                    self.shared.update(|status| status.note = Some(error.to_string()));
+                    tokio::time::sleep(wait).await;
+                    wait = (wait * 2).min(AGAIN_MAX);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    async fn make_durable(&mut self) -> Result<(), ApplyError> {
+        if self.store.durable_position() != self.shared.reader.position()? {
+            self.store.make_durable()?;
+        }
+        if self.reported != self.store.durable_position() {
+            self.report(Report::default()).await;
+        }
+        Ok(())
+    }
+
+    /// Reports where the store stands, with what else there is to say.
+    async fn report(&mut self, report: Report) {
+        let durable = self.store.durable_position();
+        let place = durable.map(|position| StorePlace { applied: position.applied, restart: position.restart });
+        match self.port.report(Report { place, ..report }).await {
+            Ok(save_wanted) => {
+                self.reported = durable;
+                if let (true, None, Some(path)) = (save_wanted, &self.saving, self.save.clone()) {
+                    tracing::info!("a store save is made before receivers reach their cap");
+                    self.saving = Some(Saving::begin(path, &self.shared.reader, Vec::new(), false));
+                }
+            }
+            Err(error) => tracing::debug!(%error, "the daemon was not told where the store stands"),
+        }
+    }
+
+    /// Takes an order. Says whether the job is to end.
+    fn take_order(&mut self, order: Option<Order>) -> bool {
+        match order {
+            Some(Order::Hold(done)) => self.hold(true, done),
+            Some(Order::Release(done)) => self.hold(false, done),
+            Some(Order::Save { path, done }) => self.order_save(path, done),
+            Some(Order::Stop) | None => return true,
+        }
+        false
+    }
+
+    fn hold(&mut self, held: bool, done: oneshot::Sender<()>) {
+        self.held = held;
+        self.shared.update(|status| status.held = held);
+        // Who asked may be gone.
+        let _heard = done.send(());
+    }
+
+    fn order_save(&mut self, path: Option<PathBuf>, done: Asker) {
+        let refuse = |done: Asker, reason: &str| drop(done.send(Err(reason.to_owned())));
+        let Some(path) = path.or_else(|| self.save.clone()) else {
+            return refuse(done, "this job keeps no save of its own: name a file");
+        };
+        match &mut self.saving {
+            Some(saving) if saving.path == path => saving.askers.push(done),
+            Some(_) => refuse(done, "another save is being made; try again when it is done"),
+            None => self.saving = Some(Saving::begin(path, &self.shared.reader, vec![done], false)),
+        }
+    }
+
+    /// A save is done: it is told to those who asked; what the job's own covers frees receivers (ruling 8).
+    async fn saved(&mut self, saved: Result<SaveInfo, StoreError>) {
+        let Some(mut saving) = self.saving.take() else { return };
+        let answer = match saved {
+            Err(error) if saving.again_alone(&error) => {
+                let askers = std::mem::take(&mut saving.askers);
+                self.saving = Some(Saving::begin(saving.path, &self.shared.reader, askers, true));
+                return;
+            }
+            Err(error) => {
+                let text = format!("the store save {} was not made: {error}", saving.path.display());
+                self.report(Report { message: Some(message("RJN5005", Severity::Alarm, text.clone())), ..Report::default() }).await;
+                Err(text)
+            }
+            Ok(info) => {
+                let own = self.save.as_ref() == Some(&saving.path);
+                let text = format!("store saved as {} at entry {}", saving.path.display(), info.position.applied);
+                let report = Report {
+                    saved: own.then_some(info.position.restart),
+                    message: Some(message("RJN5007", Severity::Info, text)),
+                    ..Report::default()
+                };
+                self.report(report).await;
+                Ok(info)
+            }
+        };
+        for asker in saving.askers {
+            drop(asker.send(answer.clone()));
+        }
+    }
+}
+
+fn message(id: &str, severity: Severity, text: String) -> JobMessage {
+    JobMessage { id: id.to_owned(), severity, text }
+}
+
+/// Waits until the save in the making is done; for ever where there is none.
+async fn ended(saving: &mut Option<Saving>) -> Result<SaveInfo, StoreError> {
+    match saving {
+        Some(saving) => saving.ended().await,
+        None => std::future::pending().await,
+    }
+}

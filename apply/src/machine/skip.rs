@@ -1,0 +1,134 @@
+//! Room `apply`: entries an operator ordered to pass over (failures.md APL-5). Each leaves a row in a file of its own in the
+//! store, in the same step as the position, so that nobody takes such a store for the fold of its whole journal. Must not
+//! know who ordered it.
+
+use std::collections::BTreeMap;
+
+use rjournal::entry::record::{
+    Field, FieldName, FieldType, Format, Images, Value, decode_row, encode_key, encode_row,
+};
+use rjournal::entry::{FileName, ObjectId, Sequence, Timestamp};
+
+use super::meaning::{Change, Expect};
+use crate::store::{FileChange, StoreError, StoreReader};
+
+/// Identity of the file in which passed-over entries are listed; no journal gives this one to a file.
+const SKIPPED_ID: ObjectId = ObjectId::from_bytes(*b"rjournal skipped");
+/// Rows read at once.
+const ROWS: usize = 1024;
+/// Characters of a reason that are kept.
+const REASON_CHARACTERS_MAX: u32 = 1024;
+
+/// An operator's order to pass over one entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Skip {
+    /// Why.
+    pub reason: String,
+    /// When it was ordered.
+    pub at: Timestamp,
+}
+
+/// Entries to pass over.
+#[derive(Debug, Clone, Default)]
+pub struct Skips(BTreeMap<Sequence, Ordered>);
+
+#[derive(Debug, Clone)]
+struct Ordered {
+    skip: Skip,
+    /// Its row is in the store, or in a step given out.
+    recorded: bool,
+}
+
+impl Skips {
+    /// Those a store was made with: a cycle that is read again must leave out the same entries.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store cannot be read.
+    pub fn of_store(reader: &dyn StoreReader) -> Result<Self, StoreError> {
+        let mut skips = Self::default();
+        if !reader.files()?.iter().any(|file| file.id == SKIPPED_ID) {
+            return Ok(skips);
+        }
+        let format = format();
+        let mut after: Option<Vec<u8>> = None;
+        loop {
+            let rows = reader.scan(SKIPPED_ID, after.as_deref(), ROWS, usize::MAX)?;
+            let Some(last) = rows.last() else { return Ok(skips) };
+            after = Some(last.key.clone());
+            for row in &rows {
+                if let Ok([Value::BigInt(sequence), Value::Text(reason), Value::Timestamp(at)]) =
+                    decode_row(&format, &row.row).as_deref()
+                {
+                    let skip = Skip { reason: reason.clone(), at: Timestamp::from_micros(at.unsigned_abs()) };
+                    skips.0.insert(Sequence::new(sequence.unsigned_abs()), Ordered { skip, recorded: true });
+                }
+            }
+        }
+    }
+
+    /// Adds an order.
+    pub fn order(&mut self, sequence: Sequence, skip: Skip) {
+        self.0.entry(sequence).or_insert(Ordered { skip, recorded: false });
+    }
+
+    /// Whether an entry is passed over.
+    pub(super) fn contains(&self, sequence: Sequence) -> bool {
+        self.0.contains_key(&sequence)
+    }
+
+    /// What goes into the store for an entry that is passed over, the first time it is.
+    pub(super) fn record(&mut self, sequence: Sequence) -> Option<(FileChange, Change)> {
+        let ordered = self.0.get_mut(&sequence).filter(|ordered| !ordered.recorded)?;
+        ordered.recorded = true;
+        row(sequence, &ordered.skip)
+    }
+}
+
+fn row(sequence: Sequence, skip: &Skip) -> Option<(FileChange, Change)> {
+    let format = format();
+    let reason = skip.reason.chars().take(REASON_CHARACTERS_MAX as usize).collect();
+    let row = [
+        Value::BigInt(i64::try_from(sequence.get()).ok()?),
+        Value::Text(reason),
+        Value::Timestamp(i64::try_from(skip.at.as_micros()).ok()?),
+    ];
+    let change = Change {
+        sequence,
+        file: SKIPPED_ID,
+        key: encode_key(&format, &row).ok()?,
+        row: Some(encode_row(&format, &row).ok()?),
+        expect: Expect::Absent,
+    };
+    Some((FileChange::Put { id: SKIPPED_ID, format: Box::new(format) }, change))
+}
+
+fn format() -> Format {
+    let field = |name: &str, field_type| Field {
+        name: name.parse::<FieldName>().expect("the names below are names"),
+        field_type,
+        nullable: false,
+    };
+    let fields = vec![
+        field("SEQUENCE", FieldType::BigInt),
+        field("REASON", FieldType::Varchar { characters_max: REASON_CHARACTERS_MAX }),
+        field("ORDERED_AT", FieldType::Timestamp),
+    ];
+    let file: FileName = "QRJOURNAL/SKIPPED".parse().expect("this is the name of a file");
+    Format::new(1, file, fields, vec![0], Images::Both).expect("the format above keeps the rules")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_becomes_a_row_that_reads_back() {
+        let skip = Skip { reason: "a row that cannot be".to_owned(), at: Timestamp::from_micros(5) };
+        let mut skips = Skips::default();
+        skips.order(Sequence::new(9), skip.clone());
+        let (_, change) = skips.record(Sequence::new(9)).unwrap();
+        assert!(skips.record(Sequence::new(9)).is_none() && skips.contains(Sequence::new(9)));
+        let row = decode_row(&format(), change.row.as_deref().unwrap()).unwrap();
+        assert!(matches!(&row[..], [Value::BigInt(9), Value::Text(reason), Value::Timestamp(5)] if *reason == skip.reason));
+    }
+}
