@@ -19,7 +19,9 @@ pub enum ApplyError {
         reason: String,
     },
     /// The store does not hold what the entry says was there before: somebody else changed it (failures.md APL-6).
-    #[error("entry {sequence} does not fit the store: {found} in file {file}, where its image says {expected}")]
+    #[error(
+        "entry {sequence} does not fit the store: {found} in file {file}, where its image says {expected}"
+    )]
     Conflict {
         /// The entry.
         sequence: Sequence,
@@ -31,7 +33,9 @@ pub enum ApplyError {
         expected: String,
     },
     /// The store stands where its journal has never been, or was cut since (failures.md APL-8).
-    #[error("the store stands at {store}, which is not in the history of its journal (readable up to entry {journal}): rebuild it from a save")]
+    #[error(
+        "the store stands at {store}, which is not in the history of its journal (readable up to entry {journal}): rebuild it from a save"
+    )]
     Ahead {
         /// The store's position.
         store: String,
@@ -39,7 +43,9 @@ pub enum ApplyError {
         journal: Sequence,
     },
     /// Entries the store needs next were deleted.
-    #[error("the store needs the entries after {needed}, the oldest here comes after {oldest}: restore it from a save")]
+    #[error(
+        "the store needs the entries after {needed}, the oldest here comes after {oldest}: restore it from a save"
+    )]
     Missing {
         /// The last entry the store has.
         needed: Sequence,
@@ -60,7 +66,10 @@ pub enum ApplyError {
 impl ApplyError {
     /// An entry that cannot be read.
     pub(crate) fn unreadable(sequence: Sequence, error: &CodecError) -> Self {
-        Self::Poison { sequence, reason: error.to_string() }
+        Self::Poison {
+            sequence,
+            reason: error.to_string(),
+        }
     }
 
     /// The entry that cannot be applied, where it is one.
@@ -73,7 +82,10 @@ impl ApplyError {
 
     /// What the daemon is told where starting again by itself does not help.
     pub(crate) fn stopped(&self) -> Option<Stopped> {
-        (!self.is_transient()).then(|| Stopped { reason: self.to_string(), entry: self.entry() })
+        (!self.is_transient()).then(|| Stopped {
+            reason: self.to_string(),
+            entry: self.entry(),
+        })
     }
 
     /// Whether starting again by itself can help.
@@ -98,7 +110,9 @@ pub enum DatabaseError {
         file: FileName,
     },
     /// Journaling of the file was ended: it cannot be changed.
-    #[error("file {file} is not journaled: it can be read, not changed; STRJRNPF starts journaling again")]
+    #[error(
+        "file {file} is not journaled: it can be read, not changed; STRJRNPF starts journaling again"
+    )]
     NotJournaled {
         /// The file.
         file: FileName,
@@ -123,7 +137,9 @@ pub enum DatabaseError {
         key: String,
     },
     /// Another transaction has the row.
-    #[error("the row with key {key} of {file} is locked by another transaction; it was waited for {waited_ms} ms")]
+    #[error(
+        "the row with key {key} of {file} is locked by another transaction; it was waited for {waited_ms} ms"
+    )]
     Locked {
         /// The file.
         file: FileName,
@@ -172,7 +188,9 @@ pub enum DatabaseError {
 
 impl From<StoreError> for DatabaseError {
     fn from(error: StoreError) -> Self {
-        Self::Store { reason: error.to_string() }
+        Self::Store {
+            reason: error.to_string(),
+        }
     }
 }
 

@@ -13,10 +13,22 @@ use crate::output::Output;
 
 /// Remote journals for ordinary machines: changes recorded on one system, shipped to others, both disks before the answer.
 #[derive(Debug, Parser)]
-#[command(name = "rjournal", version, max_term_width = 110, arg_required_else_help = true, disable_help_subcommand = true)]
+#[command(
+    name = "rjournal",
+    version,
+    max_term_width = 110,
+    arg_required_else_help = true,
+    disable_help_subcommand = true
+)]
 pub(crate) struct Args {
     /// Data directory of the system
-    #[arg(long, global = true, env = "RJOURNAL_DATA", default_value = "/var/lib/rjournal", value_name = "DIR")]
+    #[arg(
+        long,
+        global = true,
+        env = "RJOURNAL_DATA",
+        default_value = "/var/lib/rjournal",
+        value_name = "DIR"
+    )]
     pub(crate) data: PathBuf,
 
     /// Print one JSON object instead of text
@@ -49,15 +61,21 @@ fn fold_case(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     let mut seen_command = false;
     let mut value_of_global = false;
     let fold = |(index, argument): (usize, OsString)| {
-        let Some(text) = argument.to_str() else { return argument };
+        let Some(text) = argument.to_str() else {
+            return argument;
+        };
         if index == 0 {
             return argument;
         }
         if let Some(option) = text.strip_prefix("--") {
-            let (name, value) = option.split_once('=').map_or((option, None), |(name, value)| (name, Some(value)));
+            let (name, value) = option
+                .split_once('=')
+                .map_or((option, None), |(name, value)| (name, Some(value)));
             let name = name.to_ascii_lowercase();
             value_of_global = !seen_command && value.is_none() && name == "data";
-            return value.map_or_else(|| format!("--{name}"), |value| format!("--{name}={value}")).into();
+            return value
+                .map_or_else(|| format!("--{name}"), |value| format!("--{name}={value}"))
+                .into();
         }
         if !seen_command && !value_of_global && !text.starts_with('-') {
             seen_command = true;
@@ -74,15 +92,37 @@ mod tests {
     use super::*;
 
     fn folded(words: &[&str]) -> Vec<String> {
-        fold_case(words.iter().map(OsString::from)).into_iter().map(|word| word.into_string().unwrap()).collect()
+        fold_case(words.iter().map(OsString::from))
+            .into_iter()
+            .map(|word| word.into_string().unwrap())
+            .collect()
     }
 
     #[test]
     fn commands_and_keywords_fold_and_values_stay() {
         assert_eq!(
-            folded(&["rjournal", "--data", "/X", "CRTJRN", "--JRN", "PRDLIB/JRN", "--TEXT=Main Journal"]),
-            ["rjournal", "--data", "/X", "crtjrn", "--jrn", "PRDLIB/JRN", "--text=Main Journal"]
+            folded(&[
+                "rjournal",
+                "--data",
+                "/X",
+                "CRTJRN",
+                "--JRN",
+                "PRDLIB/JRN",
+                "--TEXT=Main Journal"
+            ]),
+            [
+                "rjournal",
+                "--data",
+                "/X",
+                "crtjrn",
+                "--jrn",
+                "PRDLIB/JRN",
+                "--text=Main Journal"
+            ]
         );
-        assert_eq!(folded(&["rjournal", "--Json", "Status"]), ["rjournal", "--json", "status"]);
+        assert_eq!(
+            folded(&["rjournal", "--Json", "Status"]),
+            ["rjournal", "--json", "status"]
+        );
     }
 }

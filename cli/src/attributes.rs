@@ -69,15 +69,34 @@ impl AttributeArgs {
     pub(crate) fn patch(self) -> Result<AttributePatch, CliError> {
         Ok(AttributePatch {
             threshold_kb: self.threshold,
-            manage_receivers: choose(self.mngrcv, "MNGRCV", &[("SYSTEM", ManageReceivers::System), ("USER", ManageReceivers::User)])?,
+            manage_receivers: choose(
+                self.mngrcv,
+                "MNGRCV",
+                &[
+                    ("SYSTEM", ManageReceivers::System),
+                    ("USER", ManageReceivers::User),
+                ],
+            )?,
             delete_receivers: yes_no(self.dltrcv, "DLTRCV")?,
-            alignment: choose(self.tail, "TAIL", &[("PACKED", Alignment::Packed), ("PADDED", Alignment::Padded)])?,
+            alignment: choose(
+                self.tail,
+                "TAIL",
+                &[("PACKED", Alignment::Packed), ("PADDED", Alignment::Padded)],
+            )?,
             local_first: yes_no(self.localfirst, "LOCALFIRST")?,
-            actor: choose(self.fixlendta, "FIXLENDTA", &[("JOBUSRPGM", true), ("NONE", false)])?,
+            actor: choose(
+                self.fixlendta,
+                "FIXLENDTA",
+                &[("JOBUSRPGM", true), ("NONE", false)],
+            )?,
             policy: choose(
                 self.policy,
                 "POLICY",
-                &[("DEGRADE", Policy::Degrade), ("BLOCK", Policy::Block), ("REJECT", Policy::Reject)],
+                &[
+                    ("DEGRADE", Policy::Degrade),
+                    ("BLOCK", Policy::Block),
+                    ("REJECT", Policy::Reject),
+                ],
             )?,
             sync_timeout_ms: sync_timeout(self.synctimo)?,
             waiting_entries_max: self.waitent,
@@ -91,19 +110,31 @@ impl AttributeArgs {
 
 fn sync_timeout(given: Option<f64>) -> Result<Option<u64>, CliError> {
     match given.filter(|seconds| !(0.1..=3600.0).contains(seconds)) {
-        Some(wrong) => Err(CliError::invalid(format!("SYNCTIMO {wrong}: 0.1 to 3600 seconds are allowed"))),
+        Some(wrong) => Err(CliError::invalid(format!(
+            "SYNCTIMO {wrong}: 0.1 to 3600 seconds are allowed"
+        ))),
         None => seconds(given, "SYNCTIMO"),
     }
 }
 
 /// One of several special values, star or not, either case.
-pub(crate) fn choose<T: Copy>(given: Option<String>, keyword: &str, values: &[(&str, T)]) -> Result<Option<T>, CliError> {
+pub(crate) fn choose<T: Copy>(
+    given: Option<String>,
+    keyword: &str,
+    values: &[(&str, T)],
+) -> Result<Option<T>, CliError> {
     let Some(given) = given else { return Ok(None) };
     let wanted = special(&given);
-    let found = values.iter().find(|(name, _)| *name == wanted).map(|(_, value)| *value);
+    let found = values
+        .iter()
+        .find(|(name, _)| *name == wanted)
+        .map(|(_, value)| *value);
     found.map(Some).ok_or_else(|| {
         let names: Vec<String> = values.iter().map(|(name, _)| format!("*{name}")).collect();
-        CliError::invalid(format!("{keyword} {given}: one of {} is needed", names.join(", ")))
+        CliError::invalid(format!(
+            "{keyword} {given}: one of {} is needed",
+            names.join(", ")
+        ))
     })
 }
 
@@ -118,8 +149,12 @@ pub(crate) fn seconds(given: Option<f64>, keyword: &str) -> Result<Option<u64>, 
         None => Ok(None),
         Some(seconds) if (0.0..=86_400_000.0).contains(&seconds) => {
             let duration = std::time::Duration::from_secs_f64(seconds);
-            Ok(Some(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
+            Ok(Some(
+                u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
+            ))
         }
-        Some(seconds) => Err(CliError::invalid(format!("{keyword} {seconds}: a number of seconds is needed"))),
+        Some(seconds) => Err(CliError::invalid(format!(
+            "{keyword} {seconds}: a number of seconds is needed"
+        ))),
     }
 }

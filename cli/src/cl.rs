@@ -40,7 +40,11 @@ pub(crate) struct ClError {
 
 impl fmt::Display for ClError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "line {}, character {}: {}", self.line, self.column, self.what)
+        write!(
+            f,
+            "line {}, character {}: {}",
+            self.line, self.column, self.what
+        )
     }
 }
 
@@ -55,7 +59,10 @@ struct Spot {
 /// Reads a text as commands.
 pub(crate) fn parse(text: &str) -> Result<Vec<Statement>, ClError> {
     let spots = join_lines(text)?;
-    let mut reader = Reader { spots: &spots, at: 0 };
+    let mut reader = Reader {
+        spots: &spots,
+        at: 0,
+    };
     let mut statements = Vec::new();
     while reader.skip_to_statement()? {
         statements.push(reader.statement()?);
@@ -75,18 +82,36 @@ fn join_lines(text: &str) -> Result<Vec<Spot>, ClError> {
     for (index, content) in text.lines().enumerate() {
         let line = index + 1;
         let kept = content.trim_end();
-        let (kept, goes_on) = kept.strip_suffix('+').map_or((kept, false), |kept| (kept, true));
-        let blanks = if continued.is_some() { kept.chars().take_while(|c| c.is_whitespace()).count() } else { 0 };
+        let (kept, goes_on) = kept
+            .strip_suffix('+')
+            .map_or((kept, false), |kept| (kept, true));
+        let blanks = if continued.is_some() {
+            kept.chars().take_while(|c| c.is_whitespace()).count()
+        } else {
+            0
+        };
         let characters = kept.chars().enumerate().skip(blanks);
-        spots.extend(characters.map(|(column, character)| Spot { character, line, column: column + 1 }));
-        let end = Spot { character: '\n', line, column: kept.chars().count() + 1 };
+        spots.extend(characters.map(|(column, character)| Spot {
+            character,
+            line,
+            column: column + 1,
+        }));
+        let end = Spot {
+            character: '\n',
+            line,
+            column: kept.chars().count() + 1,
+        };
         continued = goes_on.then_some(end);
         if !goes_on {
             spots.push(end);
         }
     }
     match continued {
-        Some(spot) => Err(ClError { line: spot.line, column: spot.column, what: "the command is continued with +, but nothing follows" }),
+        Some(spot) => Err(ClError {
+            line: spot.line,
+            column: spot.column,
+            what: "the command is continued with +, but nothing follows",
+        }),
         None => Ok(spots),
     }
 }
@@ -157,13 +182,20 @@ impl Reader<'_> {
         loop {
             self.skip_blanks(false)?;
             if self.peek().is_none_or(|c| c == '\n') {
-                return Ok(Statement { line, name, parameters });
+                return Ok(Statement {
+                    line,
+                    name,
+                    parameters,
+                });
             }
             let begins = self.at;
             let parameter = self.parameter()?;
             let with_keyword = matches!(parameters.last(), Some(Parameter::Keyword(..)));
             if with_keyword && matches!(parameter, Parameter::Value(_)) {
-                return Err(self.error_at(begins, "a value without a keyword must come before those with one"));
+                return Err(self.error_at(
+                    begins,
+                    "a value without a keyword must come before those with one",
+                ));
             }
             parameters.push(parameter);
         }
@@ -172,7 +204,10 @@ impl Reader<'_> {
     /// A name: letters, digits and what else names have.
     fn word(&mut self) -> String {
         let mut word = String::new();
-        while let Some(c) = self.peek().filter(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '$' | '#' | '@')) {
+        while let Some(c) = self
+            .peek()
+            .filter(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '$' | '#' | '@'))
+        {
             word.push(c);
             self.at += 1;
         }
@@ -195,7 +230,10 @@ impl Reader<'_> {
         }
         let values = self.list()?;
         if values.is_empty() {
-            return Err(self.error_at(begins, "the keyword has no value; leave it out, or write '' for an empty one"));
+            return Err(self.error_at(
+                begins,
+                "the keyword has no value; leave it out, or write '' for an empty one",
+            ));
         }
         Ok(Parameter::Keyword(keyword, values))
     }
@@ -209,7 +247,10 @@ impl Reader<'_> {
             self.skip_blanks(false)?;
             match self.peek() {
                 None | Some('\n') => {
-                    return Err(self.error_at(begins, "the ( is not closed in this line; a line that goes on ends in +"));
+                    return Err(self.error_at(
+                        begins,
+                        "the ( is not closed in this line; a line that goes on ends in +",
+                    ));
                 }
                 Some(')') => {
                     self.at += 1;
@@ -232,7 +273,12 @@ impl Reader<'_> {
         let (mut text, mut depth) = (String::new(), 0_usize);
         loop {
             match self.peek() {
-                None | Some('\n') => return Err(self.error_at(begins, "the ( is not closed in this line; a line that goes on ends in +")),
+                None | Some('\n') => {
+                    return Err(self.error_at(
+                        begins,
+                        "the ( is not closed in this line; a line that goes on ends in +",
+                    ));
+                }
                 Some(')') if depth == 0 => {
                     self.at += 1;
                     return Ok(text.trim().to_owned());
@@ -240,7 +286,11 @@ impl Reader<'_> {
                 Some('\'') => text.push_str(&self.quoted()?),
                 Some('"') => self.double_quoted(&mut text)?,
                 Some(c) => {
-                    depth = if c == '(' { depth + 1 } else { depth - usize::from(c == ')') };
+                    depth = if c == '(' {
+                        depth + 1
+                    } else {
+                        depth - usize::from(c == ')')
+                    };
                     text.push(c);
                     self.at += 1;
                 }
@@ -252,11 +302,18 @@ impl Reader<'_> {
         if self.peek() == Some('\'') {
             let text = self.quoted()?;
             let ends = self.peek().is_none_or(|c| c.is_whitespace() || c == ')');
-            return if ends { Ok(text) } else { Err(self.error("a blank or ) is needed behind the closing apostrophe")) };
+            return if ends {
+                Ok(text)
+            } else {
+                Err(self.error("a blank or ) is needed behind the closing apostrophe"))
+            };
         }
         let begins = self.at;
         let (mut text, mut depth) = (String::new(), 0_usize);
-        while let Some(c) = self.peek().filter(|c| *c != '\n' && (depth > 0 || !c.is_whitespace())) {
+        while let Some(c) = self
+            .peek()
+            .filter(|c| *c != '\n' && (depth > 0 || !c.is_whitespace()))
+        {
             match c {
                 '\'' => return Err(self.error("text with an apostrophe goes into apostrophes, and the one inside is written twice")),
                 '"' => {
@@ -285,7 +342,10 @@ impl Reader<'_> {
         loop {
             match (self.peek(), self.peek_second()) {
                 (None | Some('\n'), _) => {
-                    return Err(self.error_at(begins, "the apostrophe is not closed in this line; a line that goes on ends in +"));
+                    return Err(self.error_at(
+                        begins,
+                        "the apostrophe is not closed in this line; a line that goes on ends in +",
+                    ));
                 }
                 (Some('\''), Some('\'')) => {
                     text.push('\'');
@@ -310,7 +370,9 @@ impl Reader<'_> {
         self.at += 1;
         loop {
             match self.peek() {
-                None | Some('\n') => return Err(self.error_at(begins, "the double quote is not closed in this line")),
+                None | Some('\n') => {
+                    return Err(self.error_at(begins, "the double quote is not closed in this line"));
+                }
                 Some(c) => {
                     text.push(c);
                     self.at += 1;
@@ -334,7 +396,10 @@ mod tests {
     }
 
     fn keyword(name: &str, values: &[&str]) -> Parameter {
-        Parameter::Keyword(name.to_owned(), values.iter().map(|value| (*value).to_owned()).collect())
+        Parameter::Keyword(
+            name.to_owned(),
+            values.iter().map(|value| (*value).to_owned()).collect(),
+        )
     }
 
     fn value(text: &str) -> Parameter {
@@ -350,7 +415,11 @@ mod tests {
     fn a_command_has_keywords_with_values() {
         let statement = one("ADDRMTJRN RDB(BKP) SRCJRN(PRDLIB/JRN) TGTJRN( BKPLIB/JRN )");
         assert_eq!((statement.line, statement.name.as_str()), (1, "ADDRMTJRN"));
-        let expected = [keyword("RDB", &["BKP"]), keyword("SRCJRN", &["PRDLIB/JRN"]), keyword("TGTJRN", &["BKPLIB/JRN"])];
+        let expected = [
+            keyword("RDB", &["BKP"]),
+            keyword("SRCJRN", &["PRDLIB/JRN"]),
+            keyword("TGTJRN", &["BKPLIB/JRN"]),
+        ];
         assert_eq!(statement.parameters, expected);
         assert_eq!(one("WRKJRNA").parameters, []);
         assert_eq!(one("  crtlib  lib(x)  ").name, "crtlib");
@@ -358,34 +427,61 @@ mod tests {
 
     #[test]
     fn values_come_singly_in_lists_and_without_keyword() {
-        assert_eq!(one("A ALWJRN(L/A L/B *ALL/*ALL)").parameters, [keyword("ALWJRN", &["L/A", "L/B", "*ALL/*ALL"])]);
-        assert_eq!(one("CRTLIB PRDLIB TEXT(x)").parameters, [value("PRDLIB"), keyword("TEXT", &["x"])]);
+        assert_eq!(
+            one("A ALWJRN(L/A L/B *ALL/*ALL)").parameters,
+            [keyword("ALWJRN", &["L/A", "L/B", "*ALL/*ALL"])]
+        );
+        assert_eq!(
+            one("CRTLIB PRDLIB TEXT(x)").parameters,
+            [value("PRDLIB"), keyword("TEXT", &["x"])]
+        );
         assert_eq!(one("CRTLIB 'a b' c").parameters, [value("a b"), value("c")]);
         assert_eq!(one("A F(-10m) G(*SYNC) H(a:b,c;d)").parameters.len(), 3);
     }
 
     #[test]
     fn apostrophes_hold_text_together() {
-        assert_eq!(one("A TEXT('quoted ''text''')").parameters, [keyword("TEXT", &["quoted 'text'"])]);
+        assert_eq!(
+            one("A TEXT('quoted ''text''')").parameters,
+            [keyword("TEXT", &["quoted 'text'"])]
+        );
         assert_eq!(one("A TEXT('')").parameters, [keyword("TEXT", &[""])]);
         assert_eq!(one("A TEXT('''')").parameters, [keyword("TEXT", &["'"])]);
-        assert_eq!(one("A TEXT('(x) /* y */ +z')").parameters, [keyword("TEXT", &["(x) /* y */ +z"])]);
-        assert_eq!(one("A T('Größe 漢字 🚀' Ü)").parameters, [keyword("T", &["Größe 漢字 🚀", "Ü"])]);
+        assert_eq!(
+            one("A TEXT('(x) /* y */ +z')").parameters,
+            [keyword("TEXT", &["(x) /* y */ +z"])]
+        );
+        assert_eq!(
+            one("A T('Größe 漢字 🚀' Ü)").parameters,
+            [keyword("T", &["Größe 漢字 🚀", "Ü"])]
+        );
     }
 
     #[test]
     fn parentheses_nest() {
         assert_eq!(
             one("CRTPF FIELD((ID INTEGER) (NAME VARCHAR(40) NOT NULL)) KEY(ID)").parameters,
-            [keyword("FIELD", &["ID INTEGER", "NAME VARCHAR(40) NOT NULL"]), keyword("KEY", &["ID"])]
+            [
+                keyword("FIELD", &["ID INTEGER", "NAME VARCHAR(40) NOT NULL"]),
+                keyword("KEY", &["ID"])
+            ]
         );
-        assert_eq!(one("A F(DECIMAL(10, 2) X)").parameters, [keyword("F", &["DECIMAL(10, 2)", "X"])]);
-        assert_eq!(one("A F((\"a ) b\" INT))").parameters, [keyword("F", &["\"a ) b\" INT"])]);
+        assert_eq!(
+            one("A F(DECIMAL(10, 2) X)").parameters,
+            [keyword("F", &["DECIMAL(10, 2)", "X"])]
+        );
+        assert_eq!(
+            one("A F((\"a ) b\" INT))").parameters,
+            [keyword("F", &["\"a ) b\" INT"])]
+        );
     }
 
     #[test]
     fn names_in_double_quotes_keep_them() {
-        assert_eq!(one("A FILE(L/\"Play list\")").parameters, [keyword("FILE", &["L/\"Play list\""])]);
+        assert_eq!(
+            one("A FILE(L/\"Play list\")").parameters,
+            [keyword("FILE", &["L/\"Play list\""])]
+        );
         assert_eq!(one("A L/\"x y\"").parameters, [value("L/\"x y\"")]);
     }
 
@@ -393,18 +489,37 @@ mod tests {
     fn comments_stand_where_a_word_could() {
         let text = "/* one\n two */ CRTLIB /* three */ LIB(PRDLIB) /* four */\n/* five */\nCHGRDBDIRE ALWJRN(*ALL/*ALL /* six */)";
         let statements = parse(text).unwrap();
-        assert_eq!(statements.iter().map(|statement| statement.line).collect::<Vec<_>>(), [2, 4]);
-        assert_eq!(statements[1].parameters, [keyword("ALWJRN", &["*ALL/*ALL"])]);
+        assert_eq!(
+            statements
+                .iter()
+                .map(|statement| statement.line)
+                .collect::<Vec<_>>(),
+            [2, 4]
+        );
+        assert_eq!(
+            statements[1].parameters,
+            [keyword("ALWJRN", &["*ALL/*ALL"])]
+        );
         assert_eq!(parse(" \n /* only */ \n\n"), Ok(Vec::new()));
         assert_eq!(parse(""), Ok(Vec::new()));
     }
 
     #[test]
     fn a_line_goes_on_after_a_plus() {
-        let statements = parse("CRTLIB +  \n   LIB(PRDLIB) +\n   TEXT('Pro+\n     duction')\nWRKF\n").unwrap();
-        assert_eq!(statements[0].parameters, [keyword("LIB", &["PRDLIB"]), keyword("TEXT", &["Production"])]);
+        let statements =
+            parse("CRTLIB +  \n   LIB(PRDLIB) +\n   TEXT('Pro+\n     duction')\nWRKF\n").unwrap();
+        assert_eq!(
+            statements[0].parameters,
+            [
+                keyword("LIB", &["PRDLIB"]),
+                keyword("TEXT", &["Production"])
+            ]
+        );
         assert_eq!((statements[0].line, statements[1].line), (1, 5));
-        assert_eq!(one("A F(1 +\r\n 2)\r\n").parameters, [keyword("F", &["1", "2"])]);
+        assert_eq!(
+            one("A F(1 +\r\n 2)\r\n").parameters,
+            [keyword("F", &["1", "2"])]
+        );
         assert!(goes_on("CRTLIB + \n"));
         assert!(!goes_on("CRTLIB LIB(A)"));
     }
@@ -447,10 +562,14 @@ mod tests {
 
     #[test]
     fn no_text_makes_the_reader_panic_or_go_on_for_ever() {
-        let pieces = ["A", " ", "(", ")", "'", "\"", "/*", "*/", "+", "\n", "F(", "ß", "\u{0}", "\r", "🚀"];
+        let pieces = [
+            "A", " ", "(", ")", "'", "\"", "/*", "*/", "+", "\n", "F(", "ß", "\u{0}", "\r", "🚀",
+        ];
         let count = pieces.len();
         for number in 0..count.pow(4) {
-            let text: String = (0..4).map(|place| pieces[number / count.pow(place) % count]).collect();
+            let text: String = (0..4)
+                .map(|place| pieces[number / count.pow(place) % count])
+                .collect();
             drop(parse(&text));
         }
         drop(parse(&"(".repeat(100_000)));

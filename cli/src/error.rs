@@ -11,7 +11,11 @@ pub(crate) struct CliError(pub(crate) CommandError);
 impl CliError {
     /// The machine or this program let us down.
     pub(crate) fn internal(error: &dyn fmt::Display) -> Self {
-        Self(CommandError::new(ErrorKind::Internal, "RJN1003", error.to_string()))
+        Self(CommandError::new(
+            ErrorKind::Internal,
+            "RJN1003",
+            error.to_string(),
+        ))
     }
 
     /// The command makes no sense as given.

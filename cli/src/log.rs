@@ -8,7 +8,10 @@ use crate::error::CliError;
 pub(crate) fn start_log(filter: &str, json: bool) -> Result<(), CliError> {
     let filter = EnvFilter::try_new(format!("{filter},quinn=warn,rustls=warn,sled=warn"))
         .map_err(|error| CliError::invalid(format!("log: {error}")))?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false);
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(false);
     if json {
         log.json().init();
     } else {

@@ -21,7 +21,11 @@ fn main() -> ExitCode {
         Err(code) => return code,
     };
     let output = output::Output::new(args.json);
-    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => return output.failure(&error::CliError::internal(&error)),
     };

@@ -30,7 +30,12 @@ pub(crate) struct Objects<'a> {
 impl<'a> Objects<'a> {
     /// Begins with what is defined on this system.
     pub(crate) async fn load(client: &'a Client, journal: QualifiedName) -> Result<Self, CliError> {
-        let mut objects = Self { client, journal, formats: HashMap::new(), looked: false };
+        let mut objects = Self {
+            client,
+            journal,
+            formats: HashMap::new(),
+            looked: false,
+        };
         for file in client.run(ListFiles { file: None }).await?.files {
             objects.put(file.id, file.format);
         }
@@ -38,7 +43,10 @@ impl<'a> Objects<'a> {
     }
 
     fn put(&mut self, object: ObjectId, format: Format) {
-        self.formats.entry(object).or_default().insert(format.version(), format);
+        self.formats
+            .entry(object)
+            .or_default()
+            .insert(format.version(), format);
     }
 
     fn learn(&mut self, entry: &DisplayedEntry) {
@@ -57,7 +65,10 @@ impl<'a> Objects<'a> {
         }
         let known = |entry: &DisplayedEntry| {
             let formats = entry.object.and_then(|object| self.formats.get(&object));
-            entry.object.is_none() || formats.is_some_and(|formats| !entry.kind.is_record() || formats.contains_key(&entry.format))
+            entry.object.is_none()
+                || formats.is_some_and(|formats| {
+                    !entry.kind.is_record() || formats.contains_key(&entry.format)
+                })
         };
         if self.looked || entries.iter().all(known) {
             return Ok(());
@@ -98,14 +109,18 @@ impl<'a> Objects<'a> {
 
     /// The object that is a file of this name.
     pub(crate) async fn find(&mut self, file: &FileName) -> Result<ObjectId, CliError> {
-        let named = |formats: &HashMap<u32, Format>| formats.values().any(|format| format.file() == file);
+        let named =
+            |formats: &HashMap<u32, Format>| formats.values().any(|format| format.file() == file);
         let mut next = Some(Sequence::FIRST);
         loop {
             if let Some((object, _)) = self.formats.iter().find(|(_, formats)| named(formats)) {
                 return Ok(*object);
             }
             let from = next.ok_or_else(|| {
-                let help = format!("neither is it defined here, nor does journal {} hold its definition", self.journal);
+                let help = format!(
+                    "neither is it defined here, nor does journal {} hold its definition",
+                    self.journal
+                );
                 CliError(CommandError::not_found("file", file).help(help))
             })?;
             next = self.look(from).await?;
@@ -114,7 +129,10 @@ impl<'a> Objects<'a> {
 
     /// The file's name, where it is known.
     pub(crate) fn file(&self, object: ObjectId) -> Option<&FileName> {
-        self.formats.get(&object).and_then(|formats| formats.values().next()).map(Format::file)
+        self.formats
+            .get(&object)
+            .and_then(|formats| formats.values().next())
+            .map(Format::file)
     }
 
     /// What an entry that starts or ends the journaling of a file says.
@@ -137,7 +155,11 @@ impl<'a> Objects<'a> {
         }
         let format = self.formats.get(&entry.object?)?.get(&entry.format)?;
         let values = decode_row(format, &entry.payload).ok()?;
-        let named = format.fields().iter().zip(&values).map(|(field, value)| format!("{}={}", field.name, shown(value)));
+        let named = format
+            .fields()
+            .iter()
+            .zip(&values)
+            .map(|(field, value)| format!("{}={}", field.name, shown(value)));
         Some(named.collect::<Vec<_>>().join(" "))
     }
 }
@@ -147,7 +169,11 @@ fn shown(value: &Value) -> String {
         Value::Text(text) | Value::Json(text) => format!("'{}'", text.replace('\'', "''")),
         Value::Binary(bytes) => {
             let shown = text::bytes_or_hex(bytes);
-            if shown.starts_with("X'") { shown } else { format!("'{}'", shown.replace('\'', "''")) }
+            if shown.starts_with("X'") {
+                shown
+            } else {
+                format!("'{}'", shown.replace('\'', "''"))
+            }
         }
         value => value.to_text(),
     }

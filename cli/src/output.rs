@@ -39,7 +39,9 @@ impl Output {
     pub(crate) fn result<T: Serialize>(self, value: &T, text: impl FnOnce(&T) -> String) {
         if self.json {
             let text = serde_json::to_string(value);
-            say(&text.unwrap_or_else(|error| serde_json::json!({ "error": error.to_string() }).to_string()));
+            say(&text.unwrap_or_else(|error| {
+                serde_json::json!({ "error": error.to_string() }).to_string()
+            }));
         } else {
             let text = text(value);
             if !text.is_empty() {
@@ -75,7 +77,9 @@ impl Output {
     /// What a command waits for, shown to who watches.
     pub(crate) fn progress(self) -> Progress {
         if !self.is_watched() {
-            return Progress { bar: ProgressBar::hidden() };
+            return Progress {
+                bar: ProgressBar::hidden(),
+            };
         }
         let bar = ProgressBar::new_spinner();
         if let Ok(style) = ProgressStyle::with_template("{spinner} {wide_msg} {elapsed}") {
@@ -91,7 +95,11 @@ impl Output {
             say(&serde_json::json!({ "error": error.0 }).to_string());
         } else {
             let bold = anstyle_bold();
-            let mut text = format!("{bold}{}{bold:#} {}", tame(&error.0.id), tame(&error.0.text));
+            let mut text = format!(
+                "{bold}{}{bold:#} {}",
+                tame(&error.0.id),
+                tame(&error.0.text)
+            );
             if let Some(help) = &error.0.help {
                 text.push_str("\n  ");
                 text.push_str(&tame(help));
@@ -143,9 +151,14 @@ const EXIT_NOT_HEARD: i32 = 141;
 /// Text from anywhere, without what would drive a terminal: control characters and changes of the writing direction.
 fn tame(text: &str) -> Cow<'_, str> {
     let wild = |c: char| {
-        c.is_control() && c != '\n' || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        c.is_control() && c != '\n'
+            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
     };
-    if text.contains(wild) { Cow::Owned(text.replace(wild, ".")) } else { Cow::Borrowed(text) }
+    if text.contains(wild) {
+        Cow::Owned(text.replace(wild, "."))
+    } else {
+        Cow::Borrowed(text)
+    }
 }
 
 fn anstyle_bold() -> clap::builder::styling::Style {
@@ -162,7 +175,9 @@ impl Page {
     /// A table with these heads; those that begin with `>` are aligned to the right.
     pub(crate) fn new(heads: &[&str]) -> Self {
         let mut table = Table::new();
-        table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+        table
+            .load_style(NOTHING)
+            .set_content_arrangement(ContentArrangement::Disabled);
         table.set_header(heads.iter().map(|head| head.trim_start_matches('>')));
         for (index, head) in heads.iter().enumerate() {
             if let Some(column) = table.column_mut(index) {
@@ -182,7 +197,11 @@ impl Page {
 
     /// The lines.
     pub(crate) fn text(&self) -> String {
-        self.table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
+        self.table
+            .lines()
+            .map(|line| line.trim_end().to_owned())
+            .collect::<Vec<_>>()
+            .join("\n")
     }
 }
 
@@ -196,7 +215,10 @@ pub(crate) struct Columns {
 impl Columns {
     /// Columns with these heads; those that begin with `>` are aligned to the right.
     pub(crate) fn new(heads: Vec<&'static str>) -> Self {
-        let widths = heads.iter().map(|head| head.trim_start_matches('>').len()).collect();
+        let widths = heads
+            .iter()
+            .map(|head| head.trim_start_matches('>').len())
+            .collect();
         Self { heads, widths }
     }
 
@@ -211,7 +233,13 @@ impl Columns {
 
     /// The line of heads.
     pub(crate) fn head(&self) -> String {
-        self.line(&self.heads.iter().map(|head| head.trim_start_matches('>').to_owned()).collect::<Vec<_>>())
+        self.line(
+            &self
+                .heads
+                .iter()
+                .map(|head| head.trim_start_matches('>').to_owned())
+                .collect::<Vec<_>>(),
+        )
     }
 
     /// A line.
@@ -219,7 +247,11 @@ impl Columns {
         let columns = cells.iter().zip(&self.heads).zip(&self.widths);
         let padded = columns.map(|((cell, head), width)| {
             let width = *width;
-            if head.starts_with('>') { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
+            if head.starts_with('>') {
+                format!("{cell:>width$}")
+            } else {
+                format!("{cell:<width$}")
+            }
         });
         padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     }
@@ -237,7 +269,9 @@ const VALUES_AT: usize = 26;
 impl Form {
     /// No lines yet.
     pub(crate) const fn new() -> Self {
-        Self { text: String::new() }
+        Self {
+            text: String::new(),
+        }
     }
 
     /// A head of a section, after an empty line.
@@ -297,15 +331,24 @@ mod tests {
     #[test]
     fn columns_are_as_wide_as_the_first_lines_needed() {
         let mut columns = Columns::new(vec![">No", "Name", "Data"]);
-        columns.fit(&[vec!["100".to_owned(), "x".to_owned(), "much text".to_owned()]]);
+        columns.fit(&[vec![
+            "100".to_owned(),
+            "x".to_owned(),
+            "much text".to_owned(),
+        ]]);
         assert_eq!(columns.head(), " No  Name  Data");
-        assert_eq!(columns.line(&["7".to_owned(), "a long one".to_owned(), "d".to_owned()]), "  7  a long one  d");
+        assert_eq!(
+            columns.line(&["7".to_owned(), "a long one".to_owned(), "d".to_owned()]),
+            "  7  a long one  d"
+        );
     }
 
     #[test]
     fn labels_are_filled_up_with_dots() {
         let mut form = Form::new();
-        form.head("Journal PRDLIB/JRN").line("State", "*ACTIVE").line("Notes", "one\ntwo");
+        form.head("Journal PRDLIB/JRN")
+            .line("State", "*ACTIVE")
+            .line("Notes", "one\ntwo");
         assert_eq!(
             form.text(),
             "Journal PRDLIB/JRN\n\

@@ -15,7 +15,10 @@ pub(crate) fn time(time: Timestamp) -> String {
     }
     let micros = i64::try_from(time.as_micros()).unwrap_or(i64::MAX);
     match jiff::Timestamp::from_microsecond(micros) {
-        Ok(stamp) => stamp.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S%.3f").to_string(),
+        Ok(stamp) => stamp
+            .to_zoned(jiff::tz::TimeZone::system())
+            .strftime("%Y-%m-%d %H:%M:%S%.3f")
+            .to_string(),
         Err(_) => "-".to_owned(),
     }
 }
@@ -31,7 +34,11 @@ pub(crate) fn bytes(bytes: u64) -> String {
         unit += 1;
     }
     let name = units.get(unit).copied().unwrap_or("B");
-    if unit == 0 { format!("{bytes} B") } else { format!("{value:.1} {name}") }
+    if unit == 0 {
+        format!("{bytes} B")
+    } else {
+        format!("{value:.1} {name}")
+    }
 }
 
 /// A count with blanks between the thousands.
@@ -53,16 +60,22 @@ pub(crate) fn millis(millis: u64) -> String {
         0..1_000 => format!("{millis} ms"),
         1_000..60_000 => format!("{}.{} s", millis / 1_000, millis % 1_000 / 100),
         60_000..3_600_000 => format!("{} min {} s", millis / 60_000, millis % 60_000 / 1_000),
-        _ => format!("{} h {} min", millis / 3_600_000, millis % 3_600_000 / 60_000),
+        _ => format!(
+            "{} h {} min",
+            millis / 3_600_000,
+            millis % 3_600_000 / 60_000
+        ),
     }
 }
 
 /// Bytes as hexadecimal digits.
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
 }
 
 /// A special value of IBM i without its star and in upper case: `*sync`, `SYNC` and `sync` are one.
@@ -142,9 +155,16 @@ pub(crate) fn cut(text: &str, characters: usize) -> String {
 /// Bytes as text where they are text (line ends and tabs are written `\n`, `\t`), else as hexadecimal digits with an `X` as
 /// on IBM i.
 pub(crate) fn bytes_or_hex(bytes: &[u8]) -> String {
-    let is_text = |text: &&str| !text.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t'));
+    let is_text = |text: &&str| {
+        !text
+            .chars()
+            .any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t'))
+    };
     match std::str::from_utf8(bytes).ok().filter(is_text) {
-        Some(text) => text.replace('\n', "\\n").replace('\r', "\\r").replace('\t', "\\t"),
+        Some(text) => text
+            .replace('\n', "\\n")
+            .replace('\r', "\\r")
+            .replace('\t', "\\t"),
         None => format!("X'{}'", hex(bytes)),
     }
 }
@@ -163,9 +183,18 @@ mod tests {
 
     #[test]
     fn values_look_as_people_write_them() {
-        assert_eq!((bytes(512), bytes(1536)), ("512 B".to_owned(), "1.5 KiB".to_owned()));
-        assert_eq!((count(1_234_567), count(12)), ("1 234 567".to_owned(), "12".to_owned()));
-        assert_eq!((millis(12), millis(3_450)), ("12 ms".to_owned(), "3.4 s".to_owned()));
+        assert_eq!(
+            (bytes(512), bytes(1536)),
+            ("512 B".to_owned(), "1.5 KiB".to_owned())
+        );
+        assert_eq!(
+            (count(1_234_567), count(12)),
+            ("1 234 567".to_owned(), "12".to_owned())
+        );
+        assert_eq!(
+            (millis(12), millis(3_450)),
+            ("12 ms".to_owned(), "3.4 s".to_owned())
+        );
         assert_eq!(special("*Sync"), "SYNC");
     }
 
@@ -187,7 +216,9 @@ mod tests {
 
     #[test]
     fn an_error_tells_its_causes_once() {
-        let error = "A FOO".parse::<rjournal::entry::record::Field>().unwrap_err();
+        let error = "A FOO"
+            .parse::<rjournal::entry::record::Field>()
+            .unwrap_err();
         assert!(causes(&error).contains("FOO"), "{}", causes(&error));
         let flat = "X".parse::<rjournal::entry::QualifiedName>().unwrap_err();
         assert_eq!(causes(&flat), flat.to_string());

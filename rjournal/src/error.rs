@@ -44,7 +44,9 @@ pub enum ReceiverError {
         known: Sequence,
     },
     /// The receiver ends before an entry that is known to have been flushed: someone cut it.
-    #[error("receiver {receiver} ends at entry {last}, but entry {known} was already on this disk: the file was cut or replaced")]
+    #[error(
+        "receiver {receiver} ends at entry {last}, but entry {known} was already on this disk: the file was cut or replaced"
+    )]
     CutShort {
         /// The receiver.
         receiver: QualifiedName,
@@ -74,7 +76,9 @@ pub enum ReceiverError {
         found: CodecError,
     },
     /// Two neighbours do not join.
-    #[error("receiver {receiver} begins after entry {begins}, but the chain ends at entry {ends} or with another history")]
+    #[error(
+        "receiver {receiver} begins after entry {begins}, but the chain ends at entry {ends} or with another history"
+    )]
     NotJoined {
         /// The receiver that does not fit.
         receiver: QualifiedName,
@@ -112,7 +116,11 @@ pub enum ReceiverError {
 impl ReceiverError {
     /// An error of the medium on a path.
     pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>, source: io::Error) -> Self {
-        Self::Io { action, path: path.into(), source }
+        Self::Io {
+            action,
+            path: path.into(),
+            source,
+        }
     }
 
     /// Whether there was simply no room.
@@ -161,7 +169,9 @@ pub enum DepositError {
         sequence: Sequence,
     },
     /// The key lies below everything that is remembered of this client.
-    #[error("this deposit key is too old to tell whether it was used: keys are remembered for {window} entries")]
+    #[error(
+        "this deposit key is too old to tell whether it was used: keys are remembered for {window} entries"
+    )]
     KeyTooOld {
         /// Over how many entries keys are remembered.
         window: u64,
@@ -170,19 +180,25 @@ pub enum DepositError {
     #[error("the deposit key of a commit must be given when its cycle is started")]
     KeyNotDeclared,
     /// The disk has no room.
-    #[error("no room for {bytes} more bytes: the disk that holds the receivers is full; free space or delete receivers")]
+    #[error(
+        "no room for {bytes} more bytes: the disk that holds the receivers is full; free space or delete receivers"
+    )]
     NoSpace {
         /// What was needed.
         bytes: u64,
     },
     /// The in-sync set does not answer, and as many deposits wait for it as may.
-    #[error("deposits are held off: a *SYNC target does not answer; bring it back, or release it with CHGRMTJRN")]
+    #[error(
+        "deposits are held off: a *SYNC target does not answer; bring it back, or release it with CHGRMTJRN"
+    )]
     SyncBlocked,
     /// The journal does not take deposits now.
     #[error("the journal is not open for deposits")]
     NotOpen,
     /// A write or flush went wrong.
-    #[error("the journal stopped after a write or flush went wrong; it reopens from the medium when the system is started again")]
+    #[error(
+        "the journal stopped after a write or flush went wrong; it reopens from the medium when the system is started again"
+    )]
     Poisoned,
     /// Sequence numbers are used up.
     #[error("the journal has used its last sequence number")]
@@ -252,7 +268,11 @@ pub enum JournalError {
 impl JournalError {
     /// An error of the medium on a path.
     pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>, source: io::Error) -> Self {
-        Self::Io { action, path: path.into(), source }
+        Self::Io {
+            action,
+            path: path.into(),
+            source,
+        }
     }
 
     /// Whether there was simply no room.
@@ -276,7 +296,9 @@ pub enum LinkError {
         reason: String,
     },
     /// Text that is not a fingerprint.
-    #[error("{given:?} is not a fingerprint: 64 hexadecimal digits are needed, as DSPSYSID prints them")]
+    #[error(
+        "{given:?} is not a fingerprint: 64 hexadecimal digits are needed, as DSPSYSID prints them"
+    )]
     Fingerprint {
         /// What was given, cut.
         given: String,
@@ -427,6 +449,10 @@ pub enum SystemError {
 impl SystemError {
     /// An error of the machine on a path.
     pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>, source: io::Error) -> Self {
-        Self::Io { action, path: path.into(), source }
+        Self::Io {
+            action,
+            path: path.into(),
+            source,
+        }
     }
 }

@@ -7,8 +7,10 @@ use rjournal::disk::{CrashedDisk, Disk, MemoryDisk};
 use rjournal::entry::control_entry::OpenReason;
 use rjournal::entry::{Draft, Kind, QualifiedName, Sequence, SystemId, SystemName, Timestamp};
 use rjournal::error::JournalError;
-use rjournal::journal::{Attributes, Entropy, Gate, Journal, Owner, Recovered, Release, Ticket, Writer};
 use rjournal::journal::AckClass;
+use rjournal::journal::{
+    Attributes, Entropy, Gate, Journal, Owner, Recovered, Release, Ticket, Writer,
+};
 
 use crate::seed::SeededEntropy;
 
@@ -17,7 +19,10 @@ pub const DIR: &str = "journals/1";
 
 /// The system that owns the journal.
 pub fn owner() -> Owner {
-    Owner { system: SystemId::from_bytes([9; 16]), name: SystemName::new("PRD").expect("a name") }
+    Owner {
+        system: SystemId::from_bytes([9; 16]),
+        name: SystemName::new("PRD").expect("a name"),
+    }
 }
 
 /// A qualified name.
@@ -44,12 +49,29 @@ impl BenchJournal {
     ///
     /// # Errors
     /// As the disk says.
-    pub fn create(disk: &MemoryDisk, attributes: Attributes, seed: u64) -> Result<Self, JournalError> {
+    pub fn create(
+        disk: &MemoryDisk,
+        attributes: Attributes,
+        seed: u64,
+    ) -> Result<Self, JournalError> {
         let shared: Arc<dyn Disk> = Arc::new(disk.clone());
         let entropy = SeededEntropy::new(seed);
         // A disk that dies here is found out by the next call.
-        drop(shared.create_dir(Path::new("journals")).and_then(|()| shared.sync_dir(Path::new(""))));
-        let recovered = Recovered::create(shared, Path::new(DIR), owner(), name("PRDLIB/JRN"), name("PRDLIB/RCV0001"), attributes, &entropy, at(0))?;
+        drop(
+            shared
+                .create_dir(Path::new("journals"))
+                .and_then(|()| shared.sync_dir(Path::new(""))),
+        );
+        let recovered = Recovered::create(
+            shared,
+            Path::new(DIR),
+            owner(),
+            name("PRDLIB/JRN"),
+            name("PRDLIB/RCV0001"),
+            attributes,
+            &entropy,
+            at(0),
+        )?;
         Self::open(recovered, OpenReason::Created, seed)
     }
 
@@ -70,7 +92,9 @@ impl BenchJournal {
 
     /// Deposits a user entry.
     pub fn deposit(&self, payload: &[u8]) -> Ticket {
-        self.journal.deposit(&Draft::new(Kind::USER, payload), at(2)).expect("an open journal")
+        self.journal
+            .deposit(&Draft::new(Kind::USER, payload), at(2))
+            .expect("an open journal")
     }
 
     /// Makes the next receiver ready, as a second thread would.
@@ -85,7 +109,11 @@ impl BenchJournal {
     /// As the disk says.
     pub fn step(&mut self) -> Result<Sequence, JournalError> {
         let written = self.writer.step(at(3))?.sequence;
-        self.journal.release(Release { upto: written, class: AckClass::Local, set: Sequence::NONE });
+        self.journal.release(Release {
+            upto: written,
+            class: AckClass::Local,
+            set: Sequence::NONE,
+        });
         Ok(written)
     }
 }
@@ -104,7 +132,9 @@ pub fn user_entries(recovered: &Recovered) -> Vec<(u64, Vec<u8>)> {
     let (mut after, tip) = (reader.oldest().sequence, reader.tip().sequence);
     let mut found = Vec::new();
     while after < tip {
-        let bundles = reader.bundles_after(after, tip, 1 << 20).expect("a readable journal");
+        let bundles = reader
+            .bundles_after(after, tip, 1 << 20)
+            .expect("a readable journal");
         for bundle in &bundles {
             for view in bundle.entries() {
                 let view = view.expect("a readable entry");

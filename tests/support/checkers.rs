@@ -26,19 +26,26 @@ pub fn content(reader: &ChainReader, upto: Sequence) -> Content {
     let mut content = Content::default();
     let mut after = reader.oldest().sequence;
     while after < upto {
-        let bundles = reader.bundles_after(after, upto, 1 << 20).expect("a readable copy");
+        let bundles = reader
+            .bundles_after(after, upto, 1 << 20)
+            .expect("a readable copy");
         let Some(last) = bundles.last() else { break };
         after = last.header.last();
         for bundle in &bundles {
             for view in bundle.entries() {
                 let view = view.expect("a readable entry");
                 if view.kind == Kind::USER {
-                    let id = u64::from_le_bytes(view.payload.bytes()[..8].try_into().expect("eight bytes"));
+                    let id = u64::from_le_bytes(
+                        view.payload.bytes()[..8].try_into().expect("eight bytes"),
+                    );
                     content.ids.insert(view.sequence.get(), id);
                 }
                 if view.kind == Kind::IN_SYNC_SET {
                     let set = SetChange::decode(view.payload.bytes()).expect("a readable set");
-                    content.sets.insert(view.sequence.get(), set.members.iter().map(|member| member.system).collect());
+                    content.sets.insert(
+                        view.sequence.get(),
+                        set.members.iter().map(|member| member.system).collect(),
+                    );
                 }
             }
         }
@@ -51,15 +58,27 @@ pub fn answers_are_true(cluster: &Cluster) {
     let open = cluster.open().expect("an open journal");
     let found = content(open.journal.reader(), open.journal.tail().marks().written);
     for (sequence, (id, class, _)) in cluster.ledger.landed() {
-        assert_eq!(found.ids.get(&sequence), Some(&id), "deposit {id} was answered {class:?} as entry {sequence}");
+        assert_eq!(
+            found.ids.get(&sequence),
+            Some(&id),
+            "deposit {id} was answered {class:?} as entry {sequence}"
+        );
     }
     let mut seen = BTreeMap::new();
     for (sequence, id) in &found.ids {
-        assert_eq!(seen.insert(id, sequence), None, "deposit {id} is in the journal twice");
+        assert_eq!(
+            seen.insert(id, sequence),
+            None,
+            "deposit {id} is in the journal twice"
+        );
     }
     for deposit in cluster.ledger.deposits() {
         if matches!(deposit.answer, Some(Answer::Refused { .. })) {
-            assert!(!seen.contains_key(&deposit.id), "deposit {} was refused and is in the journal", deposit.id);
+            assert!(
+                !seen.contains_key(&deposit.id),
+                "deposit {} was refused and is in the journal",
+                deposit.id
+            );
         }
     }
 }
@@ -67,13 +86,17 @@ pub fn answers_are_true(cluster: &Cluster) {
 /// Every SYNC answer is on the disk of every member of its set, power lost there this very moment.
 pub fn sync_answers_are_on_every_member(cluster: &Cluster, seed: u64) {
     let landed = cluster.ledger.landed();
-    let newest = landed.values().filter(|(_, class, _)| *class == AckClass::Sync).count();
+    let newest = landed
+        .values()
+        .filter(|(_, class, _)| *class == AckClass::Sync)
+        .count();
     if newest == 0 {
         return;
     }
     for node in cluster.nodes.iter().skip(1) {
         let disk = node.disk.crash(seed).power_on();
-        let copy = Copy::open(std::sync::Arc::new(disk), Path::new(DIR), Sequence::NONE).expect("a copy recovers");
+        let copy = Copy::open(std::sync::Arc::new(disk), Path::new(DIR), Sequence::NONE)
+            .expect("a copy recovers");
         let found = content(copy.shared().reader(), copy.tip().sequence);
         for (sequence, (id, class, set)) in &landed {
             // A set this copy has not heard of does not name it, unless its own tail is what is missing.
@@ -82,7 +105,12 @@ pub fn sync_answers_are_on_every_member(cluster: &Cluster, seed: u64) {
                 None => *set <= copy.tip().sequence && cluster.nodes.len() == 2,
             };
             if *class == AckClass::Sync && member {
-                assert_eq!(found.ids.get(sequence), Some(id), "SYNC entry {sequence} is not on the disk of {}", node.name);
+                assert_eq!(
+                    found.ids.get(sequence),
+                    Some(id),
+                    "SYNC entry {sequence} is not on the disk of {}",
+                    node.name
+                );
             }
         }
     }
@@ -90,24 +118,46 @@ pub fn sync_answers_are_on_every_member(cluster: &Cluster, seed: u64) {
 
 /// The receivers of all copies are the same bytes, from the first to the end of the last bundle (ruling 17).
 pub fn receivers_are_identical(cluster: &Cluster) {
-    let source = cluster.open().expect("an open journal").journal.reader().clone();
+    let source = cluster
+        .open()
+        .expect("an open journal")
+        .journal
+        .reader()
+        .clone();
     for node in 1..cluster.nodes.len() {
         let copy = cluster.copy(node).expect("a running copy");
         let theirs = copy.shared().reader();
-        let ours: BTreeMap<_, _> = source.records().into_iter().zip(source.paths()).map(|(r, path)| (r.receiver, (r, path))).collect();
+        let ours: BTreeMap<_, _> = source
+            .records()
+            .into_iter()
+            .zip(source.paths())
+            .map(|(r, path)| (r.receiver, (r, path)))
+            .collect();
         for (record, path) in theirs.records().iter().zip(theirs.paths()) {
             let (source_record, source_path) = &ours[&record.receiver];
-            assert_eq!(source_record.bytes, record.bytes, "length of {}", record.name);
+            assert_eq!(
+                source_record.bytes, record.bytes,
+                "length of {}",
+                record.name
+            );
             let here = bytes(&cluster.nodes[0].disk, source_path, record.bytes);
             let there = bytes(&cluster.nodes[node].disk, &path, record.bytes);
-            assert!(here == there, "receiver {} differs on node {node}", record.name);
+            assert!(
+                here == there,
+                "receiver {} differs on node {node}",
+                record.name
+            );
         }
     }
 }
 
 fn bytes(disk: &MemoryDisk, path: &Path, count: u64) -> Vec<u8> {
     let mut bytes = vec![0; count as usize];
-    let read = disk.open(path).expect("a receiver's file").read_at(&mut bytes, 0).expect("a readable file");
+    let read = disk
+        .open(path)
+        .expect("a receiver's file")
+        .read_at(&mut bytes, 0)
+        .expect("a readable file");
     assert_eq!(read as u64, count);
     bytes
 }

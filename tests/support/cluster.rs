@@ -4,7 +4,9 @@ use std::collections::{BTreeSet, VecDeque};
 use std::path::Path;
 use std::time::Duration;
 
-use rjournal::daemon::crank::{TargetCrank, Wire, carry_confirmation, seal_and_tell, target_facts, write_and_tell};
+use rjournal::daemon::crank::{
+    TargetCrank, Wire, carry_confirmation, seal_and_tell, target_facts, write_and_tell,
+};
 use rjournal::entry::control_entry::{Level, Policy};
 use rjournal::entry::{Draft, Kind, Moment, RdbName, Sequence, Timestamp};
 use rjournal::journal::{Attributes, Copy, DeliveryMode, LinkRecord, Recovered, SourceRecord};
@@ -95,7 +97,11 @@ impl Cluster {
         let entropy = SeededEntropy::new(self.seed);
         let wall = self.wall();
         let links = |from: usize, nodes: &[Node]| -> Vec<LinkRecord> {
-            plans.iter().filter(|plan| plan.from == from).map(|plan| link_record(plan, &nodes[plan.to])).collect()
+            plans
+                .iter()
+                .filter(|plan| plan.from == from)
+                .map(|plan| link_record(plan, &nodes[plan.to]))
+                .collect()
         };
         let first = &self.nodes[0];
         let mut recovered = Recovered::create(
@@ -110,15 +116,33 @@ impl Cluster {
         )
         .expect("a live disk");
         let here = links(0, &self.nodes);
-        recovered.update(|control| control.links = here).expect("a live disk");
+        recovered
+            .update(|control| control.links = here)
+            .expect("a live disk");
         let journal = recovered.control().journal;
         for plan in plans {
             let feeder = &self.nodes[plan.from];
-            let source = SourceRecord { system: feeder.system, name: feeder.name, journal: name("PRDLIB/JRN"), path: Vec::new() };
+            let source = SourceRecord {
+                system: feeder.system,
+                name: feeder.name,
+                journal: name("PRDLIB/JRN"),
+                path: Vec::new(),
+            };
             let target = &self.nodes[plan.to];
-            let made = Copy::create(target.shared_disk(), Path::new(DIR), journal, name("BKPLIB/JRN"), source, attributes.clone(), wall);
+            let made = Copy::create(
+                target.shared_disk(),
+                Path::new(DIR),
+                journal,
+                name("BKPLIB/JRN"),
+                source,
+                attributes.clone(),
+                wall,
+            );
             let further = links(plan.to, &self.nodes);
-            made.expect("a live disk").shared().update(|control| control.links = further).expect("a live disk");
+            made.expect("a live disk")
+                .shared()
+                .update(|control| control.links = further)
+                .expect("a live disk");
         }
     }
 
@@ -146,14 +170,20 @@ impl Cluster {
     /// The open local journal, if it is open.
     pub fn open(&self) -> Option<&OpenSide> {
         match &self.nodes[0].running {
-            Some(Running { side: Side::Open(open), .. }) if !open.failed => Some(open),
+            Some(Running {
+                side: Side::Open(open),
+                ..
+            }) if !open.failed => Some(open),
             _ => None,
         }
     }
 
     fn open_mut(&mut self) -> Option<&mut OpenSide> {
         match &mut self.nodes[0].running {
-            Some(Running { side: Side::Open(open), .. }) if !open.failed => Some(open),
+            Some(Running {
+                side: Side::Open(open),
+                ..
+            }) if !open.failed => Some(open),
             _ => None,
         }
     }
@@ -161,7 +191,12 @@ impl Cluster {
     /// The copy at a node, if it runs.
     pub fn copy(&self, node: usize) -> Option<&Copy> {
         match &self.nodes[node].running {
-            Some(Running { side: Side::Copy { copy, failed: None, .. }, .. }) => Some(copy),
+            Some(Running {
+                side: Side::Copy {
+                    copy, failed: None, ..
+                },
+                ..
+            }) => Some(copy),
             _ => None,
         }
     }
@@ -172,8 +207,12 @@ impl Cluster {
         let id = self.deposits;
         let mut payload = id.to_le_bytes().to_vec();
         payload.resize(8 + filling, id as u8);
-        let Some(open) = self.open_mut() else { return false };
-        let taken = open.journal.deposit(&Draft::new(Kind::USER, &payload), wall);
+        let Some(open) = self.open_mut() else {
+            return false;
+        };
+        let taken = open
+            .journal
+            .deposit(&Draft::new(Kind::USER, &payload), wall);
         self.deposits += 1;
         match taken {
             Ok(ticket) => self.ledger.taken(id, ticket),
@@ -185,7 +224,9 @@ impl Cluster {
     /// The writer seals what is open.
     pub fn seal(&mut self) -> bool {
         let (wall, now) = (self.wall(), self.now);
-        let Some(open) = self.open_mut().filter(|open| open.batch.is_none()) else { return false };
+        let Some(open) = self.open_mut().filter(|open| open.batch.is_none()) else {
+            return false;
+        };
         match seal_and_tell(&mut open.writer, &open.confirmation, wall, now) {
             Ok(batch) => open.batch = batch,
             Err(_) => open.failed = true,
@@ -198,8 +239,12 @@ impl Cluster {
     /// The writer writes and flushes what it sealed.
     pub fn write(&mut self) -> bool {
         let (wall, now) = (self.wall(), self.now);
-        let Some(open) = self.open_mut() else { return false };
-        let Some(batch) = open.batch.take() else { return false };
+        let Some(open) = self.open_mut() else {
+            return false;
+        };
+        let Some(batch) = open.batch.take() else {
+            return false;
+        };
         match write_and_tell(&mut open.writer, batch, &open.confirmation, wall, now) {
             Ok(left) => self.tell_left(&left),
             Err(_) => open.failed = true,
@@ -248,7 +293,9 @@ impl Cluster {
         let mut wires: Vec<(Owner, Wire)> = Vec::new();
         let mut left_set = Vec::new();
         let mut to_dial = Vec::new();
-        let Some(Running { side, links }) = &mut self.nodes[node].running else { return };
+        let Some(Running { side, links }) = &mut self.nodes[node].running else {
+            return;
+        };
         let confirmation = match side {
             Side::Open(open) => Some(&open.confirmation),
             _ => None,
@@ -262,11 +309,18 @@ impl Cluster {
         let mut failed = false;
         if let Side::Opening(crank) = side {
             match crank.turn(wall, now) {
-                Ok(ordered) => wires.extend(ordered.into_iter().map(|(key, wire)| (Owner::Opening(key), wire))),
+                Ok(ordered) => wires.extend(
+                    ordered
+                        .into_iter()
+                        .map(|(key, wire)| (Owner::Opening(key), wire)),
+                ),
                 Err(_) => failed = true,
             }
             let links = crank.to_dial();
-            to_dial.extend(links.iter().map(|link| MemberKey { system: link.system, journal: link.target }));
+            to_dial.extend(links.iter().map(|link| MemberKey {
+                system: link.system,
+                journal: link.target,
+            }));
         }
         if failed {
             *side = Side::Refused("the disk failed while opening".to_owned());
@@ -276,7 +330,11 @@ impl Cluster {
         }
         for key in to_dial {
             let owner = Owner::Opening(key);
-            if !self.dials.iter().any(|dial| dial.from == node && dial.owner == owner) {
+            if !self
+                .dials
+                .iter()
+                .any(|dial| dial.from == node && dial.owner == owner)
+            {
                 self.dials.push_back(Dial { from: node, owner });
             }
         }
@@ -296,8 +354,13 @@ impl Cluster {
                 }
             }
             Wire::Disconnect => {
-                self.dials.retain(|dial| dial.from != node || dial.owner != owner);
-                for connection in self.connections.iter_mut().filter(|c| c.from == node && c.owner == owner) {
+                self.dials
+                    .retain(|dial| dial.from != node || dial.owner != owner);
+                for connection in self
+                    .connections
+                    .iter_mut()
+                    .filter(|c| c.from == node && c.owner == owner)
+                {
                     connection.closed = true;
                 }
             }
@@ -306,15 +369,27 @@ impl Cluster {
 
     /// Answers the oldest dial. Says whether there was one.
     pub fn answer_dial(&mut self) -> bool {
-        let Some(dial) = self.dials.pop_front() else { return false };
+        let Some(dial) = self.dials.pop_front() else {
+            return false;
+        };
         let now = self.now;
-        let Some(to) = self.target_of(dial) else { return true };
+        let Some(to) = self.target_of(dial) else {
+            return true;
+        };
         let reachable = self.nodes[to].running.is_some() && !self.is_cut(dial.from, to);
         if reachable {
             let id = self.next_connection;
             self.next_connection += 1;
             let (from, owner) = (dial.from, dial.owner);
-            self.connections.push(Connection { id, from, to, owner, forth: VecDeque::new(), back: VecDeque::new(), closed: false });
+            self.connections.push(Connection {
+                id,
+                from,
+                to,
+                owner,
+                forth: VecDeque::new(),
+                back: VecDeque::new(),
+                closed: false,
+            });
             self.accept(to, id, from);
         }
         let me = (self.nodes[dial.from].system, self.nodes[dial.from].name);
@@ -327,13 +402,19 @@ impl Cluster {
                     match facts {
                         Ok(facts) if reachable => {
                             let limit = facts.limit;
-                            link.link.handle_connected(facts, link.source.marks(limit), now);
+                            link.link
+                                .handle_connected(facts, link.source.marks(limit), now);
                         }
                         _ => link.link.handle_connect_failed(now),
                     }
                 }
                 (Owner::Opening(key), Side::Opening(crank)) if reachable => {
-                    let record = crank.control().links.iter().find(|link| link.system == key.system).cloned();
+                    let record = crank
+                        .control()
+                        .links
+                        .iter()
+                        .find(|link| link.system == key.system)
+                        .cloned();
                     if let Some(record) = record {
                         crank.handle_connected(&record, me, session, now);
                     }
@@ -347,7 +428,15 @@ impl Cluster {
 
     fn target_of(&self, dial: Dial) -> Option<usize> {
         let system = match dial.owner {
-            Owner::Link(index) => self.nodes[dial.from].running.as_ref()?.links.get(index)?.record.system,
+            Owner::Link(index) => {
+                self.nodes[dial.from]
+                    .running
+                    .as_ref()?
+                    .links
+                    .get(index)?
+                    .record
+                    .system
+            }
             Owner::Opening(key) => key.system,
         };
         self.nodes.iter().position(|node| node.system == system)
@@ -359,11 +448,22 @@ impl Cluster {
         let peer = self.nodes[from].system;
         let (system, disk) = (self.nodes[node].system, self.nodes[node].shared_disk());
         let mut old = None;
-        if let Some(Running { side: Side::Copy { copy, session, failed }, .. }) = &mut self.nodes[node].running {
+        if let Some(Running {
+            side:
+                Side::Copy {
+                    copy,
+                    session,
+                    failed,
+                },
+            ..
+        }) = &mut self.nodes[node].running
+        {
             old = session.take().map(|(id, _)| id);
             if failed.is_none() {
                 match target_facts(copy, system, peer, &*disk) {
-                    Ok(facts) => *session = Some((id, TargetCrank::new(TargetSession::new(facts, now)))),
+                    Ok(facts) => {
+                        *session = Some((id, TargetCrank::new(TargetSession::new(facts, now))))
+                    }
                     Err(error) => *failed = Some(error.to_string()),
                 }
             }
@@ -385,7 +485,9 @@ impl Cluster {
     /// Delivers the next frame to the target of a connection, or its end.
     pub fn deliver_forth(&mut self, index: usize) -> bool {
         let (wall, now) = (self.wall(), self.now);
-        let Some(connection) = self.connections.get_mut(index) else { return false };
+        let Some(connection) = self.connections.get_mut(index) else {
+            return false;
+        };
         let (id, to) = (connection.id, connection.to);
         let frame = connection.forth.pop_front();
         if frame.is_none() && !connection.closed {
@@ -393,7 +495,15 @@ impl Cluster {
         }
         let mut out = Vec::new();
         let mut ended = false;
-        if let Some(Running { side: Side::Copy { copy, session, failed }, .. }) = &mut self.nodes[to].running
+        if let Some(Running {
+            side:
+                Side::Copy {
+                    copy,
+                    session,
+                    failed,
+                },
+            ..
+        }) = &mut self.nodes[to].running
             && let Some((current, crank)) = session
             && *current == id
         {
@@ -425,7 +535,15 @@ impl Cluster {
         let mut out = Vec::new();
         let mut of = None;
         let mut ended = false;
-        if let Some(Running { side: Side::Copy { copy, session, failed }, .. }) = &mut self.nodes[node].running
+        if let Some(Running {
+            side:
+                Side::Copy {
+                    copy,
+                    session,
+                    failed,
+                },
+            ..
+        }) = &mut self.nodes[node].running
             && let Some((id, crank)) = session
         {
             crank.flush(copy, &*disk, wall, &mut out);
@@ -450,7 +568,9 @@ impl Cluster {
     /// Delivers the next frame to the source of a connection, or its end.
     pub fn deliver_back(&mut self, index: usize) -> bool {
         let now = self.now;
-        let Some(connection) = self.connections.get_mut(index) else { return false };
+        let Some(connection) = self.connections.get_mut(index) else {
+            return false;
+        };
         let (from, owner) = (connection.from, connection.owner);
         let frame = connection.back.pop_front();
         if frame.is_none() && !connection.closed {
@@ -465,7 +585,9 @@ impl Cluster {
             match (owner, side, frame) {
                 (Owner::Link(link), _, Some(frame)) => links[link].link.handle_frame(frame, now),
                 (Owner::Link(link), _, None) => links[link].link.handle_lost(now),
-                (Owner::Opening(key), Side::Opening(crank), Some(frame)) => crank.handle_frame(key, frame, now),
+                (Owner::Opening(key), Side::Opening(crank), Some(frame)) => {
+                    crank.handle_frame(key, frame, now)
+                }
                 (Owner::Opening(key), Side::Opening(crank), None) => crank.handle_lost(key),
                 _ => {}
             }
@@ -482,8 +604,10 @@ impl Cluster {
         let opened = self.nodes[node].try_open(seed, wall, now);
         match opened {
             Ok(true) => {
-                self.connections.retain(|c| c.from != node || matches!(c.owner, Owner::Link(_)));
-                self.dials.retain(|dial| dial.from != node || matches!(dial.owner, Owner::Link(_)));
+                self.connections
+                    .retain(|c| c.from != node || matches!(c.owner, Owner::Link(_)));
+                self.dials
+                    .retain(|dial| dial.from != node || matches!(dial.owner, Owner::Link(_)));
                 self.look_links(node);
             }
             Ok(false) => {}
@@ -528,19 +652,28 @@ impl Cluster {
         for node in 0..self.nodes.len() {
             let mut left = Vec::new();
             if let Some(Running { side, links }) = &mut self.nodes[node].running {
-                for link in links.iter_mut().filter(|link| link.link.poll_timeout().is_some_and(|due| due <= now)) {
+                for link in links
+                    .iter_mut()
+                    .filter(|link| link.link.poll_timeout().is_some_and(|due| due <= now))
+                {
                     link.link.handle_timeout(now);
                 }
                 match side {
                     Side::Open(open) => {
-                        let mut confirmation = open.confirmation.lock().expect("no panic while it was held");
+                        let mut confirmation = open
+                            .confirmation
+                            .lock()
+                            .expect("no panic while it was held");
                         if confirmation.poll_timeout().is_some_and(|due| due <= now) {
                             confirmation.handle_timeout(now);
                             left = carry_confirmation(&open.journal, &mut confirmation, wall, now);
                         }
                     }
                     Side::Opening(crank) => crank.handle_timeout(now),
-                    Side::Copy { session: Some((_, crank)), .. } => crank.session.handle_timeout(now),
+                    Side::Copy {
+                        session: Some((_, crank)),
+                        ..
+                    } => crank.session.handle_timeout(now),
                     Side::Copy { .. } | Side::Refused(_) => {}
                 }
             }
@@ -558,7 +691,12 @@ impl Cluster {
             moved |= self.write();
             let mut index = 0;
             while index < self.connections.len() {
-                while self.deliver_forth(index) && !self.connections.get(index).is_none_or(|c| c.forth.is_empty()) {
+                while self.deliver_forth(index)
+                    && !self
+                        .connections
+                        .get(index)
+                        .is_none_or(|c| c.forth.is_empty())
+                {
                     moved = true;
                 }
                 let to = self.connections.get(index).map_or(0, |c| c.to);
@@ -597,12 +735,16 @@ impl Cluster {
 
     /// Whether the journal is open and every copy has everything, confirmed.
     pub fn is_level(&self) -> bool {
-        let Some(open) = self.open() else { return false };
+        let Some(open) = self.open() else {
+            return false;
+        };
         let marks = open.journal.tail().marks();
-        let level = marks.sealed == marks.written && marks.settled == marks.written && open.batch.is_none();
+        let level =
+            marks.sealed == marks.written && marks.settled == marks.written && open.batch.is_none();
         let copies = (1..self.nodes.len()).all(|node| {
             self.copy(node).is_some_and(|copy| {
-                copy.progress().written == marks.written && copy.progress().confirmed == marks.written
+                copy.progress().written == marks.written
+                    && copy.progress().confirmed == marks.written
             })
         });
         level && copies && open.journal.intake().last() == marks.sealed
@@ -610,9 +752,20 @@ impl Cluster {
 
     /// Whether every *SYNC target is in the in-sync set.
     pub fn is_in_sync(&self) -> bool {
-        let Some(open) = self.open() else { return false };
-        let wanted = open.journal.control().links.iter().filter(|link| link.delivery == DeliveryMode::Sync).count();
-        let confirmation = open.confirmation.lock().expect("no panic while it was held");
+        let Some(open) = self.open() else {
+            return false;
+        };
+        let wanted = open
+            .journal
+            .control()
+            .links
+            .iter()
+            .filter(|link| link.delivery == DeliveryMode::Sync)
+            .count();
+        let confirmation = open
+            .confirmation
+            .lock()
+            .expect("no panic while it was held");
         confirmation.members().0.len() == wanted
     }
 
@@ -620,27 +773,63 @@ impl Cluster {
     pub fn describe(&self) -> String {
         let nodes = self.nodes.iter().map(|node| match &node.running {
             None => "down".to_owned(),
-            Some(Running { side: Side::Open(open), links }) => {
+            Some(Running {
+                side: Side::Open(open),
+                links,
+            }) => {
                 let shown: Vec<_> = links.iter().map(|link| link.link.shown()).collect();
-                format!("open {:?} failed {} links {shown:?}", open.journal.tail().marks(), open.failed)
+                format!(
+                    "open {:?} failed {} links {shown:?}",
+                    open.journal.tail().marks(),
+                    open.failed
+                )
             }
-            Some(Running { side: Side::Opening(crank), .. }) => format!("opening {:?}", crank.state()),
-            Some(Running { side: Side::Copy { copy, failed, session }, links }) => {
+            Some(Running {
+                side: Side::Opening(crank),
+                ..
+            }) => format!("opening {:?}", crank.state()),
+            Some(Running {
+                side:
+                    Side::Copy {
+                        copy,
+                        failed,
+                        session,
+                    },
+                links,
+            }) => {
                 let shown: Vec<_> = links.iter().map(|link| link.link.shown()).collect();
-                let session = session.as_ref().map(|(id, crank)| (*id, crank.session.is_streaming()));
-                format!("copy {:?} session {session:?} failed {failed:?} links {shown:?}", copy.progress())
+                let session = session
+                    .as_ref()
+                    .map(|(id, crank)| (*id, crank.session.is_streaming()));
+                format!(
+                    "copy {:?} session {session:?} failed {failed:?} links {shown:?}",
+                    copy.progress()
+                )
             }
-            Some(Running { side: Side::Refused(text), .. }) => format!("refused: {text}"),
+            Some(Running {
+                side: Side::Refused(text),
+                ..
+            }) => format!("refused: {text}"),
         });
         let wires = self.connections.iter().map(|c| {
-            format!("{} {}->{} {:?} forth {} back {} closed {}", c.id, c.from, c.to, c.owner, c.forth.len(), c.back.len(), c.closed)
+            format!(
+                "{} {}->{} {:?} forth {} back {} closed {}",
+                c.id,
+                c.from,
+                c.to,
+                c.owner,
+                c.forth.len(),
+                c.back.len(),
+                c.closed
+            )
         });
         nodes.chain(wires).collect::<Vec<_>>().join("\n")
     }
 
     /// The last entry anybody can have: for tests.
     pub fn last(&self) -> Sequence {
-        self.open().map_or(Sequence::NONE, |open| open.journal.intake().last())
+        self.open()
+            .map_or(Sequence::NONE, |open| open.journal.intake().last())
     }
 }
 
@@ -660,15 +849,28 @@ fn link_record(plan: &Plan, target: &Node) -> LinkRecord {
 
 /// Attributes with a small receiver and a short time-out.
 pub fn quick(policy: Policy) -> Attributes {
-    Attributes { threshold: 64 * 1024, policy, sync_timeout_ms: 2_000, ..Attributes::default() }
+    Attributes {
+        threshold: 64 * 1024,
+        policy,
+        sync_timeout_ms: 2_000,
+        ..Attributes::default()
+    }
 }
 
 /// A *SYNC link from node 0.
 pub const fn sync(to: usize) -> Plan {
-    Plan { from: 0, to, delivery: DeliveryMode::Sync }
+    Plan {
+        from: 0,
+        to,
+        delivery: DeliveryMode::Sync,
+    }
 }
 
 /// An *ASYNC link.
 pub const fn asynchronous(from: usize, to: usize) -> Plan {
-    Plan { from, to, delivery: DeliveryMode::Async }
+    Plan {
+        from,
+        to,
+        delivery: DeliveryMode::Async,
+    }
 }

@@ -26,13 +26,23 @@ impl Ledger {
     /// A deposit was taken.
     pub fn taken(&mut self, id: u64, ticket: Ticket) {
         self.pending.push(self.deposits.len());
-        self.deposits.push(Deposit { id, ticket: Some(ticket), answer: None });
+        self.deposits.push(Deposit {
+            id,
+            ticket: Some(ticket),
+            answer: None,
+        });
     }
 
     /// A deposit was refused at once.
     pub fn refused(&mut self, id: u64) {
-        let answer = Some(Answer::Refused { sequence: Sequence::NONE });
-        self.deposits.push(Deposit { id, ticket: None, answer });
+        let answer = Some(Answer::Refused {
+            sequence: Sequence::NONE,
+        });
+        self.deposits.push(Deposit {
+            id,
+            ticket: None,
+            answer,
+        });
     }
 
     /// Clients look for their answers.
@@ -66,10 +76,17 @@ impl Ledger {
 
     /// Deposits that landed, by sequence: id, class, and the entry that set the set.
     pub fn landed(&self) -> BTreeMap<u64, (u64, AckClass, Sequence)> {
-        let landed = self.deposits.iter().filter_map(|deposit| match deposit.answer {
-            Some(Answer::Landed { sequence, class, set }) => Some((sequence.get(), (deposit.id, class, set))),
-            _ => None,
-        });
+        let landed = self
+            .deposits
+            .iter()
+            .filter_map(|deposit| match deposit.answer {
+                Some(Answer::Landed {
+                    sequence,
+                    class,
+                    set,
+                }) => Some((sequence.get(), (deposit.id, class, set))),
+                _ => None,
+            });
         landed.collect()
     }
 }

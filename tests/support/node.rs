@@ -8,7 +8,9 @@ use std::time::Duration;
 use rjournal::daemon::crank::{LinkCrank, OpeningCrank, OpeningState, Source, TargetCrank};
 use rjournal::disk::{Disk, MemoryDisk};
 use rjournal::entry::{Moment, SystemId, SystemName, Timestamp};
-use rjournal::journal::{Batch, Copy, Entropy, Gate, Journal, JournalKind, Owner, Recovered, Writer};
+use rjournal::journal::{
+    Batch, Copy, Entropy, Gate, Journal, JournalKind, Owner, Recovered, Writer,
+};
 use rjournal::remote::{Activation, Confirmation};
 
 use crate::bench_journal::DIR;
@@ -78,13 +80,24 @@ impl Node {
     pub fn new(number: u8) -> Self {
         let name = SystemName::new(&format!("SYS{number}")).expect("a name");
         let disk = MemoryDisk::new();
-        disk.create_dir(Path::new("journals")).and_then(|()| disk.sync_dir(Path::new(""))).expect("a live disk");
-        Self { system: SystemId::from_bytes([number + 1; 16]), name, disk, running: None, starts: 0 }
+        disk.create_dir(Path::new("journals"))
+            .and_then(|()| disk.sync_dir(Path::new("")))
+            .expect("a live disk");
+        Self {
+            system: SystemId::from_bytes([number + 1; 16]),
+            name,
+            disk,
+            running: None,
+            starts: 0,
+        }
     }
 
     /// Who owns a local journal here.
     pub const fn owner(&self) -> Owner {
-        Owner { system: self.system, name: self.name }
+        Owner {
+            system: self.system,
+            name: self.name,
+        }
     }
 
     /// The disk as the rooms see it.
@@ -100,15 +113,24 @@ impl Node {
         self.starts += 1;
         let disk = self.shared_disk();
         let recovered = Recovered::open(Arc::clone(&disk), Path::new(DIR), self.owner());
-        let kind = rjournal::journal::ControlFile::open(Arc::clone(&disk), Path::new(DIR)).map_err(|error| error.to_string())?;
+        let kind = rjournal::journal::ControlFile::open(Arc::clone(&disk), Path::new(DIR))
+            .map_err(|error| error.to_string())?;
         let (side, source) = if kind.0.get().kind == JournalKind::Local {
             let recovered = recovered.map_err(|error| error.to_string())?;
             (Side::Opening(Box::new(OpeningCrank::new(recovered))), None)
         } else {
             drop(recovered);
-            let copy = Copy::open(disk, Path::new(DIR), rjournal::entry::Sequence::NONE).map_err(|error| error.to_string())?;
+            let copy = Copy::open(disk, Path::new(DIR), rjournal::entry::Sequence::NONE)
+                .map_err(|error| error.to_string())?;
             let source = Source::Copy(Arc::clone(copy.shared()));
-            (Side::Copy { copy: Box::new(copy), session: None, failed: None }, Some(source))
+            (
+                Side::Copy {
+                    copy: Box::new(copy),
+                    session: None,
+                    failed: None,
+                },
+                Some(source),
+            )
         };
         let links = source.map_or_else(Vec::new, |source| links_of(&source, seed));
         self.running = Some(Running { side, links });
@@ -120,21 +142,35 @@ impl Node {
     /// # Errors
     /// What the disk says.
     pub fn try_open(&mut self, seed: u64, wall: Timestamp, now: Moment) -> Result<bool, String> {
-        let Some(Running { side, links }) = &mut self.running else { return Ok(false) };
-        let Side::Opening(crank) = side else { return Ok(false) };
+        let Some(Running { side, links }) = &mut self.running else {
+            return Ok(false);
+        };
+        let Side::Opening(crank) = side else {
+            return Ok(false);
+        };
         match crank.state() {
             OpeningState::Ready { reason, rank_above } => {
-                let Side::Opening(crank) = std::mem::replace(side, Side::Refused(String::new())) else { return Ok(false) };
+                let Side::Opening(crank) = std::mem::replace(side, Side::Refused(String::new()))
+                else {
+                    return Ok(false);
+                };
                 let (recovered, _) = crank.finish(now);
                 let attributes = recovered.control().attributes.clone();
                 let entropy: Arc<dyn Entropy> = Arc::new(SeededEntropy::new(seed));
                 let set = recovered.set().cloned();
                 let tip = recovered.tip().sequence;
-                let (journal, writer) =
-                    recovered.open_for_deposits(reason, rank_above, entropy, wall).map_err(|error| error.to_string())?;
+                let (journal, writer) = recovered
+                    .open_for_deposits(reason, rank_above, entropy, wall)
+                    .map_err(|error| error.to_string())?;
                 let set = journal.set().or(set);
                 let timeout = Duration::from_millis(attributes.sync_timeout_ms);
-                let mut confirmation = Confirmation::new(attributes.policy, timeout, attributes.waiting_entries_max, set, tip);
+                let mut confirmation = Confirmation::new(
+                    attributes.policy,
+                    timeout,
+                    attributes.waiting_entries_max,
+                    set,
+                    tip,
+                );
                 confirmation.handle_sealed(journal.tail().marks().sealed, now);
                 confirmation.handle_written(journal.tail().marks().written, now);
                 rjournal::daemon::crank::carry_confirmation(&journal, &mut confirmation, wall, now);
@@ -144,7 +180,13 @@ impl Node {
                 for link in links.iter_mut() {
                     activate(link, now);
                 }
-                let open = OpenSide { journal, writer, confirmation: Mutex::new(confirmation), batch: None, failed: false };
+                let open = OpenSide {
+                    journal,
+                    writer,
+                    confirmation: Mutex::new(confirmation),
+                    batch: None,
+                    failed: false,
+                };
                 *side = Side::Open(Box::new(open));
                 Ok(true)
             }
@@ -159,7 +201,10 @@ impl Node {
 
 fn links_of(source: &Source, seed: u64) -> Vec<LinkCrank> {
     let links = source.control().links;
-    links.into_iter().map(|record| LinkCrank::new(record, source.clone(), seed)).collect()
+    links
+        .into_iter()
+        .map(|record| LinkCrank::new(record, source.clone(), seed))
+        .collect()
 }
 
 /// Activates a link as its record says.

@@ -47,7 +47,10 @@ impl SeededEntropy {
 
 impl Entropy for SeededEntropy {
     fn id(&self) -> [u8; 16] {
-        let mut seed = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut seed = self
+            .0
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         let mut id = [0; 16];
         id[..8].copy_from_slice(&seed.draw().to_le_bytes());
         id[8..].copy_from_slice(&seed.draw().to_le_bytes());

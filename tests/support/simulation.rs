@@ -38,7 +38,17 @@ fn plans(seed: &mut Seed) -> (usize, Vec<Plan>) {
     match seed.below(5) {
         0 | 1 => (2, vec![sync(1)]),
         2 => (2, vec![asynchronous(0, 1)]),
-        3 => (3, vec![sync(1), if seed.below(2) == 0 { sync(2) } else { asynchronous(0, 2) }]),
+        3 => (
+            3,
+            vec![
+                sync(1),
+                if seed.below(2) == 0 {
+                    sync(2)
+                } else {
+                    asynchronous(0, 2)
+                },
+            ],
+        ),
         _ => (3, vec![sync(1), asynchronous(1, 2)]),
     }
 }
@@ -47,7 +57,11 @@ fn plans(seed: &mut Seed) -> (usize, Vec<Plan>) {
 pub fn run(seed_number: u64) -> Outcome {
     let mut seed = Seed::new(seed_number);
     let (nodes, plans) = plans(&mut seed);
-    let policy = if seed.below(3) == 0 { Policy::Block } else { Policy::Degrade };
+    let policy = if seed.below(3) == 0 {
+        Policy::Block
+    } else {
+        Policy::Degrade
+    };
     let mut attributes = quick(policy);
     attributes.local_first = seed.below(6) == 0;
     let mood = Mood {
@@ -71,10 +85,23 @@ pub fn run(seed_number: u64) -> Outcome {
     checkers::answers_are_true(&cluster);
     checkers::receivers_are_identical(&cluster);
     let landed = cluster.ledger.landed();
-    let of = |class| landed.values().filter(|(_, found, _)| *found == class).count();
-    let answered = (of(rjournal::journal::AckClass::Sync), of(rjournal::journal::AckClass::Local));
+    let of = |class| {
+        landed
+            .values()
+            .filter(|(_, found, _)| *found == class)
+            .count()
+    };
+    let answered = (
+        of(rjournal::journal::AckClass::Sync),
+        of(rjournal::journal::AckClass::Local),
+    );
     let last = cluster.last().get();
-    Outcome { trace: trace ^ last ^ (answered.0 as u64) << 32, answered, crashes, last }
+    Outcome {
+        trace: trace ^ last ^ (answered.0 as u64) << 32,
+        answered,
+        crashes,
+        last,
+    }
 }
 
 /// One thing happens; gives a number for the trace.
@@ -105,7 +132,11 @@ fn step(cluster: &mut Cluster, seed: &mut Seed, mood: Mood, crashes: &mut u32) -
         return 4;
     }
     if seed.per_mille(mood.tick) {
-        let millis = if seed.below(20) == 0 { 3_000 } else { 1 + seed.below(40) };
+        let millis = if seed.below(20) == 0 {
+            3_000
+        } else {
+            1 + seed.below(40)
+        };
         cluster.tick(Duration::from_millis(millis));
         start_what_is_down(cluster, seed);
         return 5;
@@ -135,14 +166,18 @@ fn step(cluster: &mut Cluster, seed: &mut Seed, mood: Mood, crashes: &mut u32) -
 fn crash_or_start(cluster: &mut Cluster, node: usize, seed: &mut Seed) {
     cluster.crash(node, seed.draw());
     if seed.below(2) == 0 {
-        cluster.start(node).unwrap_or_else(|text| panic!("node {node} does not start: {text}"));
+        cluster
+            .start(node)
+            .unwrap_or_else(|text| panic!("node {node} does not start: {text}"));
     }
 }
 
 fn start_what_is_down(cluster: &mut Cluster, seed: &mut Seed) {
     for node in 0..cluster.nodes.len() {
         if cluster.nodes[node].running.is_none() && seed.below(2) == 0 {
-            cluster.start(node).unwrap_or_else(|text| panic!("node {node} does not start: {text}"));
+            cluster
+                .start(node)
+                .unwrap_or_else(|text| panic!("node {node} does not start: {text}"));
         }
     }
 }
@@ -154,19 +189,42 @@ fn heal(cluster: &mut Cluster) {
         let running = &cluster.nodes[node].running;
         let stuck = match running {
             None => true,
-            Some(Running { side: Side::Open(open), .. }) => open.failed,
-            Some(Running { side: Side::Copy { failed, .. }, .. }) => failed.is_some(),
-            Some(Running { side: Side::Opening(_) | Side::Refused(_), .. }) => false,
+            Some(Running {
+                side: Side::Open(open),
+                ..
+            }) => open.failed,
+            Some(Running {
+                side: Side::Copy { failed, .. },
+                ..
+            }) => failed.is_some(),
+            Some(Running {
+                side: Side::Opening(_) | Side::Refused(_),
+                ..
+            }) => false,
         };
         if stuck {
             cluster.nodes[node].running = None;
-            cluster.start(node).unwrap_or_else(|text| panic!("node {node} does not start: {text}"));
+            cluster
+                .start(node)
+                .unwrap_or_else(|text| panic!("node {node} does not start: {text}"));
         }
     }
     cluster.prepare_spare();
-    let level = cluster.settle_until(Duration::from_secs(120), |cluster| cluster.is_level() && cluster.is_in_sync());
-    assert!(level, "the cluster does not come level:\n{}", cluster.describe());
+    let level = cluster.settle_until(Duration::from_secs(120), |cluster| {
+        cluster.is_level() && cluster.is_in_sync()
+    });
+    assert!(
+        level,
+        "the cluster does not come level:\n{}",
+        cluster.describe()
+    );
     cluster.deposit(10);
-    let level = cluster.settle_until(Duration::from_secs(60), |cluster| cluster.is_level() && cluster.ledger.waiting() == 0);
-    assert!(level, "a deposit after healing is not answered:\n{}", cluster.describe());
+    let level = cluster.settle_until(Duration::from_secs(60), |cluster| {
+        cluster.is_level() && cluster.ledger.waiting() == 0
+    });
+    assert!(
+        level,
+        "a deposit after healing is not answered:\n{}",
+        cluster.describe()
+    );
 }

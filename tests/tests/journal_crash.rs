@@ -6,18 +6,26 @@ use rjournal_tests::bench_journal::{BenchJournal, after_crash, recover, user_ent
 
 /// Small receivers, so that a few deposits change them.
 fn small() -> Attributes {
-    Attributes { threshold: 64 * 1024, ..Attributes::default() }
+    Attributes {
+        threshold: 64 * 1024,
+        ..Attributes::default()
+    }
 }
 
 /// Deposits and steps until the disk dies or all is done; gives what was answered LANDED.
 fn run(disk: &MemoryDisk, rounds: u64) -> Vec<(u64, Vec<u8>)> {
     let mut answered = Vec::new();
-    let Ok(mut bench) = BenchJournal::create(disk, small(), 7) else { return answered };
+    let Ok(mut bench) = BenchJournal::create(disk, small(), 7) else {
+        return answered;
+    };
     let mut tickets: Vec<(Ticket, Vec<u8>)> = Vec::new();
     for round in 0..rounds {
         for n in 0..3 {
             let payload = format!("{round}.{n}").into_bytes().repeat(900);
-            match bench.journal.deposit(&rjournal::entry::Draft::new(rjournal::entry::Kind::USER, &payload), rjournal_tests::bench_journal::at(5)) {
+            match bench.journal.deposit(
+                &rjournal::entry::Draft::new(rjournal::entry::Kind::USER, &payload),
+                rjournal_tests::bench_journal::at(5),
+            ) {
                 Ok(ticket) => tickets.push((ticket, payload)),
                 Err(_) => break,
             }
@@ -60,7 +68,11 @@ fn what_was_answered_survives_power_loss_before_every_sync() {
                 let found = user_entries(&recovered);
                 for (sequence, payload) in &answered {
                     let at = found.iter().find(|(n, _)| n == sequence);
-                    assert_eq!(at.map(|(_, p)| p), Some(payload), "cut {cut} seed {seed} again {again}: entry {sequence} lost");
+                    assert_eq!(
+                        at.map(|(_, p)| p),
+                        Some(payload),
+                        "cut {cut} seed {seed} again {again}: entry {sequence} lost"
+                    );
                 }
                 let tip = recovered.tip();
                 drop(recovered);
@@ -68,7 +80,8 @@ fn what_was_answered_survives_power_loss_before_every_sync() {
                 if let Ok(second) = recover(&after) {
                     assert_eq!(second.tip(), tip, "cut {cut} seed {seed}");
                 }
-                let mut bench = BenchJournal::reopen(&after, seed + cut).expect("a recovered journal opens");
+                let mut bench =
+                    BenchJournal::reopen(&after, seed + cut).expect("a recovered journal opens");
                 let ticket = bench.deposit(b"after");
                 bench.step().expect("a live disk");
                 assert!(matches!(ticket.now(), Some(Answer::Landed { .. })));

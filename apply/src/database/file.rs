@@ -57,11 +57,18 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Files {
     pub(crate) fn new(port: Port) -> Self {
-        Self { port, known: Mutex::new(HashMap::new()) }
+        Self {
+            port,
+            known: Mutex::new(HashMap::new()),
+        }
     }
 
     /// A file by its name.
-    pub(crate) async fn find(&self, name: &FileName, job: &JobShared) -> Result<Arc<DatabaseFile>, DatabaseError> {
+    pub(crate) async fn find(
+        &self,
+        name: &FileName,
+        job: &JobShared,
+    ) -> Result<Arc<DatabaseFile>, DatabaseError> {
         // One that is no longer journaled may be gone, and another one stand under its name.
         let known = lock(&self.known).get(name).cloned();
         if let Some(file) = known.filter(|file| job.is_journaled(file.id) != Some(false)) {
@@ -72,7 +79,11 @@ impl Files {
         }
         // The catalog may know it while the store has not seen its definition yet.
         let journal = self.port.journal();
-        let defined = self.port.file(name).await?.is_some_and(|file| file.journal == Some(journal));
+        let defined = self
+            .port
+            .file(name)
+            .await?
+            .is_some_and(|file| file.journal == Some(journal));
         if defined {
             let appears = async {
                 loop {
@@ -92,12 +103,28 @@ impl Files {
         Err(DatabaseError::NoFile { file: name.clone() })
     }
 
-    fn look_up(&self, name: &FileName, job: &JobShared) -> Result<Option<Arc<DatabaseFile>>, DatabaseError> {
-        let found = job.reader.files()?.into_iter().find(|file| file.format.file() == name);
+    fn look_up(
+        &self,
+        name: &FileName,
+        job: &JobShared,
+    ) -> Result<Option<Arc<DatabaseFile>>, DatabaseError> {
+        let found = job
+            .reader
+            .files()?
+            .into_iter()
+            .find(|file| file.format.file() == name);
         Ok(found.map(|file| {
-            let file = DatabaseFile { name: name.clone(), id: file.id, format: file.format, next_record: Mutex::new(None) };
+            let file = DatabaseFile {
+                name: name.clone(),
+                id: file.id,
+                format: file.format,
+                next_record: Mutex::new(None),
+            };
             let mut known = lock(&self.known);
-            let same = known.get(name).filter(|known| known.id == file.id && known.format == file.format).cloned();
+            let same = known
+                .get(name)
+                .filter(|known| known.id == file.id && known.format == file.format)
+                .cloned();
             let file = same.unwrap_or_else(|| Arc::new(file));
             known.insert(name.clone(), Arc::clone(&file));
             file
@@ -105,16 +132,30 @@ impl Files {
     }
 
     /// A file may be changed only while it is journaled.
-    pub(crate) async fn require_journaled(&self, file: &DatabaseFile, job: &JobShared) -> Result<(), DatabaseError> {
+    pub(crate) async fn require_journaled(
+        &self,
+        file: &DatabaseFile,
+        job: &JobShared,
+    ) -> Result<(), DatabaseError> {
         let journaled = match job.is_journaled(file.id) {
             Some(journaled) => journaled,
             None => {
                 let journal = self.port.journal();
-                let journaled = self.port.file(&file.name).await?.is_some_and(|known| known.journal == Some(journal));
+                let journaled = self
+                    .port
+                    .file(&file.name)
+                    .await?
+                    .is_some_and(|known| known.journal == Some(journal));
                 job.assume_journaled(file.id, journaled);
                 journaled
             }
         };
-        if journaled { Ok(()) } else { Err(DatabaseError::NotJournaled { file: file.name.clone() }) }
+        if journaled {
+            Ok(())
+        } else {
+            Err(DatabaseError::NotJournaled {
+                file: file.name.clone(),
+            })
+        }
     }
 }

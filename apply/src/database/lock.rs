@@ -62,14 +62,19 @@ impl LockTable {
     }
 
     fn guard(&self, key: LockKey) -> LockGuard {
-        LockGuard { key, table: Arc::clone(&self.table) }
+        LockGuard {
+            key,
+            table: Arc::clone(&self.table),
+        }
     }
 }
 
 impl Drop for LockGuard {
     fn drop(&mut self) {
         let mut table = lock(&self.table);
-        let Some(waiters) = table.get_mut(&self.key) else { return };
+        let Some(waiters) = table.get_mut(&self.key) else {
+            return;
+        };
         while let Some(next) = waiters.pop_front() {
             if next.send(()).is_ok() {
                 return;

@@ -17,9 +17,9 @@ use rjournal::journal::{AckClass, Answer, UnknownReason};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{ApplyError, DatabaseError};
+use crate::job::JobShared;
 use crate::job::{Depositor, Port};
 use crate::store::{KeyedRow, StoredFile};
-use crate::job::JobShared;
 
 pub use file::DatabaseFile;
 pub use transaction::{Transaction, Write};
@@ -60,7 +60,10 @@ pub struct DatabaseOptions {
 
 impl Default for DatabaseOptions {
     fn default() -> Self {
-        Self { lock_timeout: Duration::from_secs(10), actor: ["DATABASE".to_owned(), String::new(), "RJOURNAL".to_owned()] }
+        Self {
+            lock_timeout: Duration::from_secs(10),
+            actor: ["DATABASE".to_owned(), String::new(), "RJOURNAL".to_owned()],
+        }
     }
 }
 
@@ -89,7 +92,11 @@ impl Database {
     ///
     /// # Errors
     /// [`ApplyError::Journal`] when the journal takes no deposits.
-    pub async fn open(port: Port, job: Arc<JobShared>, options: DatabaseOptions) -> Result<Self, ApplyError> {
+    pub async fn open(
+        port: Port,
+        job: Arc<JobShared>,
+        options: DatabaseOptions,
+    ) -> Result<Self, ApplyError> {
         let mut settled_from = Sequence::NONE;
         let depositor = if job.facts.local {
             let depositor = port.depositor(options.actor.clone()).await?;
@@ -99,7 +106,16 @@ impl Database {
             None
         };
         let files = Files::new(port);
-        Ok(Self { inner: Arc::new(Inner { job, depositor, settled_from, locks: LockTable::default(), files, options }) })
+        Ok(Self {
+            inner: Arc::new(Inner {
+                job,
+                depositor,
+                settled_from,
+                locks: LockTable::default(),
+                files,
+                options,
+            }),
+        })
     }
 
     /// Whether it can be changed.
@@ -136,7 +152,11 @@ impl Database {
     ///
     /// # Errors
     /// [`DatabaseError`]: no such file, a key of other types, a large transaction being applied.
-    pub async fn get(&self, file: &FileName, key: &[Value]) -> Result<Option<Vec<Value>>, DatabaseError> {
+    pub async fn get(
+        &self,
+        file: &FileName,
+        key: &[Value],
+    ) -> Result<Option<Vec<Value>>, DatabaseError> {
         let file = self.file(file).await?;
         let key = file.key_of(key)?;
         let row = self.get_encoded(&file, &key)?;
@@ -147,7 +167,11 @@ impl Database {
     ///
     /// # Errors
     /// As [`Self::get`].
-    pub fn get_encoded(&self, file: &DatabaseFile, key: &[u8]) -> Result<Option<Vec<u8>>, DatabaseError> {
+    pub fn get_encoded(
+        &self,
+        file: &DatabaseFile,
+        key: &[u8],
+    ) -> Result<Option<Vec<u8>>, DatabaseError> {
         let row = self.inner.job.reader.get(file.id, key)?;
         self.whole()?;
         Ok(row)
@@ -157,15 +181,28 @@ impl Database {
     ///
     /// # Errors
     /// As [`Self::get`].
-    pub fn scan(&self, file: &DatabaseFile, after: Option<&[u8]>, count: usize, bytes_max: usize) -> Result<Vec<KeyedRow>, DatabaseError> {
-        let rows = self.inner.job.reader.scan(file.id, after, count, bytes_max)?;
+    pub fn scan(
+        &self,
+        file: &DatabaseFile,
+        after: Option<&[u8]>,
+        count: usize,
+        bytes_max: usize,
+    ) -> Result<Vec<KeyedRow>, DatabaseError> {
+        let rows = self
+            .inner
+            .job
+            .reader
+            .scan(file.id, after, count, bytes_max)?;
         self.whole()?;
         Ok(rows)
     }
 
     /// Reads must not see half of a large transaction: asked after the read, since the mark stands before the first part.
     fn whole(&self) -> Result<(), DatabaseError> {
-        self.inner.job.busy_until().map_or(Ok(()), |until| Err(DatabaseError::Busy { until }))
+        self.inner
+            .job
+            .busy_until()
+            .map_or(Ok(()), |until| Err(DatabaseError::Busy { until }))
     }
 
     /// Begins a transaction. With a deposit key its commit lands at most once, however often it is retried.
@@ -184,7 +221,11 @@ impl Database {
     ///
     /// # Errors
     /// [`DatabaseError`].
-    pub async fn write(&self, write: Write, key: Option<DepositKey>) -> Result<Outcome, DatabaseError> {
+    pub async fn write(
+        &self,
+        write: Write,
+        key: Option<DepositKey>,
+    ) -> Result<Outcome, DatabaseError> {
         transaction::write_alone(&self.inner, write, key).await
     }
 }
@@ -199,17 +240,26 @@ impl Inner {
         if self.job.applied() >= self.settled_from {
             return Ok(());
         }
-        match tokio::time::timeout(self.options.lock_timeout, self.job.wait_applied(self.settled_from)).await {
+        match tokio::time::timeout(
+            self.options.lock_timeout,
+            self.job.wait_applied(self.settled_from),
+        )
+        .await
+        {
             Ok(true) => Ok(()),
             Ok(false) => Err(DatabaseError::Stopping),
-            Err(_) => Err(DatabaseError::Busy { until: self.settled_from }),
+            Err(_) => Err(DatabaseError::Busy {
+                until: self.settled_from,
+            }),
         }
     }
 
     /// Waits until a change that landed is in the store.
     pub(crate) async fn settle(&self, answer: Answer) -> Result<Outcome, DatabaseError> {
         match answer {
-            Answer::Landed { sequence, class, .. } => {
+            Answer::Landed {
+                sequence, class, ..
+            } => {
                 if self.job.wait_applied(sequence).await {
                     Ok(Outcome::Landed { sequence, class })
                 } else {
@@ -218,7 +268,11 @@ impl Inner {
             }
             Answer::Unknown { sequence, why } => Ok(Outcome::Unknown { sequence, why }),
             Answer::Refused { .. } => Err(DatabaseError::Refused {
-                error: rjournal::CommandError::new(rjournal::daemon::ErrorKind::Poisoned, "CPF7003", "the entry was not journaled"),
+                error: rjournal::CommandError::new(
+                    rjournal::daemon::ErrorKind::Poisoned,
+                    "CPF7003",
+                    "the entry was not journaled",
+                ),
             }),
         }
     }
@@ -235,10 +289,17 @@ impl DatabaseFile {
                 [Value::BigInt(number)] if *number > 0 => {
                     Ok(rjournal::entry::record::record_number_key(number.unsigned_abs()).to_vec())
                 }
-                _ => Err(DatabaseError::Row { reason: format!("file {} has no key fields: a record number is needed", self.name) }),
+                _ => Err(DatabaseError::Row {
+                    reason: format!(
+                        "file {} has no key fields: a record number is needed",
+                        self.name
+                    ),
+                }),
             };
         }
-        encode_key_values(&self.format, values).map_err(|error| DatabaseError::Row { reason: error.to_string() })
+        encode_key_values(&self.format, values).map_err(|error| DatabaseError::Row {
+            reason: error.to_string(),
+        })
     }
 
     /// The values of an encoded row.
@@ -246,6 +307,8 @@ impl DatabaseFile {
     /// # Errors
     /// [`DatabaseError::Row`] when it is no row of this file.
     pub fn decode(&self, row: &[u8]) -> Result<Vec<Value>, DatabaseError> {
-        decode_row(&self.format, row).map_err(|error| DatabaseError::Row { reason: error.to_string() })
+        decode_row(&self.format, row).map_err(|error| DatabaseError::Row {
+            reason: error.to_string(),
+        })
     }
 }

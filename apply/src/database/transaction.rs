@@ -50,7 +50,10 @@ pub enum Write {
 impl Write {
     const fn file(&self) -> &FileName {
         match self {
-            Self::Insert { file, .. } | Self::Update { file, .. } | Self::Put { file, .. } | Self::Delete { file, .. } => file,
+            Self::Insert { file, .. }
+            | Self::Update { file, .. }
+            | Self::Put { file, .. }
+            | Self::Delete { file, .. } => file,
         }
     }
 }
@@ -78,10 +81,20 @@ pub struct Transaction {
 }
 
 impl Transaction {
-    pub(super) async fn begin(inner: Arc<Inner>, key: Option<DepositKey>) -> Result<Self, DatabaseError> {
+    pub(super) async fn begin(
+        inner: Arc<Inner>,
+        key: Option<DepositKey>,
+    ) -> Result<Self, DatabaseError> {
         inner.depositor()?;
         inner.ready().await?;
-        let mut transaction = Self { inner, cycle: None, key, overlay: BTreeMap::new(), locks: BTreeMap::new(), over: false };
+        let mut transaction = Self {
+            inner,
+            cycle: None,
+            key,
+            overlay: BTreeMap::new(),
+            locks: BTreeMap::new(),
+            over: false,
+        };
         if key.is_some() {
             // A retry is found out before anything is done again.
             transaction.start().await?;
@@ -97,7 +110,10 @@ impl Transaction {
         if let Some(cycle) = self.cycle {
             return Ok(cycle);
         }
-        let draft = Draft { key: self.key, ..Draft::new(Kind::CYCLE_START, &[]) };
+        let draft = Draft {
+            key: self.key,
+            ..Draft::new(Kind::CYCLE_START, &[])
+        };
         let (sequence, again) = self.inner.depositor()?.number(&[draft]).await?;
         if again {
             self.over = true;
@@ -113,10 +129,16 @@ impl Transaction {
     ///
     /// # Errors
     /// [`DatabaseError`].
-    pub async fn get(&self, file: &FileName, key: &[Value]) -> Result<Option<Vec<Value>>, DatabaseError> {
+    pub async fn get(
+        &self,
+        file: &FileName,
+        key: &[Value],
+    ) -> Result<Option<Vec<Value>>, DatabaseError> {
         let file = self.inner.files.find(file, &self.inner.job).await?;
         let key = file.key_of(key)?;
-        self.current(&file, &key)?.map(|row| file.decode(&row)).transpose()
+        self.current(&file, &key)?
+            .map(|row| file.decode(&row))
+            .transpose()
     }
 
     /// Reads one row and locks it, so that nobody changes it before this transaction is decided.
@@ -125,11 +147,17 @@ impl Transaction {
     ///
     /// # Errors
     /// [`DatabaseError::Locked`] when another transaction has it for too long.
-    pub async fn get_for_update(&mut self, file: &FileName, key: &[Value]) -> Result<Option<Vec<Value>>, DatabaseError> {
+    pub async fn get_for_update(
+        &mut self,
+        file: &FileName,
+        key: &[Value],
+    ) -> Result<Option<Vec<Value>>, DatabaseError> {
         let file = self.inner.files.find(file, &self.inner.job).await?;
         let key = file.key_of(key)?;
         self.lock(&file, &key).await?;
-        self.current(&file, &key)?.map(|row| file.decode(&row)).transpose()
+        self.current(&file, &key)?
+            .map(|row| file.decode(&row))
+            .transpose()
     }
 
     /// Reads one row by its encoded key, locking it where it is read to be changed.
@@ -138,7 +166,12 @@ impl Transaction {
     ///
     /// # Errors
     /// As [`Self::get_for_update`].
-    pub async fn get_encoded(&mut self, file: &DatabaseFile, key: &[u8], for_update: bool) -> Result<Option<Vec<u8>>, DatabaseError> {
+    pub async fn get_encoded(
+        &mut self,
+        file: &DatabaseFile,
+        key: &[u8],
+        for_update: bool,
+    ) -> Result<Option<Vec<u8>>, DatabaseError> {
         if for_update {
             self.lock(file, key).await?;
         }
@@ -191,9 +224,15 @@ impl Transaction {
         if std::mem::replace(&mut self.over, true) {
             return Err(DatabaseError::Over);
         }
-        let Some(cycle) = self.cycle else { return Ok(Outcome::Nothing) };
+        let Some(cycle) = self.cycle else {
+            return Ok(Outcome::Nothing);
+        };
         let depositor = self.inner.depositor()?.clone();
-        let draft = Draft { cycle, key: self.key, ..Draft::new(Kind::CYCLE_COMMIT, &[]) };
+        let draft = Draft {
+            cycle,
+            key: self.key,
+            ..Draft::new(Kind::CYCLE_COMMIT, &[])
+        };
         if let Some(error) = depositor.take_refused() {
             self.roll_back_later();
             return Err(error.into());
@@ -206,7 +245,12 @@ impl Transaction {
                 }
                 outcome
             }
-            Ok((Answer::Landed { sequence, .. } | Answer::Unknown { sequence, .. } | Answer::Refused { sequence }, true)) => {
+            Ok((
+                Answer::Landed { sequence, .. }
+                | Answer::Unknown { sequence, .. }
+                | Answer::Refused { sequence },
+                true,
+            )) => {
                 self.roll_back_later();
                 Err(DatabaseError::LandedBefore { sequence })
             }
@@ -237,18 +281,29 @@ impl Transaction {
         if std::mem::replace(&mut self.over, true) {
             return Err(DatabaseError::Over);
         }
-        let Some(cycle) = self.cycle else { return Ok(()) };
-        let draft = Draft { cycle, ..Draft::new(Kind::CYCLE_ROLLBACK, &[]) };
+        let Some(cycle) = self.cycle else {
+            return Ok(());
+        };
+        let draft = Draft {
+            cycle,
+            ..Draft::new(Kind::CYCLE_ROLLBACK, &[])
+        };
         Ok(self.inner.depositor()?.send(&[draft]).await?)
     }
 
     fn roll_back_later(&mut self) {
-        let (Some(cycle), Ok(depositor)) = (self.cycle.take(), self.inner.depositor()) else { return };
+        let (Some(cycle), Ok(depositor)) = (self.cycle.take(), self.inner.depositor()) else {
+            return;
+        };
         let depositor = depositor.clone();
         let locks = std::mem::take(&mut self.locks);
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
-                let draft = Draft { cycle, indicator: 2, ..Draft::new(Kind::CYCLE_ROLLBACK, &[]) };
+                let draft = Draft {
+                    cycle,
+                    indicator: 2,
+                    ..Draft::new(Kind::CYCLE_ROLLBACK, &[])
+                };
                 drop(depositor.send(&[draft]).await);
                 drop(locks);
             });
@@ -265,7 +320,11 @@ impl Drop for Transaction {
 }
 
 /// One change outside commitment control.
-pub(super) async fn write_alone(inner: &Arc<Inner>, write: Write, key: Option<DepositKey>) -> Result<Outcome, DatabaseError> {
+pub(super) async fn write_alone(
+    inner: &Arc<Inner>,
+    write: Write,
+    key: Option<DepositKey>,
+) -> Result<Outcome, DatabaseError> {
     let depositor = inner.depositor()?.clone();
     inner.ready().await?;
     let file = inner.files.find(write.file(), &inner.job).await?;
@@ -276,7 +335,11 @@ pub(super) async fn write_alone(inner: &Arc<Inner>, write: Write, key: Option<De
     let images = images(&file, &write, &row_key, row, current, count)?;
     let drafts = drafts(&file, &images, Sequence::NONE);
     let drafts: Vec<Draft<'_>> = match drafts.split_last() {
-        Some((last, before)) => before.iter().copied().chain([Draft { key, ..*last }]).collect(),
+        Some((last, before)) => before
+            .iter()
+            .copied()
+            .chain([Draft { key, ..*last }])
+            .collect(),
         None => Vec::new(),
     };
     let (answer, again) = depositor.answer(&drafts).await?;
@@ -294,31 +357,54 @@ pub(super) async fn write_alone(inner: &Arc<Inner>, write: Write, key: Option<De
     outcome
 }
 
-async fn take_lock(inner: &Inner, file: &DatabaseFile, key: &[u8]) -> Result<LockGuard, DatabaseError> {
+async fn take_lock(
+    inner: &Inner,
+    file: &DatabaseFile,
+    key: &[u8],
+) -> Result<LockGuard, DatabaseError> {
     let at_most = inner.options.lock_timeout;
-    inner.locks.take((file.id, key.to_vec()), at_most).await.ok_or_else(|| DatabaseError::Locked {
-        file: file.name.clone(),
-        key: key_text(Some(&file.format), key),
-        waited_ms: u64::try_from(at_most.as_millis()).unwrap_or(u64::MAX),
-    })
+    inner
+        .locks
+        .take((file.id, key.to_vec()), at_most)
+        .await
+        .ok_or_else(|| DatabaseError::Locked {
+            file: file.name.clone(),
+            key: key_text(Some(&file.format), key),
+            waited_ms: u64::try_from(at_most.as_millis()).unwrap_or(u64::MAX),
+        })
 }
 
 /// Key, encoded row and record number of a change.
-fn prepare(inner: &Inner, file: &DatabaseFile, write: &Write) -> Result<(Vec<u8>, Option<Vec<u8>>, u64), DatabaseError> {
-    let bad = |error: rjournal::entry::record::RowError| DatabaseError::Row { reason: error.to_string() };
+fn prepare(
+    inner: &Inner,
+    file: &DatabaseFile,
+    write: &Write,
+) -> Result<(Vec<u8>, Option<Vec<u8>>, u64), DatabaseError> {
+    let bad = |error: rjournal::entry::record::RowError| DatabaseError::Row {
+        reason: error.to_string(),
+    };
     match write {
         Write::Delete { key, .. } => {
             let key = file.key_of(key)?;
-            let count = rjournal::entry::record::record_number(&key).filter(|_| file.format.key().is_empty()).unwrap_or(0);
+            let count = rjournal::entry::record::record_number(&key)
+                .filter(|_| file.format.key().is_empty())
+                .unwrap_or(0);
             Ok((key, None, count))
         }
         Write::Insert { row, .. } | Write::Update { row, .. } | Write::Put { row, .. } => {
             let encoded = encode_row(&file.format, row).map_err(bad)?;
             if !file.format.key().is_empty() {
-                return Ok((encode_key(&file.format, row).map_err(bad)?, Some(encoded), 0));
+                return Ok((
+                    encode_key(&file.format, row).map_err(bad)?,
+                    Some(encoded),
+                    0,
+                ));
             }
             if matches!(write, Write::Update { .. }) {
-                let reason = format!("file {} has no key fields: its rows can be added and deleted, not updated", file.name);
+                let reason = format!(
+                    "file {} has no key fields: its rows can be added and deleted, not updated",
+                    file.name
+                );
                 return Err(DatabaseError::Row { reason });
             }
             let number = file.take_record_number(&inner.job)?;
@@ -340,20 +426,51 @@ fn images(
     let key_for_people = || key_text(Some(&file.format), key);
     let both = file.format.images() == Images::Both;
     match (write, row, current) {
-        (Write::Insert { .. }, _, Some(_)) => Err(DatabaseError::Duplicate { file: name(), key: key_for_people() }),
-        (Write::Update { .. } | Write::Delete { .. }, _, None) => Err(DatabaseError::NoRow { file: name(), key: key_for_people() }),
+        (Write::Insert { .. }, _, Some(_)) => Err(DatabaseError::Duplicate {
+            file: name(),
+            key: key_for_people(),
+        }),
+        (Write::Update { .. } | Write::Delete { .. }, _, None) => Err(DatabaseError::NoRow {
+            file: name(),
+            key: key_for_people(),
+        }),
         (Write::Delete { .. }, _, Some(current)) => {
-            let (image, indicator) = if both { (current, 1) } else { (key.to_vec(), 0) };
-            Ok(Entries { before: None, kind: Kind::RECORD_DELETE, image, indicator, count, after: None })
+            let (image, indicator) = if both {
+                (current, 1)
+            } else {
+                (key.to_vec(), 0)
+            };
+            Ok(Entries {
+                before: None,
+                kind: Kind::RECORD_DELETE,
+                image,
+                indicator,
+                count,
+                after: None,
+            })
         }
-        (_, Some(row), None) => {
-            Ok(Entries { before: None, kind: Kind::RECORD_PUT, image: row.clone(), indicator: 0, count, after: Some(row) })
-        }
+        (_, Some(row), None) => Ok(Entries {
+            before: None,
+            kind: Kind::RECORD_PUT,
+            image: row.clone(),
+            indicator: 0,
+            count,
+            after: Some(row),
+        }),
         (_, Some(row), Some(current)) => {
             let (before, indicator) = if both { (Some(current), 1) } else { (None, 0) };
-            Ok(Entries { before, kind: Kind::RECORD_UPDATE, image: row.clone(), indicator, count, after: Some(row) })
+            Ok(Entries {
+                before,
+                kind: Kind::RECORD_UPDATE,
+                image: row.clone(),
+                indicator,
+                count,
+                after: Some(row),
+            })
         }
-        (_, None, _) => Err(DatabaseError::Row { reason: "a change without a row".to_owned() }),
+        (_, None, _) => Err(DatabaseError::Row {
+            reason: "a change without a row".to_owned(),
+        }),
     }
 }
 
@@ -367,10 +484,24 @@ fn drafts<'a>(file: &DatabaseFile, images: &'a Entries, cycle: Sequence) -> Vec<
         indicator: images.indicator,
         ..Draft::new(kind, payload)
     };
-    let before = images.before.as_deref().map(|before| common(Kind::RECORD_BEFORE, before));
-    before.into_iter().chain([common(images.kind, &images.image)]).collect()
+    let before = images
+        .before
+        .as_deref()
+        .map(|before| common(Kind::RECORD_BEFORE, before));
+    before
+        .into_iter()
+        .chain([common(images.kind, &images.image)])
+        .collect()
 }
 
-async fn send(inner: &Inner, file: &DatabaseFile, images: &Entries, cycle: Sequence) -> Result<(), DatabaseError> {
-    Ok(inner.depositor()?.send(&drafts(file, images, cycle)).await?)
+async fn send(
+    inner: &Inner,
+    file: &DatabaseFile,
+    images: &Entries,
+    cycle: Sequence,
+) -> Result<(), DatabaseError> {
+    Ok(inner
+        .depositor()?
+        .send(&drafts(file, images, cycle))
+        .await?)
 }

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 
 use rjournal::daemon::command::apply::{JobMessage, ReportJob, StorePlace};
 use rjournal::daemon::command::file::{FileDescription, ListFiles};
-use rjournal::daemon::{Followed, Follower, JournalClient, JournalFacts, Stopped, SystemJournal, Want};
+use rjournal::daemon::{
+    Followed, Follower, JournalClient, JournalFacts, Stopped, SystemJournal, Want,
+};
 use rjournal::entry::{Draft, FileName, Name, QualifiedName, Sequence, codec};
 use rjournal::journal::Answer;
 use rjournal::{Client, CommandError, System};
@@ -51,12 +53,25 @@ impl Port {
     ///
     /// # Errors
     /// [`CommandError`] when it cannot be read.
-    pub async fn follow(&self, after: Sequence, upto: Option<Sequence>) -> Result<Feed, CommandError> {
+    pub async fn follow(
+        &self,
+        after: Sequence,
+        upto: Option<Sequence>,
+    ) -> Result<Feed, CommandError> {
         match self {
-            Self::Daemon { data, journal, .. } => Ok(Feed::Socket(Box::new(Client::follow(data, *journal, after, upto).await?))),
+            Self::Daemon { data, journal, .. } => Ok(Feed::Socket(Box::new(
+                Client::follow(data, *journal, after, upto).await?,
+            ))),
             Self::Embedded { journal, .. } => {
                 let facts = journal.facts(after)?;
-                Ok(Feed::Embedded { journal: journal.clone(), facts: Box::new(facts), at: after, upto, level: None, ready: Vec::new() })
+                Ok(Feed::Embedded {
+                    journal: journal.clone(),
+                    facts: Box::new(facts),
+                    at: after,
+                    upto,
+                    level: None,
+                    ready: Vec::new(),
+                })
             }
         }
     }
@@ -82,7 +97,9 @@ impl Port {
     /// [`CommandError`] when it takes no deposits here.
     pub async fn depositor(&self, actor: [String; 3]) -> Result<Depositor, CommandError> {
         match self {
-            Self::Daemon { data, journal, .. } => Ok(Depositor::Socket(Client::attach(data, *journal, actor, true).await?)),
+            Self::Daemon { data, journal, .. } => Ok(Depositor::Socket(
+                Client::attach(data, *journal, actor, true).await?,
+            )),
             Self::Embedded { journal, .. } => Ok(Depositor::Embedded(journal.clone())),
         }
     }
@@ -94,7 +111,9 @@ impl Port {
     /// # Errors
     /// [`CommandError`] when there is none, or the daemon is gone.
     pub async fn file(&self, file: &FileName) -> Result<Option<FileDescription>, CommandError> {
-        let request = ListFiles { file: Some(file.clone()) };
+        let request = ListFiles {
+            file: Some(file.clone()),
+        };
         let found = match self {
             Self::Daemon { client, .. } => client.run(request).await,
             Self::Embedded { system, .. } => system.run(request).await,
@@ -113,7 +132,9 @@ impl Port {
     /// # Errors
     /// [`CommandError`] when the daemon is gone.
     pub async fn report(&self, report: Report) -> Result<bool, CommandError> {
-        let Self::Daemon { client, store, .. } = self else { return Ok(false) };
+        let Self::Daemon { client, store, .. } = self else {
+            return Ok(false);
+        };
         let request = ReportJob {
             store: *store,
             place: report.place,
@@ -178,7 +199,14 @@ impl Feed {
     pub async fn next(&mut self) -> Result<Followed, CommandError> {
         match self {
             Self::Socket(follower) => follower.next().await,
-            Self::Embedded { journal, at, upto, level, ready, .. } => loop {
+            Self::Embedded {
+                journal,
+                at,
+                upto,
+                level,
+                ready,
+                ..
+            } => loop {
                 if let Some(bundle) = ready.pop() {
                     *at = bundle.header().last();
                     return Ok(Followed::Bundle(bundle));
@@ -197,7 +225,11 @@ impl Feed {
                 for bundle in bundles.into_iter().rev() {
                     let opened = codec::open(bundle.bytes.clone(), bundle.receiver.receiver);
                     let opened = opened.map_err(|error| {
-                        CommandError::new(rjournal::daemon::ErrorKind::Damaged, "RJN1002", error.to_string())
+                        CommandError::new(
+                            rjournal::daemon::ErrorKind::Damaged,
+                            "RJN1002",
+                            error.to_string(),
+                        )
                     })?;
                     ready.push(opened);
                 }
@@ -224,7 +256,13 @@ impl Depositor {
     /// [`CommandError`]: refused, or the daemon is gone.
     pub async fn number(&self, drafts: &[Draft<'_>]) -> Result<(Sequence, bool), CommandError> {
         match self {
-            Self::Socket(client) => client.deposit_unit(drafts, Want::Number).await?.number().await,
+            Self::Socket(client) => {
+                client
+                    .deposit_unit(drafts, Want::Number)
+                    .await?
+                    .number()
+                    .await
+            }
             Self::Embedded(journal) => {
                 let ticket = journal.deposit_unit(drafts).await?;
                 Ok((ticket.sequence(), ticket.again()))
@@ -256,7 +294,13 @@ impl Depositor {
     /// [`CommandError`]: refused, now or earlier in this transaction.
     pub async fn answer(&self, drafts: &[Draft<'_>]) -> Result<(Answer, bool), CommandError> {
         match self {
-            Self::Socket(client) => client.deposit_unit(drafts, Want::Answer).await?.answer().await,
+            Self::Socket(client) => {
+                client
+                    .deposit_unit(drafts, Want::Answer)
+                    .await?
+                    .answer()
+                    .await
+            }
             Self::Embedded(journal) => {
                 let ticket = journal.deposit_unit(drafts).await?;
                 let again = ticket.again();
@@ -269,7 +313,9 @@ impl Depositor {
     pub fn deposited(&self) -> Sequence {
         match self {
             Self::Socket(client) => client.facts().deposited,
-            Self::Embedded(journal) => journal.facts(Sequence::NONE).map_or(Sequence::NONE, |facts| facts.deposited),
+            Self::Embedded(journal) => journal
+                .facts(Sequence::NONE)
+                .map_or(Sequence::NONE, |facts| facts.deposited),
         }
     }
 

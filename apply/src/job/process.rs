@@ -60,7 +60,11 @@ async fn told_to_end() {
         let _bytes = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
         let _heard = ended.send(());
     };
-    if std::thread::Builder::new().name("input".to_owned()).spawn(read).is_err() {
+    if std::thread::Builder::new()
+        .name("input".to_owned())
+        .spawn(read)
+        .is_err()
+    {
         return;
     }
     // A terminal's interrupt goes to all its processes; the daemon ends this one in order.
@@ -97,11 +101,20 @@ struct Running {
 async fn start(arguments: &JobArguments) -> Result<Running, ApplyError> {
     let (client, record) = find_record(arguments).await?;
     let (data, store) = (arguments.data.clone(), arguments.store);
-    let port = Port::Daemon { data: data.clone(), journal: record.journal, store, client };
+    let port = Port::Daemon {
+        data: data.clone(),
+        journal: record.journal,
+        store,
+        client,
+    };
     match start_on(&port, &record, arguments).await {
         Err(error) => {
             if let Some(stopped) = error.stopped() {
-                port.report(Report { stopped: Some(stopped), ..Report::default() }).await?;
+                port.report(Report {
+                    stopped: Some(stopped),
+                    ..Report::default()
+                })
+                .await?;
             }
             Err(error)
         }
@@ -114,34 +127,64 @@ async fn find_record(arguments: &JobArguments) -> Result<(Client, JobDescription
     let deadline = tokio::time::Instant::now() + START_MAX;
     let client = loop {
         match Client::connect(&arguments.data).await {
-            Err(error) if error.kind == ErrorKind::Unreachable && tokio::time::Instant::now() < deadline => {
+            Err(error)
+                if error.kind == ErrorKind::Unreachable
+                    && tokio::time::Instant::now() < deadline =>
+            {
                 tokio::time::sleep(LOOK_EVERY).await;
             }
             connected => break connected?,
         }
     };
-    let jobs = client.run(rjournal::daemon::command::apply::ListJobs {}).await?;
-    let record = jobs.jobs.into_iter().find(|job| job.store == arguments.store);
-    let record = record.ok_or_else(|| CommandError::not_found("store", arguments.store).help("STRAPY makes it"))?;
+    let jobs = client
+        .run(rjournal::daemon::command::apply::ListJobs {})
+        .await?;
+    let record = jobs
+        .jobs
+        .into_iter()
+        .find(|job| job.store == arguments.store);
+    let record = record
+        .ok_or_else(|| CommandError::not_found("store", arguments.store).help("STRAPY makes it"))?;
     Ok((client, record))
 }
 
-async fn start_on(port: &Port, record: &JobDescription, arguments: &JobArguments) -> Result<Running, ApplyError> {
+async fn start_on(
+    port: &Port,
+    record: &JobDescription,
+    arguments: &JobArguments,
+) -> Result<Running, ApplyError> {
     let (data, store) = (&arguments.data, arguments.store);
-    let kind: StoreKind = record.kind.parse().map_err(|error| CommandError::invalid(format!("{error}")))?;
+    let kind: StoreKind = record
+        .kind
+        .parse()
+        .map_err(|error| CommandError::invalid(format!("{error}")))?;
     let (opened, message) = open_store(data, store, kind).await?;
     let saved = save_path(data, store);
     // The save says itself what it covers.
     let covered = read_header(&saved).ok().map(|info| info.position.restart);
-    port.report(Report { saved: covered, message, ..Report::default() }).await?;
+    port.report(Report {
+        saved: covered,
+        message,
+        ..Report::default()
+    })
+    .await?;
     wait_until_open(port).await?;
-    let mut options = JobOptions { save: Some(saved), ..JobOptions::default() };
+    let mut options = JobOptions {
+        save: Some(saved),
+        ..JobOptions::default()
+    };
     if let Some(order) = &record.skip {
-        let skip = Skip { reason: order.reason.clone(), at: Timestamp::from_micros(order.at.as_micros()) };
+        let skip = Skip {
+            reason: order.reason.clone(),
+            at: Timestamp::from_micros(order.at.as_micros()),
+        };
         options.skip = Some((order.sequence, skip));
     }
     let job = ApplyJob::start(port.clone(), opened, options).await?;
-    let options = DatabaseOptions { actor: [store.to_string(), String::new(), "RJOURNAL".to_owned()], ..DatabaseOptions::default() };
+    let options = DatabaseOptions {
+        actor: [store.to_string(), String::new(), "RJOURNAL".to_owned()],
+        ..DatabaseOptions::default()
+    };
     let database = Database::open(port.clone(), job.shared().clone(), options).await?;
     let socket = StoreSocket::listen(socket_path(data, store), database).map_err(|error| {
         let text = format!("the socket of store {store} cannot be made: {error}");

@@ -26,17 +26,32 @@ pub(super) struct Saving {
 
 impl Saving {
     /// Begins a save of what the store holds now.
-    pub(super) fn begin(path: PathBuf, reader: &Arc<dyn StoreReader>, askers: Vec<Asker>, alone: bool) -> Self {
+    pub(super) fn begin(
+        path: PathBuf,
+        reader: &Arc<dyn StoreReader>,
+        askers: Vec<Asker>,
+        alone: bool,
+    ) -> Self {
         let (send, done) = oneshot::channel();
         let (reader, target) = (Arc::clone(reader), path.clone());
         tokio::task::spawn_blocking(move || {
             let saved = reader.snapshot().and_then(|mut snapshot| {
-                save(&target, &mut *snapshot, SystemClock::start().wall(), &mut |_| ())
+                save(
+                    &target,
+                    &mut *snapshot,
+                    SystemClock::start().wall(),
+                    &mut |_| (),
+                )
             });
             // Nobody waits any more when the job ended.
             drop(send.send(saved));
         });
-        Self { path, askers, alone, done }
+        Self {
+            path,
+            askers,
+            alone,
+            done,
+        }
     }
 
     /// Waits until it is done.

@@ -76,11 +76,19 @@ impl JobShared {
         applied: Sequence,
         orders: mpsc::Sender<Order>,
     ) -> Self {
-        let status = JobStatus { position, readable: facts.last, held: false, note: None };
+        let status = JobStatus {
+            position,
+            readable: facts.last,
+            held: false,
+            note: None,
+        };
         Self {
             reader,
             facts,
-            progress: watch::Sender::new(Progress { applied, ended: false }),
+            progress: watch::Sender::new(Progress {
+                applied,
+                ended: false,
+            }),
             status: Mutex::new(status),
             journaled: Mutex::new(HashMap::new()),
             orders,
@@ -97,7 +105,9 @@ impl JobShared {
     /// Cancel safe: yes.
     pub async fn wait_applied(&self, upto: Sequence) -> bool {
         let mut progress = self.progress.subscribe();
-        let reached = progress.wait_for(|progress| progress.ended || progress.applied >= upto).await;
+        let reached = progress
+            .wait_for(|progress| progress.ended || progress.applied >= upto)
+            .await;
         reached.is_ok_and(|progress| progress.applied >= upto)
     }
 
@@ -124,7 +134,10 @@ impl JobShared {
 
     /// The decision until which reads would see half of a transaction; nothing in quiet times.
     pub fn busy_until(&self) -> Option<Sequence> {
-        lock(&self.status).position.and_then(|position| position.in_progress).map(|mark| mark.decision)
+        lock(&self.status)
+            .position
+            .and_then(|position| position.in_progress)
+            .map(|mark| mark.decision)
     }
 
     /// Whether a file is journaled, if the job has seen that.

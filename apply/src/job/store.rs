@@ -41,7 +41,8 @@ pub(super) async fn open_store(
     let deadline = tokio::time::Instant::now() + LOCKED_MAX;
     loop {
         let (path, saved) = (path.clone(), saved.clone());
-        let opened = tokio::task::spawn_blocking(move || open_or_rebuild(&path, &saved, kind)).await;
+        let opened =
+            tokio::task::spawn_blocking(move || open_or_rebuild(&path, &saved, kind)).await;
         match opened {
             Ok(Err(error)) if error.is_transient() && tokio::time::Instant::now() < deadline => {
                 tokio::time::sleep(LOCKED_EVERY).await;
@@ -53,16 +54,27 @@ pub(super) async fn open_store(
 }
 
 fn backend(path: &Path, error: &dyn std::error::Error) -> StoreError {
-    StoreError::Backend { path: path.display().to_string(), reason: error.to_string(), transient: false }
+    StoreError::Backend {
+        path: path.display().to_string(),
+        reason: error.to_string(),
+        transient: false,
+    }
 }
 
-fn open_or_rebuild(path: &Path, saved: &Path, kind: StoreKind) -> Result<(Box<dyn ReplicaStore>, Option<JobMessage>), StoreError> {
+fn open_or_rebuild(
+    path: &Path,
+    saved: &Path,
+    kind: StoreKind,
+) -> Result<(Box<dyn ReplicaStore>, Option<JobMessage>), StoreError> {
     let options = StoreOptions::default();
     let mut doubt = None;
     let mut store = match open(kind, path, &options) {
         Err(error @ StoreError::Doubtful { .. }) => {
             let now = SystemClock::start().wall();
-            let aside = set_aside(path, &format!("{} microseconds after 1970: {error}", now.as_micros()))?;
+            let aside = set_aside(
+                path,
+                &format!("{} microseconds after 1970: {error}", now.as_micros()),
+            )?;
             doubt = Some(format!("{error}; it was set aside as {}", aside.display()));
             open(kind, path, &options)?
         }

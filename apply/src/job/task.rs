@@ -54,21 +54,45 @@ impl ApplyJob {
     /// # Errors
     /// [`ApplyError`]: the store is made from another journal, stands where that has never been, or needs entries that
     /// were deleted.
-    pub async fn start(port: Port, store: Box<dyn ReplicaStore>, options: JobOptions) -> Result<Self, ApplyError> {
+    pub async fn start(
+        port: Port,
+        store: Box<dyn ReplicaStore>,
+        options: JobOptions,
+    ) -> Result<Self, ApplyError> {
         let reader = store.reader();
         let position = reader.position()?;
         let facts = check_place(&port, position).await?;
-        let formats: HashMap<ObjectId, Format> = reader.files()?.into_iter().map(|file| (file.id, file.format)).collect();
-        let begin = Position { sequence: facts.oldest.sequence, head: facts.oldest.head };
-        let step_bytes_max = store.atomic_up_to().unwrap_or(usize::MAX).min(options.bounds.step_bytes_max);
-        let bounds = Bounds { step_bytes_max, ..options.bounds };
+        let formats: HashMap<ObjectId, Format> = reader
+            .files()?
+            .into_iter()
+            .map(|file| (file.id, file.format))
+            .collect();
+        let begin = Position {
+            sequence: facts.oldest.sequence,
+            head: facts.oldest.head,
+        };
+        let step_bytes_max = store
+            .atomic_up_to()
+            .unwrap_or(usize::MAX)
+            .min(options.bounds.step_bytes_max);
+        let bounds = Bounds {
+            step_bytes_max,
+            ..options.bounds
+        };
         let mut skips = Skips::of_store(&*reader)?;
         if let Some((sequence, skip)) = options.skip {
             skips.order(sequence, skip);
         }
-        let machine = ApplyMachine::new(facts.journal, begin, position, formats.clone(), bounds).with_skips(skips);
+        let machine = ApplyMachine::new(facts.journal, begin, position, formats.clone(), bounds)
+            .with_skips(skips);
         let (orders, receive) = mpsc::channel(ORDERS_WAITING);
-        let shared = Arc::new(JobShared::new(reader, facts, position, machine.applied(), orders));
+        let shared = Arc::new(JobShared::new(
+            reader,
+            facts,
+            position,
+            machine.applied(),
+            orders,
+        ));
         let task = Task {
             port,
             store,
@@ -90,11 +114,14 @@ impl ApplyJob {
             // Nobody may wait for the end.
             drop(send.send(outcome));
         };
-        std::thread::Builder::new().name("apply".to_owned()).spawn(run).map_err(|error| StoreError::Backend {
-            path: "apply".to_owned(),
-            reason: error.to_string(),
-            transient: true,
-        })?;
+        std::thread::Builder::new()
+            .name("apply".to_owned())
+            .spawn(run)
+            .map_err(|error| StoreError::Backend {
+                path: "apply".to_owned(),
+                reason: error.to_string(),
+                transient: true,
+            })?;
         Ok(Self { shared, ended })
     }
 
@@ -124,11 +151,17 @@ impl ApplyJob {
 }
 
 /// Whether a store stands in its journal's history, and everything it needs next is there (failures.md APL-7, APL-8).
-async fn check_place(port: &Port, position: Option<StorePosition>) -> Result<JournalFacts, ApplyError> {
+async fn check_place(
+    port: &Port,
+    position: Option<StorePosition>,
+) -> Result<JournalFacts, ApplyError> {
     let Some(position) = position else {
         let facts = port.facts(Sequence::NONE).await?;
         if facts.oldest.sequence > Sequence::NONE {
-            return Err(ApplyError::Missing { needed: Sequence::NONE, oldest: facts.oldest.sequence });
+            return Err(ApplyError::Missing {
+                needed: Sequence::NONE,
+                oldest: facts.oldest.sequence,
+            });
         }
         return Ok(facts);
     };
@@ -137,10 +170,16 @@ async fn check_place(port: &Port, position: Option<StorePosition>) -> Result<Jou
         return Err(ApplyError::OtherJournal);
     }
     if position.applied > facts.last || facts.head.is_some_and(|head| head != position.head) {
-        return Err(ApplyError::Ahead { store: position.to_string(), journal: facts.last });
+        return Err(ApplyError::Ahead {
+            store: position.to_string(),
+            journal: facts.last,
+        });
     }
     if position.restart < facts.oldest.sequence {
-        return Err(ApplyError::Missing { needed: position.restart, oldest: facts.oldest.sequence });
+        return Err(ApplyError::Missing {
+            needed: position.restart,
+            oldest: facts.oldest.sequence,
+        });
     }
     Ok(facts)
 }
@@ -165,8 +204,13 @@ impl Task {
         // What is applied is whole; the store is left in order whatever ended the job.
         let durable = self.store.make_durable();
         let stopped = outcome.as_ref().err().and_then(ApplyError::stopped);
-        self.report(Report { stopped, ..Report::default() }).await;
-        self.shared.update(|status| status.note = outcome.as_ref().err().map(ToString::to_string));
+        self.report(Report {
+            stopped,
+            ..Report::default()
+        })
+        .await;
+        self.shared
+            .update(|status| status.note = outcome.as_ref().err().map(ToString::to_string));
         let closed = self.store.close();
         outcome?;
         durable?;
@@ -196,7 +240,8 @@ impl Task {
     async fn take(&mut self, followed: Followed) -> Result<(), ApplyError> {
         match followed {
             Followed::Bundle(bundle) => {
-                self.shared.update(|status| status.readable = bundle.header().last());
+                self.shared
+                    .update(|status| status.readable = bundle.header().last());
                 self.machine.handle_bundle(&bundle)?;
             }
             Followed::Level(_) => self.machine.handle_level(),
@@ -270,7 +315,8 @@ impl Task {
                 Err(error) if error.is_transient() => {
                     tracing::warn!(%error, "the store does not take changes; trying again");
                     troubled = true;
-                    self.shared.update(|status| status.note = Some(error.to_string()));
+                    self.shared
+                        .update(|status| status.note = Some(error.to_string()));
                     tokio::time::sleep(wait).await;
                     wait = (wait * 2).min(AGAIN_MAX);
                 }
@@ -292,7 +338,10 @@ impl Task {
     /// Reports where the store stands, with what else there is to say.
     async fn report(&mut self, report: Report) {
         let durable = self.store.durable_position();
-        let place = durable.map(|position| StorePlace { applied: position.applied, restart: position.restart });
+        let place = durable.map(|position| StorePlace {
+            applied: position.applied,
+            restart: position.restart,
+        });
         match self.port.report(Report { place, ..report }).await {
             Ok(save_wanted) => {
                 self.reported = durable;
@@ -330,28 +379,49 @@ impl Task {
         };
         match &mut self.saving {
             Some(saving) if saving.path == path => saving.askers.push(done),
-            Some(_) => refuse(done, "another save is being made; try again when it is done"),
+            Some(_) => refuse(
+                done,
+                "another save is being made; try again when it is done",
+            ),
             None => self.saving = Some(Saving::begin(path, &self.shared.reader, vec![done], false)),
         }
     }
 
     /// A save is done: it is told to those who asked; what the job's own covers frees receivers (ruling 8).
     async fn saved(&mut self, saved: Result<SaveInfo, StoreError>) {
-        let Some(mut saving) = self.saving.take() else { return };
+        let Some(mut saving) = self.saving.take() else {
+            return;
+        };
         let answer = match saved {
             Err(error) if saving.again_alone(&error) => {
                 let askers = std::mem::take(&mut saving.askers);
-                self.saving = Some(Saving::begin(saving.path, &self.shared.reader, askers, true));
+                self.saving = Some(Saving::begin(
+                    saving.path,
+                    &self.shared.reader,
+                    askers,
+                    true,
+                ));
                 return;
             }
             Err(error) => {
-                let text = format!("the store save {} was not made: {error}", saving.path.display());
-                self.report(Report { message: Some(message("RJN5005", Severity::Alarm, text.clone())), ..Report::default() }).await;
+                let text = format!(
+                    "the store save {} was not made: {error}",
+                    saving.path.display()
+                );
+                self.report(Report {
+                    message: Some(message("RJN5005", Severity::Alarm, text.clone())),
+                    ..Report::default()
+                })
+                .await;
                 Err(text)
             }
             Ok(info) => {
                 let own = self.save.as_ref() == Some(&saving.path);
-                let text = format!("store saved as {} at entry {}", saving.path.display(), info.position.applied);
+                let text = format!(
+                    "store saved as {} at entry {}",
+                    saving.path.display(),
+                    info.position.applied
+                );
                 let report = Report {
                     saved: own.then_some(info.position.restart),
                     message: Some(message("RJN5007", Severity::Info, text)),
@@ -368,7 +438,11 @@ impl Task {
 }
 
 fn message(id: &str, severity: Severity, text: String) -> JobMessage {
-    JobMessage { id: id.to_owned(), severity, text }
+    JobMessage {
+        id: id.to_owned(),
+        severity,
+        text,
+    }
 }
 
 /// Waits until the save in the making is done; for ever where there is none.

@@ -35,7 +35,11 @@ pub struct Change {
 impl Change {
     /// About how much memory it takes.
     pub fn bytes(&self) -> usize {
-        let expected = if let Expect::Row(row) = &self.expect { row.len() } else { 0 };
+        let expected = if let Expect::Row(row) = &self.expect {
+            row.len()
+        } else {
+            0
+        };
         self.key.len() + self.row.as_ref().map_or(0, Vec::len) + expected + 96
     }
 }
@@ -75,7 +79,10 @@ pub(super) enum Meaning {
 /// [`ApplyError::Poison`] when that cannot be told: a payload that was left out, or an entry of a kind that changes rows in
 /// a way this program does not know.
 pub(super) fn meaning(view: &EntryView<'_>) -> Result<Meaning, ApplyError> {
-    let poison = |reason: String| ApplyError::Poison { sequence: view.sequence, reason };
+    let poison = |reason: String| ApplyError::Poison {
+        sequence: view.sequence,
+        reason,
+    };
     let known = match view.kind {
         Kind::OPENED => Meaning::Opened,
         Kind::CYCLE_START => Meaning::CycleStart,
@@ -86,19 +93,27 @@ pub(super) fn meaning(view: &EntryView<'_>) -> Result<Meaning, ApplyError> {
         Kind::RECORD_UPDATE | Kind::ROLLBACK_UPDATE => Meaning::Update,
         Kind::RECORD_DELETE | Kind::ROLLBACK_DELETE => Meaning::Delete,
         Kind::FILE_CREATE | Kind::FILE_CHANGE | Kind::JOURNALING_START => {
-            let format = Format::decode(view.payload.bytes()).map_err(|error| poison(error.to_string()))?;
+            let format =
+                Format::decode(view.payload.bytes()).map_err(|error| poison(error.to_string()))?;
             Meaning::File(Box::new(format))
         }
         Kind::JOURNALING_END => Meaning::JournalingEnded,
         Kind::FILE_DELETE => Meaning::FileGone,
         kind if matches!(kind.code(), 'U' | 'J') => return Ok(Meaning::Nothing),
-        kind => return Err(poison(format!("this program does not know how to apply {kind}"))),
+        kind => {
+            return Err(poison(format!(
+                "this program does not know how to apply {kind}"
+            )));
+        }
     };
     if matches!(view.payload, Payload::Omitted { .. }) && view.kind.is_record() {
         return Err(poison("its image was left out by a filter".to_owned()));
     }
     if view.flags.must_understand & !EntryFlags::KNOWN != 0 {
-        return Err(poison(format!("its flags {:#06x} must be understood and are not", view.flags.must_understand)));
+        return Err(poison(format!(
+            "its flags {:#06x} must be understood and are not",
+            view.flags.must_understand
+        )));
     }
     Ok(known)
 }
@@ -107,16 +122,32 @@ pub(super) fn meaning(view: &EntryView<'_>) -> Result<Meaning, ApplyError> {
 ///
 /// # Errors
 /// [`ApplyError::Poison`] when the image is not a row of the format.
-pub(super) fn row_key(view: &EntryView<'_>, format: &Format, image: &[u8]) -> Result<Vec<u8>, ApplyError> {
+pub(super) fn row_key(
+    view: &EntryView<'_>,
+    format: &Format,
+    image: &[u8],
+) -> Result<Vec<u8>, ApplyError> {
     if format.version() != view.format {
-        let reason = format!("its row is of format version {}, the file's is {}", view.format, format.version());
-        return Err(ApplyError::Poison { sequence: view.sequence, reason });
+        let reason = format!(
+            "its row is of format version {}, the file's is {}",
+            view.format,
+            format.version()
+        );
+        return Err(ApplyError::Poison {
+            sequence: view.sequence,
+            reason,
+        });
     }
-    let poison = |reason: String| ApplyError::Poison { sequence: view.sequence, reason };
+    let poison = |reason: String| ApplyError::Poison {
+        sequence: view.sequence,
+        reason,
+    };
     let row = decode_row(format, image).map_err(|error| poison(error.to_string()))?;
     if format.key().is_empty() {
         if view.count == 0 {
-            return Err(poison("it has no record number, and its file no key".to_owned()));
+            return Err(poison(
+                "it has no record number, and its file no key".to_owned(),
+            ));
         }
         return Ok(record_number_key(view.count).to_vec());
     }

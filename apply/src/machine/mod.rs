@@ -12,15 +12,17 @@ mod step;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use rjournal::entry::record::Format;
-use rjournal::entry::{ChainHead, EntryView, GroupId, JournalId, Kind, ObjectId, Position, SealedBundle, Sequence};
+use rjournal::entry::{
+    ChainHead, EntryView, GroupId, JournalId, Kind, ObjectId, Position, SealedBundle, Sequence,
+};
 
 use crate::error::ApplyError;
 pub use meaning::{Change, Expect};
 pub use skip::{Skip, Skips};
 pub use step::{key_text, resolve};
 
-use meaning::{Meaning, meaning, row_key};
 use crate::store::{FileChange, InProgress, StorePosition};
+use meaning::{Meaning, meaning, row_key};
 
 /// Bounds of a machine.
 #[derive(Debug, Clone, Copy)]
@@ -35,7 +37,11 @@ pub struct Bounds {
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self { buffered_bytes_max: 32 * 1024 * 1024, step_bytes_max: 16 * 1024 * 1024, step_bytes: 1024 * 1024 }
+        Self {
+            buffered_bytes_max: 32 * 1024 * 1024,
+            step_bytes_max: 16 * 1024 * 1024,
+            step_bytes: 1024 * 1024,
+        }
     }
 }
 
@@ -133,8 +139,17 @@ pub struct ApplyMachine {
 
 impl ApplyMachine {
     /// A machine for a store at `store`, or for an empty one that begins after `begin`.
-    pub fn new(journal: JournalId, begin: Position, store: Option<StorePosition>, formats: HashMap<ObjectId, Format>, bounds: Bounds) -> Self {
-        let applied = store.map_or(begin, |store| Position { sequence: store.applied, head: store.head });
+    pub fn new(
+        journal: JournalId,
+        begin: Position,
+        store: Option<StorePosition>,
+        formats: HashMap<ObjectId, Format>,
+        bounds: Bounds,
+    ) -> Self {
+        let applied = store.map_or(begin, |store| Position {
+            sequence: store.applied,
+            head: store.head,
+        });
         let from = store.map_or(begin.sequence, |store| store.restart);
         Self {
             bounds,
@@ -210,7 +225,9 @@ impl ApplyMachine {
     /// Everything that can be read now was handed in: what waits for company is given out.
     pub fn handle_level(&mut self) {
         let waits = !self.changes.is_empty() || !self.files.is_empty();
-        let behind = self.store.is_none_or(|store| store.applied < self.applied.sequence);
+        let behind = self
+            .store
+            .is_none_or(|store| store.applied < self.applied.sequence);
         if self.again.is_none() && (waits || behind) {
             self.give_out(self.applied);
         }
@@ -222,7 +239,11 @@ impl ApplyMachine {
         }
     }
 
-    fn handle_entry(&mut self, view: &EntryView<'_>, bundle: &SealedBundle) -> Result<(), ApplyError> {
+    fn handle_entry(
+        &mut self,
+        view: &EntryView<'_>,
+        bundle: &SealedBundle,
+    ) -> Result<(), ApplyError> {
         // Below `applied` only the cycles matter that may still be open there.
         let decided_before = view.sequence <= self.applied.sequence;
         if self.skips.contains(view.sequence) {
@@ -245,17 +266,30 @@ impl ApplyMachine {
             Meaning::Commit => return self.commit(view.cycle, view.sequence, bundle),
             Meaning::File(format) => {
                 let file = view.object;
-                self.outputs.push_back(Output::Journaled { file, journaled: view.kind == Kind::JOURNALING_START });
-                if self.formats.get(&file).is_none_or(|known| known.version() <= format.version()) {
+                self.outputs.push_back(Output::Journaled {
+                    file,
+                    journaled: view.kind == Kind::JOURNALING_START,
+                });
+                if self
+                    .formats
+                    .get(&file)
+                    .is_none_or(|known| known.version() <= format.version())
+                {
                     self.formats.insert(file, (*format).clone());
                     if !decided_before {
                         self.files.push(FileChange::Put { id: file, format });
                     }
                 }
             }
-            Meaning::JournalingEnded => self.outputs.push_back(Output::Journaled { file: view.object, journaled: false }),
+            Meaning::JournalingEnded => self.outputs.push_back(Output::Journaled {
+                file: view.object,
+                journaled: false,
+            }),
             Meaning::FileGone => {
-                self.outputs.push_back(Output::Journaled { file: view.object, journaled: false });
+                self.outputs.push_back(Output::Journaled {
+                    file: view.object,
+                    journaled: false,
+                });
                 if !decided_before {
                     // Rows changed before it must not be applied after it is gone.
                     self.give_out(position_in(bundle, view.sequence.before())?);
@@ -293,7 +327,11 @@ impl ApplyMachine {
     }
 
     /// A change outside commitment control counts at once.
-    fn change_outside(&mut self, view: &EntryView<'_>, meaning: &Meaning) -> Result<(), ApplyError> {
+    fn change_outside(
+        &mut self,
+        view: &EntryView<'_>,
+        meaning: &Meaning,
+    ) -> Result<(), ApplyError> {
         let mut image = self.outside.take();
         let change = self.change(view, meaning, &mut image)?;
         self.outside = image;
@@ -304,14 +342,22 @@ impl ApplyMachine {
         Ok(())
     }
 
-    fn change_inside(&mut self, view: &EntryView<'_>, meaning: &Meaning, id: Sequence) -> Result<(), ApplyError> {
+    fn change_inside(
+        &mut self,
+        view: &EntryView<'_>,
+        meaning: &Meaning,
+        id: Sequence,
+    ) -> Result<(), ApplyError> {
         let Some(mut cycle) = self.cycles.remove(&id) else {
             // Its start lies before `restart`, so it was decided at or below `applied`.
             if view.sequence <= self.applied.sequence {
                 return Ok(());
             }
             let reason = format!("it belongs to commit cycle {id}, which is not open");
-            return Err(ApplyError::Poison { sequence: view.sequence, reason });
+            return Err(ApplyError::Poison {
+                sequence: view.sequence,
+                reason,
+            });
         };
         let change = self.change(view, meaning, &mut cycle.before);
         if let (Ok(Some(change)), false) = (&change, cycle.let_go) {
@@ -331,30 +377,65 @@ impl ApplyMachine {
         let largest = self.cycles.values_mut().max_by_key(|cycle| cycle.bytes);
         if let Some(cycle) = largest {
             self.buffered -= cycle.bytes;
-            *cycle = Cycle { let_go: true, before: cycle.before.take(), ..Cycle::default() };
+            *cycle = Cycle {
+                let_go: true,
+                before: cycle.before.take(),
+                ..Cycle::default()
+            };
         }
     }
 
     /// The change an entry means; nothing for a before-image, which waits for its update.
-    fn change(&self, view: &EntryView<'_>, meaning: &Meaning, before: &mut Option<BeforeImage>) -> Result<Option<Change>, ApplyError> {
-        let poison = |reason: String| ApplyError::Poison { sequence: view.sequence, reason };
+    fn change(
+        &self,
+        view: &EntryView<'_>,
+        meaning: &Meaning,
+        before: &mut Option<BeforeImage>,
+    ) -> Result<Option<Change>, ApplyError> {
+        let poison = |reason: String| ApplyError::Poison {
+            sequence: view.sequence,
+            reason,
+        };
         let file = view.object;
         let image = view.payload.bytes();
         if matches!(meaning, Meaning::Before) {
-            *before = Some(BeforeImage { file, count: view.count, image: image.to_vec() });
+            *before = Some(BeforeImage {
+                file,
+                count: view.count,
+                image: image.to_vec(),
+            });
             return Ok(None);
         }
-        let format = self.formats.get(&file).ok_or_else(|| poison(format!("file {file} was never defined in this journal")))?;
+        let format = self
+            .formats
+            .get(&file)
+            .ok_or_else(|| poison(format!("file {file} was never defined in this journal")))?;
         let fitting = before.take();
         if let Some(fitting) = &fitting
-            && (fitting.file != file || fitting.count != view.count || !matches!(meaning, Meaning::Update))
+            && (fitting.file != file
+                || fitting.count != view.count
+                || !matches!(meaning, Meaning::Update))
         {
-            return Err(poison("a before-image stands before something else than its update".to_owned()));
+            return Err(poison(
+                "a before-image stands before something else than its update".to_owned(),
+            ));
         }
         let sequence = view.sequence;
-        let change = |key, row, expect| Some(Change { sequence, file, key, row, expect });
+        let change = |key, row, expect| {
+            Some(Change {
+                sequence,
+                file,
+                key,
+                row,
+                expect,
+            })
+        };
         Ok(match meaning {
-            Meaning::Put => change(row_key(view, format, image)?, Some(image.to_vec()), Expect::Absent),
+            Meaning::Put => change(
+                row_key(view, format, image)?,
+                Some(image.to_vec()),
+                Expect::Absent,
+            ),
             Meaning::Update => {
                 let key = row_key(view, format, image)?;
                 let expect = match fitting {
@@ -369,7 +450,11 @@ impl ApplyMachine {
                 change(key, Some(image.to_vec()), expect)
             }
             // JOFLAG 1: the image is the row; 0: it is only the key.
-            Meaning::Delete if view.indicator == 1 => change(row_key(view, format, image)?, None, Expect::Row(image.to_vec())),
+            Meaning::Delete if view.indicator == 1 => change(
+                row_key(view, format, image)?,
+                None,
+                Expect::Row(image.to_vec()),
+            ),
             Meaning::Delete => change(image.to_vec(), None, Expect::Present),
             _ => None,
         })
@@ -382,13 +467,24 @@ impl ApplyMachine {
     }
 
     /// A cycle is committed: its changes join the step, or make steps of their own.
-    fn commit(&mut self, id: Sequence, decision: Sequence, bundle: &SealedBundle) -> Result<(), ApplyError> {
+    fn commit(
+        &mut self,
+        id: Sequence,
+        decision: Sequence,
+        bundle: &SealedBundle,
+    ) -> Result<(), ApplyError> {
         let Some(open) = self.cycles.get(&id) else {
             let reason = format!("it commits cycle {id}, which is not open");
-            return Err(ApplyError::Poison { sequence: decision, reason });
+            return Err(ApplyError::Poison {
+                sequence: decision,
+                reason,
+            });
         };
         let (bytes, let_go) = (open.bytes, open.let_go);
-        let mark = self.store.and_then(|store| store.in_progress).filter(|mark| mark.cycle == id);
+        let mark = self
+            .store
+            .and_then(|store| store.in_progress)
+            .filter(|mark| mark.cycle == id);
         let large = let_go || bytes > self.bounds.step_bytes_max || mark.is_some();
         if !large {
             if self.bytes + bytes > self.bounds.step_bytes_max {
@@ -406,13 +502,29 @@ impl ApplyMachine {
             self.give_out(before);
         }
         let done = mark.map_or(Sequence::NONE, |mark| mark.done);
-        let again = Again { cycle: id, decision, before, done, image: None, changes: Vec::new(), bytes: 0, rest: bundle.clone() };
+        let again = Again {
+            cycle: id,
+            decision,
+            before,
+            done,
+            image: None,
+            changes: Vec::new(),
+            bytes: 0,
+            rest: bundle.clone(),
+        };
         if let_go {
             self.again = Some(Box::new(again));
-            self.outputs.push_back(Output::ReadAgain { after: id.before(), upto: decision.sequence });
+            self.outputs.push_back(Output::ReadAgain {
+                after: id.before(),
+                upto: decision.sequence,
+            });
             return Ok(());
         }
-        let changes = self.cycles.get_mut(&id).map(|cycle| std::mem::take(&mut cycle.changes)).unwrap_or_default();
+        let changes = self
+            .cycles
+            .get_mut(&id)
+            .map(|cycle| std::mem::take(&mut cycle.changes))
+            .unwrap_or_default();
         let mut again = again;
         for change in changes.into_iter().filter(|change| change.sequence > done) {
             again.bytes += change.bytes();
@@ -430,13 +542,17 @@ impl ApplyMachine {
     /// # Errors
     /// As [`Self::handle_bundle`].
     pub fn handle_again(&mut self, bundle: &SealedBundle) -> Result<(), ApplyError> {
-        let Some(mut again) = self.again.take() else { return Ok(()) };
+        let Some(mut again) = self.again.take() else {
+            return Ok(());
+        };
         for view in bundle.entries() {
-            let view = view.map_err(|error| ApplyError::unreadable(bundle.header().first, &error))?;
+            let view =
+                view.map_err(|error| ApplyError::unreadable(bundle.header().first, &error))?;
             if view.sequence >= again.decision.sequence {
                 break;
             }
-            if view.cycle != again.cycle || view.sequence <= again.done || view.kind.is_commitment() {
+            if view.cycle != again.cycle || view.sequence <= again.done || view.kind.is_commitment()
+            {
                 continue;
             }
             if self.skips.contains(view.sequence) {
@@ -464,9 +580,18 @@ impl ApplyMachine {
 
     /// A part of a large transaction, with a mark that says so.
     fn give_out_part(&mut self, again: &mut Again) {
-        let Some(done) = again.changes.last().map(|change| change.sequence) else { return };
-        let mark = InProgress { cycle: again.cycle, decision: again.decision.sequence, done };
-        let next = StorePosition { in_progress: Some(mark), ..self.position_at(again.before) };
+        let Some(done) = again.changes.last().map(|change| change.sequence) else {
+            return;
+        };
+        let mark = InProgress {
+            cycle: again.cycle,
+            decision: again.decision.sequence,
+            done,
+        };
+        let next = StorePosition {
+            in_progress: Some(mark),
+            ..self.position_at(again.before)
+        };
         self.changes = std::mem::take(&mut again.changes);
         again.bytes = 0;
         again.done = done;
@@ -529,8 +654,12 @@ fn position_in(bundle: &SealedBundle, sequence: Sequence) -> Result<Position, Ap
         if position.sequence >= sequence {
             break;
         }
-        let view = view.map_err(|error| ApplyError::unreadable(position.sequence.next(), &error))?;
-        position = Position { sequence: view.sequence, head: position.head.extend(&view.leaf()) };
+        let view =
+            view.map_err(|error| ApplyError::unreadable(position.sequence.next(), &error))?;
+        position = Position {
+            sequence: view.sequence,
+            head: position.head.extend(&view.leaf()),
+        };
     }
     Ok(position)
 }

@@ -53,14 +53,30 @@ impl Skips {
         let mut after: Option<Vec<u8>> = None;
         loop {
             let rows = reader.scan(SKIPPED_ID, after.as_deref(), ROWS, usize::MAX)?;
-            let Some(last) = rows.last() else { return Ok(skips) };
+            let Some(last) = rows.last() else {
+                return Ok(skips);
+            };
             after = Some(last.key.clone());
             for row in &rows {
-                if let Ok([Value::BigInt(sequence), Value::Text(reason), Value::Timestamp(at)]) =
-                    decode_row(&format, &row.row).as_deref()
+                if let Ok(
+                    [
+                        Value::BigInt(sequence),
+                        Value::Text(reason),
+                        Value::Timestamp(at),
+                    ],
+                ) = decode_row(&format, &row.row).as_deref()
                 {
-                    let skip = Skip { reason: reason.clone(), at: Timestamp::from_micros(at.unsigned_abs()) };
-                    skips.0.insert(Sequence::new(sequence.unsigned_abs()), Ordered { skip, recorded: true });
+                    let skip = Skip {
+                        reason: reason.clone(),
+                        at: Timestamp::from_micros(at.unsigned_abs()),
+                    };
+                    skips.0.insert(
+                        Sequence::new(sequence.unsigned_abs()),
+                        Ordered {
+                            skip,
+                            recorded: true,
+                        },
+                    );
                 }
             }
         }
@@ -68,7 +84,10 @@ impl Skips {
 
     /// Adds an order.
     pub fn order(&mut self, sequence: Sequence, skip: Skip) {
-        self.0.entry(sequence).or_insert(Ordered { skip, recorded: false });
+        self.0.entry(sequence).or_insert(Ordered {
+            skip,
+            recorded: false,
+        });
     }
 
     /// Whether an entry is passed over.
@@ -78,7 +97,10 @@ impl Skips {
 
     /// What goes into the store for an entry that is passed over, the first time it is.
     pub(super) fn record(&mut self, sequence: Sequence) -> Option<(FileChange, Change)> {
-        let ordered = self.0.get_mut(&sequence).filter(|ordered| !ordered.recorded)?;
+        let ordered = self
+            .0
+            .get_mut(&sequence)
+            .filter(|ordered| !ordered.recorded)?;
         ordered.recorded = true;
         row(sequence, &ordered.skip)
     }
@@ -86,7 +108,11 @@ impl Skips {
 
 fn row(sequence: Sequence, skip: &Skip) -> Option<(FileChange, Change)> {
     let format = format();
-    let reason = skip.reason.chars().take(REASON_CHARACTERS_MAX as usize).collect();
+    let reason = skip
+        .reason
+        .chars()
+        .take(REASON_CHARACTERS_MAX as usize)
+        .collect();
     let row = [
         Value::BigInt(i64::try_from(sequence.get()).ok()?),
         Value::Text(reason),
@@ -99,21 +125,36 @@ fn row(sequence: Sequence, skip: &Skip) -> Option<(FileChange, Change)> {
         row: Some(encode_row(&format, &row).ok()?),
         expect: Expect::Absent,
     };
-    Some((FileChange::Put { id: SKIPPED_ID, format: Box::new(format) }, change))
+    Some((
+        FileChange::Put {
+            id: SKIPPED_ID,
+            format: Box::new(format),
+        },
+        change,
+    ))
 }
 
 fn format() -> Format {
     let field = |name: &str, field_type| Field {
-        name: name.parse::<FieldName>().expect("the names below are names"),
+        name: name
+            .parse::<FieldName>()
+            .expect("the names below are names"),
         field_type,
         nullable: false,
     };
     let fields = vec![
         field("SEQUENCE", FieldType::BigInt),
-        field("REASON", FieldType::Varchar { characters_max: REASON_CHARACTERS_MAX }),
+        field(
+            "REASON",
+            FieldType::Varchar {
+                characters_max: REASON_CHARACTERS_MAX,
+            },
+        ),
         field("ORDERED_AT", FieldType::Timestamp),
     ];
-    let file: FileName = "QRJOURNAL/SKIPPED".parse().expect("this is the name of a file");
+    let file: FileName = "QRJOURNAL/SKIPPED"
+        .parse()
+        .expect("this is the name of a file");
     Format::new(1, file, fields, vec![0], Images::Both).expect("the format above keeps the rules")
 }
 
@@ -123,12 +164,17 @@ mod tests {
 
     #[test]
     fn an_order_becomes_a_row_that_reads_back() {
-        let skip = Skip { reason: "a row that cannot be".to_owned(), at: Timestamp::from_micros(5) };
+        let skip = Skip {
+            reason: "a row that cannot be".to_owned(),
+            at: Timestamp::from_micros(5),
+        };
         let mut skips = Skips::default();
         skips.order(Sequence::new(9), skip.clone());
         let (_, change) = skips.record(Sequence::new(9)).unwrap();
         assert!(skips.record(Sequence::new(9)).is_none() && skips.contains(Sequence::new(9)));
         let row = decode_row(&format(), change.row.as_deref().unwrap()).unwrap();
-        assert!(matches!(&row[..], [Value::BigInt(9), Value::Text(reason), Value::Timestamp(5)] if *reason == skip.reason));
+        assert!(
+            matches!(&row[..], [Value::BigInt(9), Value::Text(reason), Value::Timestamp(5)] if *reason == skip.reason)
+        );
     }
 }

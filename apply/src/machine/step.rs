@@ -7,17 +7,22 @@ use std::collections::HashMap;
 use rjournal::entry::ObjectId;
 use rjournal::entry::record::{Format, decode_key, decode_row, record_number};
 
-use crate::error::{ApplyError, file_text};
 use super::Step;
 use super::meaning::{Change, Expect};
+use crate::error::{ApplyError, file_text};
 use crate::store::{Batch, FileChange, RowChange, StoreReader};
 
 /// Makes the batch of a step.
 ///
 /// # Errors
 /// [`ApplyError::Conflict`] when the store does not hold what a change expects; `Store` when it cannot be read.
-pub fn resolve(step: Step, reader: &dyn StoreReader, formats: &HashMap<ObjectId, Format>) -> Result<Batch, ApplyError> {
-    let mut pending: HashMap<(ObjectId, Vec<u8>), Option<Vec<u8>>> = HashMap::with_capacity(step.changes.len());
+pub fn resolve(
+    step: Step,
+    reader: &dyn StoreReader,
+    formats: &HashMap<ObjectId, Format>,
+) -> Result<Batch, ApplyError> {
+    let mut pending: HashMap<(ObjectId, Vec<u8>), Option<Vec<u8>>> =
+        HashMap::with_capacity(step.changes.len());
     let mut rows = Vec::with_capacity(step.changes.len());
     for change in step.changes {
         let place = (change.file, change.key);
@@ -31,32 +36,61 @@ pub fn resolve(step: Step, reader: &dyn StoreReader, formats: &HashMap<ObjectId,
             _ => false,
         };
         let (file, key) = place;
-        let change = Change { file, key, ..change };
+        let change = Change {
+            file,
+            key,
+            ..change
+        };
         if !fits {
             return Err(conflict(&change, found.as_deref(), formats));
         }
         pending.insert((change.file, change.key.clone()), change.row.clone());
-        rows.push(RowChange { file: change.file, key: change.key, row: change.row });
+        rows.push(RowChange {
+            file: change.file,
+            key: change.key,
+            row: change.row,
+        });
     }
     let files = step.files.into_iter().collect::<Vec<FileChange>>();
-    Ok(Batch { expected: step.expected, next: step.next, files, rows })
+    Ok(Batch {
+        expected: step.expected,
+        next: step.next,
+        files,
+        rows,
+    })
 }
 
-fn conflict(change: &Change, found: Option<&[u8]>, formats: &HashMap<ObjectId, Format>) -> ApplyError {
+fn conflict(
+    change: &Change,
+    found: Option<&[u8]>,
+    formats: &HashMap<ObjectId, Format>,
+) -> ApplyError {
     let format = formats.get(&change.file);
     let show = |row: &[u8]| match format.map(|format| decode_row(format, row)) {
-        Some(Ok(values)) => values.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+        Some(Ok(values)) => values
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(", "),
         _ => format!("{} bytes", row.len()),
     };
     let key = key_text(format, &change.key);
-    let found = found.map_or_else(|| format!("no row with key {key}"), |row| format!("a row ({})", show(row)));
+    let found = found.map_or_else(
+        || format!("no row with key {key}"),
+        |row| format!("a row ({})", show(row)),
+    );
     let expected = match &change.expect {
         Expect::Absent => format!("no row with key {key}"),
         Expect::Present => format!("a row with key {key}"),
         Expect::Row(row) => format!("the row ({})", show(row)),
     };
     let file = file_text(format.map(Format::file), change.file);
-    ApplyError::Conflict { sequence: change.sequence, file, found, expected }
+    ApplyError::Conflict {
+        sequence: change.sequence,
+        file,
+        found,
+        expected,
+    }
 }
 
 /// A key for people.
@@ -66,7 +100,13 @@ pub fn key_text(format: Option<&Format>, key: &[u8]) -> String {
             return record_number(key).map(|number| format!("record {number}"));
         }
         let values = decode_key(format, key).ok()?;
-        Some(values.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))
+        Some(
+            values
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join(", "),
+        )
     });
     decoded.unwrap_or_else(|| format!("of {} bytes", key.len()))
 }

@@ -5,17 +5,22 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use rjournal::entry::record::{Format, Value, decode_row, encode_key_values, encode_row, record_number_key};
+use rjournal::entry::record::{
+    Format, Value, decode_row, encode_key_values, encode_row, record_number_key,
+};
 use rjournal::entry::{DepositKey, FileName, Name, Sequence};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
-use super::protocol::{EncodedWrite, FileSummary, HashedFile, SavedStore, StoreReply, StoreRequest, WriteKind, put, take};
+use super::protocol::{
+    EncodedWrite, FileSummary, HashedFile, SavedStore, StoreReply, StoreRequest, WriteKind, put,
+    take,
+};
 use super::server::socket_path;
 use crate::database::Outcome;
 use crate::error::DatabaseError;
-use crate::store::KeyedRow;
 use crate::job::JobStatus;
+use crate::store::KeyedRow;
 
 /// A file as a client knows it.
 #[derive(Debug, Clone)]
@@ -39,7 +44,9 @@ impl FileHandle {
             [Value::BigInt(number)] if self.format().key().is_empty() && *number > 0 => {
                 Ok(record_number_key(number.unsigned_abs()).to_vec())
             }
-            _ => encode_key_values(self.format(), values).map_err(|error| DatabaseError::Row { reason: error.to_string() }),
+            _ => encode_key_values(self.format(), values).map_err(|error| DatabaseError::Row {
+                reason: error.to_string(),
+            }),
         }
     }
 }
@@ -62,7 +69,9 @@ pub struct DatabaseClient {
 }
 
 fn unexpected() -> DatabaseError {
-    DatabaseError::Store { reason: "the job gave another answer than was asked for".to_owned() }
+    DatabaseError::Store {
+        reason: "the job gave another answer than was asked for".to_owned(),
+    }
 }
 
 impl DatabaseClient {
@@ -77,7 +86,13 @@ impl DatabaseClient {
         let stream = UnixStream::connect(&path).await.map_err(|error| DatabaseError::Store {
             reason: format!("the job of store {store} does not answer ({error}); WRKAPY says whether it runs, STRAPY starts it"),
         })?;
-        Ok(Self { path, stream, input: BytesMut::new(), output: BytesMut::new(), files: HashMap::new() })
+        Ok(Self {
+            path,
+            stream,
+            input: BytesMut::new(),
+            output: BytesMut::new(),
+            files: HashMap::new(),
+        })
     }
 
     /// The socket.
@@ -86,7 +101,9 @@ impl DatabaseClient {
     }
 
     async fn ask(&mut self, request: &StoreRequest) -> Result<StoreReply, DatabaseError> {
-        let broken = |error: std::io::Error| DatabaseError::Store { reason: format!("the connection to the job is gone: {error}") };
+        let broken = |error: std::io::Error| DatabaseError::Store {
+            reason: format!("the connection to the job is gone: {error}"),
+        };
         self.output.clear();
         put(&mut self.output, request)?;
         self.stream.write_all(&self.output).await.map_err(broken)?;
@@ -97,8 +114,16 @@ impl DatabaseClient {
                     reply => Ok(reply),
                 };
             }
-            if self.stream.read_buf(&mut self.input).await.map_err(broken)? == 0 {
-                return Err(DatabaseError::Store { reason: "the connection to the job is gone".to_owned() });
+            if self
+                .stream
+                .read_buf(&mut self.input)
+                .await
+                .map_err(broken)?
+                == 0
+            {
+                return Err(DatabaseError::Store {
+                    reason: "the connection to the job is gone".to_owned(),
+                });
             }
         }
     }
@@ -124,7 +149,10 @@ impl DatabaseClient {
         if let Some(handle) = self.files.get(file) {
             return Ok(handle.clone());
         }
-        match self.ask(&StoreRequest::Describe { file: file.clone() }).await? {
+        match self
+            .ask(&StoreRequest::Describe { file: file.clone() })
+            .await?
+        {
             StoreReply::File(summary) => {
                 let handle = FileHandle { summary: *summary };
                 self.files.insert(file.clone(), handle.clone());
@@ -134,12 +162,28 @@ impl DatabaseClient {
         }
     }
 
-    async fn get_row(&mut self, file: &FileName, key: &[Value], for_update: bool) -> Result<Option<Vec<Value>>, DatabaseError> {
+    async fn get_row(
+        &mut self,
+        file: &FileName,
+        key: &[Value],
+        for_update: bool,
+    ) -> Result<Option<Vec<Value>>, DatabaseError> {
         let handle = self.file(file).await?;
         let key = handle.key_of(key)?;
-        match self.ask(&StoreRequest::Get { file: file.clone(), key, for_update }).await? {
+        match self
+            .ask(&StoreRequest::Get {
+                file: file.clone(),
+                key,
+                for_update,
+            })
+            .await?
+        {
             StoreReply::Row(row) => row
-                .map(|row| decode_row(handle.format(), &row).map_err(|error| DatabaseError::Row { reason: error.to_string() }))
+                .map(|row| {
+                    decode_row(handle.format(), &row).map_err(|error| DatabaseError::Row {
+                        reason: error.to_string(),
+                    })
+                })
                 .transpose(),
             _ => Err(unexpected()),
         }
@@ -149,7 +193,11 @@ impl DatabaseClient {
     ///
     /// # Errors
     /// [`DatabaseError`].
-    pub async fn get(&mut self, file: &FileName, key: &[Value]) -> Result<Option<Vec<Value>>, DatabaseError> {
+    pub async fn get(
+        &mut self,
+        file: &FileName,
+        key: &[Value],
+    ) -> Result<Option<Vec<Value>>, DatabaseError> {
         self.get_row(file, key, false).await
     }
 
@@ -157,12 +205,28 @@ impl DatabaseClient {
     ///
     /// # Errors
     /// [`DatabaseError`].
-    pub async fn scan(&mut self, file: &FileName, after: Option<&[u8]>, count: usize) -> Result<RowPage, DatabaseError> {
+    pub async fn scan(
+        &mut self,
+        file: &FileName,
+        after: Option<&[u8]>,
+        count: usize,
+    ) -> Result<RowPage, DatabaseError> {
         let after = after.map(|after| serde_bytes::ByteBuf::from(after.to_vec()));
-        let request = StoreRequest::Scan { file: file.clone(), after, count, bytes_max: 1024 * 1024 };
+        let request = StoreRequest::Scan {
+            file: file.clone(),
+            after,
+            count,
+            bytes_max: 1024 * 1024,
+        };
         match self.ask(&request).await? {
             StoreReply::Rows(rows) => {
-                let rows = rows.into_iter().map(|(key, row)| KeyedRow { key: key.into_vec(), row: row.into_vec() }).collect();
+                let rows = rows
+                    .into_iter()
+                    .map(|(key, row)| KeyedRow {
+                        key: key.into_vec(),
+                        row: row.into_vec(),
+                    })
+                    .collect();
                 Ok(RowPage { rows })
             }
             _ => Err(unexpected()),
@@ -173,21 +237,36 @@ impl DatabaseClient {
     ///
     /// # Errors
     /// [`DatabaseError::Row`] when the values do not fit the file.
-    pub async fn encode(&mut self, kind: WriteKind, file: &FileName, values: &[Value]) -> Result<EncodedWrite, DatabaseError> {
+    pub async fn encode(
+        &mut self,
+        kind: WriteKind,
+        file: &FileName,
+        values: &[Value],
+    ) -> Result<EncodedWrite, DatabaseError> {
         let handle = self.file(file).await?;
         let bytes = if kind == WriteKind::Delete {
             handle.key_of(values)?
         } else {
-            encode_row(handle.format(), values).map_err(|error| DatabaseError::Row { reason: error.to_string() })?
+            encode_row(handle.format(), values).map_err(|error| DatabaseError::Row {
+                reason: error.to_string(),
+            })?
         };
-        Ok(EncodedWrite { kind, file: file.clone(), bytes })
+        Ok(EncodedWrite {
+            kind,
+            file: file.clone(),
+            bytes,
+        })
     }
 
     /// Makes changes: in the open transaction, or each on its own (then the outcome is that of the last).
     ///
     /// # Errors
     /// [`DatabaseError`].
-    pub async fn write(&mut self, writes: Vec<EncodedWrite>, key: Option<DepositKey>) -> Result<Outcome, DatabaseError> {
+    pub async fn write(
+        &mut self,
+        writes: Vec<EncodedWrite>,
+        key: Option<DepositKey>,
+    ) -> Result<Outcome, DatabaseError> {
         match self.ask(&StoreRequest::Write { writes, key }).await? {
             StoreReply::Outcome(outcome) => Ok(outcome),
             _ => Err(unexpected()),
@@ -198,7 +277,10 @@ impl DatabaseClient {
     ///
     /// # Errors
     /// [`DatabaseError`].
-    pub async fn begin(&mut self, key: Option<DepositKey>) -> Result<ClientTransaction<'_>, DatabaseError> {
+    pub async fn begin(
+        &mut self,
+        key: Option<DepositKey>,
+    ) -> Result<ClientTransaction<'_>, DatabaseError> {
         match self.ask(&StoreRequest::Begin { key }).await? {
             StoreReply::Done => Ok(ClientTransaction { client: self }),
             _ => Err(unexpected()),
@@ -222,7 +304,12 @@ impl DatabaseClient {
     /// # Errors
     /// [`DatabaseError`].
     pub async fn save(&mut self, path: Option<&Path>) -> Result<SavedStore, DatabaseError> {
-        match self.ask(&StoreRequest::Save { path: path.map(|path| path.to_string_lossy().into_owned()) }).await? {
+        match self
+            .ask(&StoreRequest::Save {
+                path: path.map(|path| path.to_string_lossy().into_owned()),
+            })
+            .await?
+        {
             StoreReply::Saved(saved) => Ok(saved),
             _ => Err(unexpected()),
         }
@@ -233,7 +320,11 @@ impl DatabaseClient {
     /// # Errors
     /// [`DatabaseError`].
     pub async fn hold(&mut self, hold: bool) -> Result<(), DatabaseError> {
-        let request = if hold { StoreRequest::Hold } else { StoreRequest::Release };
+        let request = if hold {
+            StoreRequest::Hold
+        } else {
+            StoreRequest::Release
+        };
         match self.ask(&request).await? {
             StoreReply::Done => Ok(()),
             _ => Err(unexpected()),
@@ -275,7 +366,11 @@ impl ClientTransaction<'_> {
     ///
     /// # Errors
     /// [`DatabaseError`].
-    pub async fn get_for_update(&mut self, file: &FileName, key: &[Value]) -> Result<Option<Vec<Value>>, DatabaseError> {
+    pub async fn get_for_update(
+        &mut self,
+        file: &FileName,
+        key: &[Value],
+    ) -> Result<Option<Vec<Value>>, DatabaseError> {
         self.client.get_row(file, key, true).await
     }
 
@@ -283,7 +378,11 @@ impl ClientTransaction<'_> {
     ///
     /// # Errors
     /// [`DatabaseError`].
-    pub async fn get(&mut self, file: &FileName, key: &[Value]) -> Result<Option<Vec<Value>>, DatabaseError> {
+    pub async fn get(
+        &mut self,
+        file: &FileName,
+        key: &[Value],
+    ) -> Result<Option<Vec<Value>>, DatabaseError> {
         self.client.get_row(file, key, false).await
     }
 
@@ -291,7 +390,12 @@ impl ClientTransaction<'_> {
     ///
     /// # Errors
     /// [`DatabaseError`].
-    pub async fn write(&mut self, kind: WriteKind, file: &FileName, values: &[Value]) -> Result<(), DatabaseError> {
+    pub async fn write(
+        &mut self,
+        kind: WriteKind,
+        file: &FileName,
+        values: &[Value],
+    ) -> Result<(), DatabaseError> {
         let write = self.client.encode(kind, file, values).await?;
         self.client.write(vec![write], None).await.map(drop)
     }

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::database::Outcome;
 use crate::error::DatabaseError;
-use crate::store::StorePosition;
 use crate::job::JobStatus;
+use crate::store::StorePosition;
 
 /// Longest message, in bytes.
 const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -84,7 +84,9 @@ pub struct SavedStore {
 #[serde(rename_all = "snake_case")]
 pub(super) enum StoreRequest {
     Files,
-    Describe { file: FileName },
+    Describe {
+        file: FileName,
+    },
     Get {
         file: FileName,
         #[serde(with = "serde_bytes")]
@@ -99,19 +101,31 @@ pub(super) enum StoreRequest {
         bytes_max: usize,
     },
     /// Changes: in the transaction if there is one, else each on its own.
-    Write { writes: Vec<EncodedWrite>, key: Option<DepositKey> },
-    Begin { key: Option<DepositKey> },
+    Write {
+        writes: Vec<EncodedWrite>,
+        key: Option<DepositKey>,
+    },
+    Begin {
+        key: Option<DepositKey>,
+    },
     Commit,
     Rollback,
     /// Hash over a file's rows in key order.
-    Hash { file: FileName },
+    Hash {
+        file: FileName,
+    },
     /// Make a store save: in this file, or the job's own.
-    Save { path: Option<String> },
+    Save {
+        path: Option<String>,
+    },
     Hold,
     Release,
     Status,
     /// Wait until everything decided up to an entry is applied.
-    Wait { upto: Sequence, millis: u64 },
+    Wait {
+        upto: Sequence,
+        millis: u64,
+    },
 }
 
 /// A reply.
@@ -128,13 +142,17 @@ pub(super) enum StoreReply {
     Hashed(HashedFile),
     Saved(SavedStore),
     Status(JobStatus),
-    Waited { reached: bool },
+    Waited {
+        reached: bool,
+    },
     Failed(DatabaseError),
 }
 
 /// Writes a message.
 pub(super) fn put<T: Serialize>(out: &mut BytesMut, message: &T) -> Result<(), DatabaseError> {
-    let body = encode_message(message).map_err(|error| DatabaseError::Store { reason: error.to_string() })?;
+    let body = encode_message(message).map_err(|error| DatabaseError::Store {
+        reason: error.to_string(),
+    })?;
     out.put_u32_le(body.len() as u32);
     out.extend_from_slice(&body);
     Ok(())
@@ -142,10 +160,16 @@ pub(super) fn put<T: Serialize>(out: &mut BytesMut, message: &T) -> Result<(), D
 
 /// Takes the next whole message out of what was read.
 pub(super) fn take<T: DeserializeOwned>(buffer: &mut BytesMut) -> Result<Option<T>, DatabaseError> {
-    let Some(head) = buffer.first_chunk::<4>() else { return Ok(None) };
+    let Some(head) = buffer.first_chunk::<4>() else {
+        return Ok(None);
+    };
     let length = u32::from_le_bytes(*head) as usize;
     if length > MESSAGE_BYTES_MAX {
-        return Err(DatabaseError::Store { reason: format!("a message claims {length} bytes, at most {MESSAGE_BYTES_MAX} are allowed") });
+        return Err(DatabaseError::Store {
+            reason: format!(
+                "a message claims {length} bytes, at most {MESSAGE_BYTES_MAX} are allowed"
+            ),
+        });
     }
     if buffer.len() < 4 + length {
         buffer.reserve(4 + length - buffer.len());
@@ -153,5 +177,9 @@ pub(super) fn take<T: DeserializeOwned>(buffer: &mut BytesMut) -> Result<Option<
     }
     buffer.advance(4);
     let body = buffer.split_to(length);
-    decode_message(&body).map(Some).map_err(|error| DatabaseError::Store { reason: error.to_string() })
+    decode_message(&body)
+        .map(Some)
+        .map_err(|error| DatabaseError::Store {
+            reason: error.to_string(),
+        })
 }

@@ -12,11 +12,14 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, oneshot};
 
-use super::protocol::{EncodedWrite, FileSummary, HashedFile, SavedStore, StoreReply, StoreRequest, WriteKind, put, take};
+use super::protocol::{
+    EncodedWrite, FileSummary, HashedFile, SavedStore, StoreReply, StoreRequest, WriteKind, put,
+    take,
+};
 use crate::database::{Database, DatabaseFile, Transaction, Write};
 use crate::error::DatabaseError;
-use crate::store::hash_file;
 use crate::job::Order;
+use crate::store::hash_file;
 
 /// Connections served at once.
 const CONNECTIONS_MAX: usize = 512;
@@ -67,8 +70,13 @@ async fn accept(listener: UnixListener, database: Database) {
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
-        let session = Session { database: database.clone(), transaction: None };
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+            continue;
+        };
+        let session = Session {
+            database: database.clone(),
+            transaction: None,
+        };
         tokio::spawn(async move {
             if let Err(error) = session.serve(stream).await {
                 tracing::debug!(%error, "a store connection ended");
@@ -85,7 +93,9 @@ struct Session {
 
 impl Session {
     async fn serve(mut self, mut stream: UnixStream) -> Result<(), DatabaseError> {
-        let broken = |error: std::io::Error| DatabaseError::Store { reason: error.to_string() };
+        let broken = |error: std::io::Error| DatabaseError::Store {
+            reason: error.to_string(),
+        };
         let (mut input, mut output) = (BytesMut::new(), BytesMut::new());
         loop {
             while let Some(request) = take::<StoreRequest>(&mut input)? {
@@ -115,11 +125,24 @@ impl Session {
             }
             StoreRequest::Describe { file } => {
                 let file = database.file(&file).await?;
-                let rows = database.files()?.iter().find(|stored| stored.id == file.id).map_or(0, |stored| stored.rows);
+                let rows = database
+                    .files()?
+                    .iter()
+                    .find(|stored| stored.id == file.id)
+                    .map_or(0, |stored| stored.rows);
                 let format = file.format.clone();
-                StoreReply::File(Box::new(FileSummary { file: file.name.clone(), id: file.id, format, rows }))
+                StoreReply::File(Box::new(FileSummary {
+                    file: file.name.clone(),
+                    id: file.id,
+                    format,
+                    rows,
+                }))
             }
-            StoreRequest::Get { file, key, for_update } => {
+            StoreRequest::Get {
+                file,
+                key,
+                for_update,
+            } => {
                 let file = database.file(&file).await?;
                 let row = match &mut self.transaction {
                     Some(transaction) => transaction.get_encoded(&file, &key, for_update).await?,
@@ -127,16 +150,32 @@ impl Session {
                 };
                 StoreReply::Row(row.map(serde_bytes::ByteBuf::from))
             }
-            StoreRequest::Scan { file, after, count, bytes_max } => {
+            StoreRequest::Scan {
+                file,
+                after,
+                count,
+                bytes_max,
+            } => {
                 let file = database.file(&file).await?;
                 let after = after.as_ref().map(|after| after.as_slice());
-                let rows = database.scan(&file, after, count.min(PAGE_ROWS_MAX), bytes_max.min(PAGE_BYTES_MAX))?;
-                StoreReply::Rows(rows.into_iter().map(|row| (row.key.into(), row.row.into())).collect())
+                let rows = database.scan(
+                    &file,
+                    after,
+                    count.min(PAGE_ROWS_MAX),
+                    bytes_max.min(PAGE_BYTES_MAX),
+                )?;
+                StoreReply::Rows(
+                    rows.into_iter()
+                        .map(|row| (row.key.into(), row.row.into()))
+                        .collect(),
+                )
             }
             StoreRequest::Write { writes, key } => self.write(writes, key).await?,
             StoreRequest::Begin { key } => {
                 if self.transaction.is_some() {
-                    return Err(DatabaseError::Row { reason: "a transaction is open on this connection already".to_owned() });
+                    return Err(DatabaseError::Row {
+                        reason: "a transaction is open on this connection already".to_owned(),
+                    });
                 }
                 self.transaction = Some(database.begin(key).await?);
                 StoreReply::Done
@@ -146,7 +185,11 @@ impl Session {
                 StoreReply::Outcome(transaction.commit().await?)
             }
             StoreRequest::Rollback => {
-                self.transaction.take().ok_or(DatabaseError::Over)?.rollback().await?;
+                self.transaction
+                    .take()
+                    .ok_or(DatabaseError::Over)?
+                    .rollback()
+                    .await?;
                 StoreReply::Done
             }
             StoreRequest::Hash { file } => {
@@ -158,12 +201,24 @@ impl Session {
                     hash_file(&mut snapshot, file.id).map(|hash| (hash, applied))
                 };
                 let hashed = tokio::task::spawn_blocking(hash).await;
-                let (hash, applied) = hashed.map_err(|error| DatabaseError::Store { reason: error.to_string() })??;
-                StoreReply::Hashed(HashedFile { rows: hash.rows, hash: blake3::Hash::from(hash.hash).to_hex().to_string(), applied })
+                let (hash, applied) = hashed.map_err(|error| DatabaseError::Store {
+                    reason: error.to_string(),
+                })??;
+                StoreReply::Hashed(HashedFile {
+                    rows: hash.rows,
+                    hash: blake3::Hash::from(hash.hash).to_hex().to_string(),
+                    applied,
+                })
             }
             StoreRequest::Save { path } => {
                 let (done, saved) = oneshot::channel();
-                database.job().order(Order::Save { path: path.map(PathBuf::from), done }).await;
+                database
+                    .job()
+                    .order(Order::Save {
+                        path: path.map(PathBuf::from),
+                        done,
+                    })
+                    .await;
                 match saved.await {
                     Ok(Ok(info)) => StoreReply::Saved(SavedStore {
                         position: info.position,
@@ -179,19 +234,34 @@ impl Session {
             StoreRequest::Release => Self::order(&database, Order::Release).await?,
             StoreRequest::Status => StoreReply::Status(database.job().status()),
             StoreRequest::Wait { upto, millis } => {
-                let waited = tokio::time::timeout(Duration::from_millis(millis), database.job().wait_applied(upto)).await;
-                StoreReply::Waited { reached: waited.unwrap_or(false) }
+                let waited = tokio::time::timeout(
+                    Duration::from_millis(millis),
+                    database.job().wait_applied(upto),
+                )
+                .await;
+                StoreReply::Waited {
+                    reached: waited.unwrap_or(false),
+                }
             }
         })
     }
 
-    async fn order(database: &Database, order: fn(oneshot::Sender<()>) -> Order) -> Result<StoreReply, DatabaseError> {
+    async fn order(
+        database: &Database,
+        order: fn(oneshot::Sender<()>) -> Order,
+    ) -> Result<StoreReply, DatabaseError> {
         let (done, told) = oneshot::channel();
         database.job().order(order(done)).await;
-        told.await.map(|()| StoreReply::Done).map_err(|_| DatabaseError::Stopping)
+        told.await
+            .map(|()| StoreReply::Done)
+            .map_err(|_| DatabaseError::Stopping)
     }
 
-    async fn write(&mut self, writes: Vec<EncodedWrite>, key: Option<rjournal::entry::DepositKey>) -> Result<StoreReply, DatabaseError> {
+    async fn write(
+        &mut self,
+        writes: Vec<EncodedWrite>,
+        key: Option<rjournal::entry::DepositKey>,
+    ) -> Result<StoreReply, DatabaseError> {
         let mut outcome = crate::database::Outcome::Nothing;
         for write in writes {
             let file = self.database.file(&write.file).await?;
@@ -206,10 +276,18 @@ impl Session {
 }
 
 fn decode_write(file: &DatabaseFile, write: EncodedWrite) -> Result<Write, DatabaseError> {
-    let bad = |error: rjournal::entry::record::RowError| DatabaseError::Row { reason: error.to_string() };
-    let EncodedWrite { kind, file: name, bytes } = write;
+    let bad = |error: rjournal::entry::record::RowError| DatabaseError::Row {
+        reason: error.to_string(),
+    };
+    let EncodedWrite {
+        kind,
+        file: name,
+        bytes,
+    } = write;
     if kind == WriteKind::Delete {
-        let key = match rjournal::entry::record::record_number(&bytes).filter(|_| file.format.key().is_empty()) {
+        let key = match rjournal::entry::record::record_number(&bytes)
+            .filter(|_| file.format.key().is_empty())
+        {
             Some(number) => vec![rjournal::entry::record::Value::BigInt(number.cast_signed())],
             None => decode_key(&file.format, &bytes).map_err(bad)?,
         };

@@ -49,6 +49,12 @@ pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, C
         change: false,
     };
     let partner = context.client().await?.run(request).await?;
-    context.output.result(&partner, |partner| format!("Directory entry {} added.\n{}", partner.rdb, partner_form(partner)));
+    context.output.result(&partner, |partner| {
+        format!(
+            "Directory entry {} added.\n{}",
+            partner.rdb,
+            partner_form(partner)
+        )
+    });
     Ok(ExitCode::SUCCESS)
 }

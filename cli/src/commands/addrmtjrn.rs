@@ -35,7 +35,16 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, CliError> {
     let (rdb, source) = (args.rdb, args.srcjrn);
     let target = target(&args.tgtjrn)?;
-    let added = context.client().await?.run(AddRemoteJournal { rdb, source, target, text: args.text }).await?;
+    let added = context
+        .client()
+        .await?
+        .run(AddRemoteJournal {
+            rdb,
+            source,
+            target,
+            text: args.text,
+        })
+        .await?;
     context.output.result(&added, |added| {
         let done = if added.again { "was there and is tied again" } else { "was made" };
         format!(
@@ -52,5 +61,9 @@ pub(super) fn target(given: &str) -> Result<Option<QualifiedName>, CliError> {
     if special(given) == "SRCJRN" {
         return Ok(None);
     }
-    given.parse().map(Some).map_err(|error| CliError::invalid(format!("TGTJRN {given}: *SRCJRN or LIB/NAME is needed ({error})")))
+    given.parse().map(Some).map_err(|error| {
+        CliError::invalid(format!(
+            "TGTJRN {given}: *SRCJRN or LIB/NAME is needed ({error})"
+        ))
+    })
 }

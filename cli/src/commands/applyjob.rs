@@ -22,6 +22,10 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, CliError> {
     let config = read_config(&context.data)?;
     start_log(&config.log, false)?;
-    let code = run_job(JobArguments { data: context.data.clone(), store: args.store }).await;
+    let code = run_job(JobArguments {
+        data: context.data.clone(),
+        store: args.store,
+    })
+    .await;
     Ok(ExitCode::from(u8::try_from(code).unwrap_or(1)))
 }

@@ -58,17 +58,29 @@ pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, C
     let request = ChangeJournal {
         journal,
         receiver: receiver(args.jrnrcv.as_deref())?,
-        open: choose(args.open, "OPEN", &[("ALONE", OpenChoice::Alone), ("ADOPT", OpenChoice::Adopt)])?,
+        open: choose(
+            args.open,
+            "OPEN",
+            &[("ALONE", OpenChoice::Alone), ("ADOPT", OpenChoice::Adopt)],
+        )?,
         attributes: args.attributes.patch()?,
         force: args.force,
-        fed: choose(args.jrnstate, "JRNSTATE", &[("ACTIVE", true), ("INACTIVE", false)])?,
+        fed: choose(
+            args.jrnstate,
+            "JRNSTATE",
+            &[("ACTIVE", true), ("INACTIVE", false)],
+        )?,
     };
     let (receiver, open, fed) = (request.receiver.is_some(), request.open, request.fed);
     if open.is_some() && (receiver || fed.is_some() || with_attributes) {
-        return Err(CliError::invalid("OPEN stands alone: change the rest once the journal is open"));
+        return Err(CliError::invalid(
+            "OPEN stands alone: change the rest once the journal is open",
+        ));
     }
     if open.is_none() && !receiver && fed.is_none() && !with_attributes {
-        return Err(CliError::invalid(format!("nothing to change in {journal} was given")));
+        return Err(CliError::invalid(format!(
+            "nothing to change in {journal} was given"
+        )));
     }
     let client = context.client().await?;
     let changed = client.run(request).await?;
@@ -79,7 +91,9 @@ pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, C
     context.output.result(&value, |_| {
         let mut said = Vec::new();
         if let Some(attached) = changed.receiver {
-            said.push(format!("Receiver {attached} attached to journal {journal}."));
+            said.push(format!(
+                "Receiver {attached} attached to journal {journal}."
+            ));
         }
         if open.is_some() || fed.is_some() {
             said.push(format!("Journal {journal} is {state} now."));
@@ -94,12 +108,24 @@ pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, C
 }
 
 /// How the journal is now; one that was told to open is given a moment for it.
-async fn describe(client: &Client, journal: QualifiedName, opening: bool) -> Result<Option<JournalDescription>, CliError> {
+async fn describe(
+    client: &Client,
+    journal: QualifiedName,
+    opening: bool,
+) -> Result<Option<JournalDescription>, CliError> {
     let deadline = tokio::time::Instant::now() + OPENING_MAX;
     loop {
-        let mut described = client.run(DescribeJournals { journal: Some(journal) }).await?.journals;
+        let mut described = client
+            .run(DescribeJournals {
+                journal: Some(journal),
+            })
+            .await?
+            .journals;
         let found = described.pop();
-        let opens = opening && found.as_ref().is_some_and(|found| found.state == JournalState::Opening);
+        let opens = opening
+            && found
+                .as_ref()
+                .is_some_and(|found| found.state == JournalState::Opening);
         if !opens || tokio::time::Instant::now() > deadline {
             return Ok(found);
         }
@@ -114,7 +140,9 @@ fn receiver(given: Option<&str>) -> Result<Option<ReceiverChoice>, CliError> {
         Some(given) if special(given) == "GEN" => Ok(Some(ReceiverChoice::Generate)),
         Some(given) => match given.parse() {
             Ok(name) => Ok(Some(ReceiverChoice::Named(name))),
-            Err(error) => Err(CliError::invalid(format!("JRNRCV {given}: *GEN or LIB/NAME is needed ({error})"))),
+            Err(error) => Err(CliError::invalid(format!(
+                "JRNRCV {given}: *GEN or LIB/NAME is needed ({error})"
+            ))),
         },
     }
 }

@@ -38,20 +38,44 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, CliError> {
-    let nothing = args.fingerprint.is_none() && args.addr.is_none() && args.alwjrn.is_none() && args.text.is_none();
+    let nothing = args.fingerprint.is_none()
+        && args.addr.is_none()
+        && args.alwjrn.is_none()
+        && args.text.is_none();
     if nothing {
-        return Err(CliError::invalid(format!("nothing to change in directory entry {} was given", args.rdb)));
+        return Err(CliError::invalid(format!(
+            "nothing to change in directory entry {} was given",
+            args.rdb
+        )));
     }
     let is_none = |text: &String| special(text) == "NONE";
     let request = PutPartner {
         rdb: args.rdb,
         fingerprint: args.fingerprint,
-        address: args.addr.map(|address| if is_none(&address) { String::new() } else { address }),
-        allow_journals: args.alwjrn.map(|patterns| if patterns.iter().all(is_none) { Vec::new() } else { patterns }),
+        address: args.addr.map(|address| {
+            if is_none(&address) {
+                String::new()
+            } else {
+                address
+            }
+        }),
+        allow_journals: args.alwjrn.map(|patterns| {
+            if patterns.iter().all(is_none) {
+                Vec::new()
+            } else {
+                patterns
+            }
+        }),
         text: args.text,
         change: true,
     };
     let partner = context.client().await?.run(request).await?;
-    context.output.result(&partner, |partner| format!("Directory entry {} changed.\n{}", partner.rdb, partner_form(partner)));
+    context.output.result(&partner, |partner| {
+        format!(
+            "Directory entry {} changed.\n{}",
+            partner.rdb,
+            partner_form(partner)
+        )
+    });
     Ok(ExitCode::SUCCESS)
 }

@@ -76,7 +76,11 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, CliError> {
-    let active = choose(args.jrnstate.clone(), "JRNSTATE", &[("ACTIVE", true), ("INACTIVE", false)])?;
+    let active = choose(
+        args.jrnstate.clone(),
+        "JRNSTATE",
+        &[("ACTIVE", true), ("INACTIVE", false)],
+    )?;
     let wait_ms = seconds(args.wait, "WAIT")?;
     let request = request(&args, active)?;
     let client = context.client().await?;
@@ -84,14 +88,23 @@ pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, C
     let target = client.run(request).await?.target;
     let Some(active) = active else {
         let link = describe(&client, &args, target).await?;
-        context.output.result(&link, |link| format!("Remote journal {target} at {} changed: {}.", args.rdb, shown(link)));
+        context.output.result(&link, |link| {
+            format!(
+                "Remote journal {target} at {} changed: {}.",
+                args.rdb,
+                shown(link)
+            )
+        });
         return Ok(ExitCode::SUCCESS);
     };
     let patience = Duration::from_millis(wait_ms.unwrap_or(WAIT_DEFAULT_MS));
     let deadline = tokio::time::Instant::now() + patience;
     let progress = context.output.progress();
     let mut link = describe(&client, &args, target).await?;
-    while !is_there(&link, active) && link.state != LinkState::Failed && tokio::time::Instant::now() < deadline {
+    while !is_there(&link, active)
+        && link.state != LinkState::Failed
+        && tokio::time::Instant::now() < deadline
+    {
         progress.show(&waits_for(&link));
         tokio::time::sleep(LOOK_EVERY).await;
         link = describe(&client, &args, target).await?;
@@ -99,15 +112,28 @@ pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, C
     drop(progress);
     if active && link.state == LinkState::Failed {
         let why = link.note.as_deref().unwrap_or("WRKJRNA says why");
-        return Err(CliError(CommandError::refused("CPF70D5", format!("remote journal {target} at {} is *FAILED: {why}", args.rdb))));
+        return Err(CliError(CommandError::refused(
+            "CPF70D5",
+            format!("remote journal {target} at {} is *FAILED: {why}", args.rdb),
+        )));
     }
     let there = is_there(&link, active);
-    context.output.result(&link, |link| page(link, there, patience));
-    Ok(if there || wait_ms.is_none() { ExitCode::SUCCESS } else { ExitCode::from(10) })
+    context
+        .output
+        .result(&link, |link| page(link, there, patience));
+    Ok(if there || wait_ms.is_none() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(10)
+    })
 }
 
 fn request(args: &Args, active: Option<bool>) -> Result<ChangeRemoteJournal, CliError> {
-    let at_once = choose(args.inactopt.clone(), "INACTOPT", &[("CNTRLD", false), ("IMMED", true)])?;
+    let at_once = choose(
+        args.inactopt.clone(),
+        "INACTOPT",
+        &[("CNTRLD", false), ("IMMED", true)],
+    )?;
     let state = match (active, at_once) {
         (Some(true), None) => Some(WantedState::Active),
         (Some(false), None | Some(false)) => Some(WantedState::InactiveControlled),
@@ -121,10 +147,20 @@ fn request(args: &Args, active: Option<bool>) -> Result<ChangeRemoteJournal, Cli
     if args.wait.is_some() && active.is_none() {
         return Err(CliError::invalid("WAIT goes with JRNSTATE"));
     }
-    let delivery = choose(args.delivery.clone(), "DELIVERY", &[("SYNC", DeliveryMode::Sync), ("ASYNC", DeliveryMode::Async)])?;
-    let level = choose(args.level.clone(), "LEVEL", &[("WRITTEN", Level::Written), ("RECEIVED", Level::Received)])?;
+    let delivery = choose(
+        args.delivery.clone(),
+        "DELIVERY",
+        &[("SYNC", DeliveryMode::Sync), ("ASYNC", DeliveryMode::Async)],
+    )?;
+    let level = choose(
+        args.level.clone(),
+        "LEVEL",
+        &[("WRITTEN", Level::Written), ("RECEIVED", Level::Received)],
+    )?;
     if state.is_none() && delivery.is_none() && level.is_none() && args.text.is_none() {
-        return Err(CliError::invalid("nothing to change was given: JRNSTATE, DELIVERY, LEVEL or TEXT"));
+        return Err(CliError::invalid(
+            "nothing to change was given: JRNSTATE, DELIVERY, LEVEL or TEXT",
+        ));
     }
     Ok(ChangeRemoteJournal {
         rdb: args.rdb,
@@ -140,23 +176,42 @@ fn request(args: &Args, active: Option<bool>) -> Result<ChangeRemoteJournal, Cli
 }
 
 fn begin(given: Option<&str>) -> Result<BeginAt, CliError> {
-    let Some(given) = given else { return Ok(BeginAt::Oldest) };
+    let Some(given) = given else {
+        return Ok(BeginAt::Oldest);
+    };
     match special(given).as_str() {
         "OLDEST" => Ok(BeginAt::Oldest),
         "ATTACHED" => Ok(BeginAt::Attached),
         _ => given.parse().map(BeginAt::Receiver).map_err(|error| {
-            CliError::invalid(format!("STRJRNRCV {given}: *OLDEST, *ATTACHED or LIB/NAME is needed ({error})"))
+            CliError::invalid(format!(
+                "STRJRNRCV {given}: *OLDEST, *ATTACHED or LIB/NAME is needed ({error})"
+            ))
         }),
     }
 }
 
-async fn describe(client: &Client, args: &Args, target: QualifiedName) -> Result<LinkDescription, CliError> {
-    let described = client.run(DescribeJournals { journal: Some(args.srcjrn) }).await?;
-    let mut links = described.journals.into_iter().flat_map(|journal| journal.links);
-    links.find(|link| link.rdb == args.rdb && link.target == target).ok_or_else(|| {
-        let name = format!("{target} at {}", args.rdb);
-        CliError(CommandError::not_found("remote journal", name).help("it was removed meanwhile"))
-    })
+async fn describe(
+    client: &Client,
+    args: &Args,
+    target: QualifiedName,
+) -> Result<LinkDescription, CliError> {
+    let described = client
+        .run(DescribeJournals {
+            journal: Some(args.srcjrn),
+        })
+        .await?;
+    let mut links = described
+        .journals
+        .into_iter()
+        .flat_map(|journal| journal.links);
+    links
+        .find(|link| link.rdb == args.rdb && link.target == target)
+        .ok_or_else(|| {
+            let name = format!("{target} at {}", args.rdb);
+            CliError(
+                CommandError::not_found("remote journal", name).help("it was removed meanwhile"),
+            )
+        })
 }
 
 /// Whether a link is where it was asked to be.
@@ -179,22 +234,50 @@ fn waits_for(link: &LinkDescription) -> String {
 }
 
 fn lag(link: &LinkDescription) -> String {
-    format!("{} ({})", text::counted(link.lag_entries, "entry", "entries"), text::bytes(link.lag_bytes))
+    format!(
+        "{} ({})",
+        text::counted(link.lag_entries, "entry", "entries"),
+        text::bytes(link.lag_bytes)
+    )
 }
 
 fn shown(link: &LinkDescription) -> String {
     let delivery = text::delivery(&link.delivery, link.state);
-    let level = if delivery.starts_with("*SYNC") { format!(", level {}", text::level(link.level)) } else { String::new() };
-    let in_sync = if link.in_sync { ", in the in-sync set" } else { "" };
-    format!("{}, delivery {delivery}{level}{in_sync}", link.state.as_str())
+    let level = if delivery.starts_with("*SYNC") {
+        format!(", level {}", text::level(link.level))
+    } else {
+        String::new()
+    };
+    let in_sync = if link.in_sync {
+        ", in the in-sync set"
+    } else {
+        ""
+    };
+    format!(
+        "{}, delivery {delivery}{level}{in_sync}",
+        link.state.as_str()
+    )
 }
 
 fn page(link: &LinkDescription, there: bool, patience: Duration) -> String {
-    let mut text = format!("Remote journal {} at {} is {}.", link.target, link.rdb, shown(link));
+    let mut text = format!(
+        "Remote journal {} at {} is {}.",
+        link.target,
+        link.rdb,
+        shown(link)
+    );
     if !there {
         let waited = text::millis(u64::try_from(patience.as_millis()).unwrap_or(u64::MAX));
-        let what = if link.state == LinkState::Active { "has not caught up" } else { "has not ended" };
-        let _ = write!(text, "\nIt {what} within {waited}: {} to go. It goes on by itself; WRKJRNA shows how far it is.", lag(link));
+        let what = if link.state == LinkState::Active {
+            "has not caught up"
+        } else {
+            "has not ended"
+        };
+        let _ = write!(
+            text,
+            "\nIt {what} within {waited}: {} to go. It goes on by itself; WRKJRNA shows how far it is.",
+            lag(link)
+        );
         if let Some(note) = &link.note {
             text.push_str("\nNow: ");
             text.push_str(note);

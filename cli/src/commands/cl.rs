@@ -46,10 +46,21 @@ pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, C
         return run_statement(statement, context).await;
     }
     for statement in &statements {
-        let place = || format!("line {} ({})", statement.line, statement.name.to_ascii_uppercase());
-        let code = run_statement(statement, context).await.map_err(|error| at(error, &place()))?;
+        let place = || {
+            format!(
+                "line {} ({})",
+                statement.line,
+                statement.name.to_ascii_uppercase()
+            )
+        };
+        let code = run_statement(statement, context)
+            .await
+            .map_err(|error| at(error, &place()))?;
         if code != ExitCode::SUCCESS {
-            context.output.remark(&format!("{} ended with another exit code than 0; what follows was not run", place()));
+            context.output.remark(&format!(
+                "{} ended with another exit code than 0; what follows was not run",
+                place()
+            ));
             return Ok(code);
         }
     }
@@ -57,14 +68,20 @@ pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, C
 }
 
 fn read_text(path: &Path) -> Result<String, CliError> {
-    let failed = |error: &dyn std::fmt::Display| CliError::invalid(format!("FILE {}: {error}", path.display()));
+    let failed = |error: &dyn std::fmt::Display| {
+        CliError::invalid(format!("FILE {}: {error}", path.display()))
+    };
     let mut bytes = Vec::new();
     let mut source: Box<dyn Read> = if path == Path::new("-") {
         Box::new(std::io::stdin().lock())
     } else {
         Box::new(std::fs::File::open(path).map_err(|error| failed(&error))?)
     };
-    source.by_ref().take(TEXT_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|error| failed(&error))?;
+    source
+        .by_ref()
+        .take(TEXT_BYTES_MAX + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| failed(&error))?;
     if bytes.len() as u64 > TEXT_BYTES_MAX {
         return Err(failed(&"it is too long for a file of commands"));
     }
@@ -79,12 +96,17 @@ fn at(mut error: CliError, place: &str) -> CliError {
 async fn run_statement(statement: &Statement, context: &Context<'_>) -> Result<ExitCode, CliError> {
     let commands = args::Args::command();
     let words = arguments(statement, &commands).map_err(CliError::invalid)?;
-    let mut given = vec!["rjournal".into(), "--data".into(), context.data.clone().into_os_string()];
+    let mut given = vec![
+        "rjournal".into(),
+        "--data".into(),
+        context.data.clone().into_os_string(),
+    ];
     if context.output.is_json() {
         given.push("--json".into());
     }
     given.extend(words.into_iter().map(std::ffi::OsString::from));
-    let parsed = args::Args::try_parse_from(given).map_err(|error| CliError::invalid(explain(&error)))?;
+    let parsed =
+        args::Args::try_parse_from(given).map_err(|error| CliError::invalid(explain(&error)))?;
     if matches!(parsed.command, Command::Cl(_)) {
         return Err(CliError::invalid("CL cannot be given within CL"));
     }
@@ -94,9 +116,13 @@ async fn run_statement(statement: &Statement, context: &Context<'_>) -> Result<E
 
 /// Asks for commands until the end of input; a command that fails does not end it.
 async fn prompt(context: &Context<'_>) -> Result<ExitCode, CliError> {
-    context.output.remark("Commands in CL form; HELP lists them, HELP CRTJRN explains one, BYE ends.");
+    context
+        .output
+        .remark("Commands in CL form; HELP lists them, HELP CRTJRN explains one, BYE ends.");
     loop {
-        let Some(text) = ask(context).await? else { return Ok(ExitCode::SUCCESS) };
+        let Some(text) = ask(context).await? else {
+            return Ok(ExitCode::SUCCESS);
+        };
         let mut words = text.split_whitespace().map(str::to_ascii_lowercase);
         match (words.next().as_deref(), words.next()) {
             (None, _) => {}
@@ -111,7 +137,9 @@ async fn run_typed(text: &str, context: &Context<'_>) {
     let statements = match parse(text) {
         Ok(statements) => statements,
         Err(error) => {
-            context.output.failure(&CliError::invalid(error.to_string()));
+            context
+                .output
+                .failure(&CliError::invalid(error.to_string()));
             return;
         }
     };
@@ -125,9 +153,14 @@ async fn run_typed(text: &str, context: &Context<'_>) {
 
 /// The help of a command, or the list of all.
 fn help(about: Option<&str>) {
-    let words = std::iter::once("rjournal").chain(about).chain(std::iter::once("--help"));
+    let words = std::iter::once("rjournal")
+        .chain(about)
+        .chain(std::iter::once("--help"));
     if let Err(error) = args::Args::try_parse_from(words)
-        && matches!(error.kind(), ClapErrorKind::DisplayHelp | ClapErrorKind::InvalidSubcommand)
+        && matches!(
+            error.kind(),
+            ClapErrorKind::DisplayHelp | ClapErrorKind::InvalidSubcommand
+        )
     {
         // Where it cannot be printed there is nobody to tell.
         drop(error.print());
@@ -138,17 +171,26 @@ fn help(about: Option<&str>) {
 async fn ask(context: &Context<'_>) -> Result<Option<String>, CliError> {
     let mut text = String::new();
     loop {
-        context.output.prompt(if text.is_empty() { "===> " } else { "   > " });
+        context
+            .output
+            .prompt(if text.is_empty() { "===> " } else { "   > " });
         let line = tokio::task::spawn_blocking(|| {
             let mut line = String::new();
-            let read = std::io::stdin().lock().take(TEXT_BYTES_MAX).read_line(&mut line)?;
+            let read = std::io::stdin()
+                .lock()
+                .take(TEXT_BYTES_MAX)
+                .read_line(&mut line)?;
             Ok::<_, std::io::Error>((read > 0).then_some(line))
         });
         let line = line.await.map_err(|error| CliError::internal(&error))?;
         match line {
             Ok(Some(line)) => text.push_str(&line),
             Ok(None) => return Ok((!text.is_empty()).then_some(text)),
-            Err(error) => return Err(CliError::invalid(format!("what was typed cannot be read: {error}"))),
+            Err(error) => {
+                return Err(CliError::invalid(format!(
+                    "what was typed cannot be read: {error}"
+                )));
+            }
         }
         if !goes_on(&text) {
             return Ok(Some(text));

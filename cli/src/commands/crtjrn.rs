@@ -28,7 +28,20 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, CliError> {
     let attributes = args.attributes.patch()?;
-    let created = context.client().await?.run(CreateJournal { journal: args.jrn, receiver: args.jrnrcv, attributes }).await?;
-    context.output.result(&created, |created| format!("Journal {} created, receiver {} attached.", args.jrn, created.receiver));
+    let created = context
+        .client()
+        .await?
+        .run(CreateJournal {
+            journal: args.jrn,
+            receiver: args.jrnrcv,
+            attributes,
+        })
+        .await?;
+    context.output.result(&created, |created| {
+        format!(
+            "Journal {} created, receiver {} attached.",
+            args.jrn, created.receiver
+        )
+    });
     Ok(ExitCode::SUCCESS)
 }

@@ -28,8 +28,14 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, CliError> {
     let receiver = args.jrnrcv;
-    let request = CreateReceiver { receiver, threshold_kb: args.threshold, text: args.text };
+    let request = CreateReceiver {
+        receiver,
+        threshold_kb: args.threshold,
+        text: args.text,
+    };
     let done = context.client().await?.run(request).await?;
-    context.output.result(&done, |_| format!("Receiver {receiver} created."));
+    context
+        .output
+        .result(&done, |_| format!("Receiver {receiver} created."));
     Ok(ExitCode::SUCCESS)
 }

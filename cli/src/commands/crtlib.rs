@@ -24,7 +24,16 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, CliError> {
     let library = args.lib;
-    let done = context.client().await?.run(CreateLibrary { library, text: args.text }).await?;
-    context.output.result(&done, |_| format!("Library {library} created."));
+    let done = context
+        .client()
+        .await?
+        .run(CreateLibrary {
+            library,
+            text: args.text,
+        })
+        .await?;
+    context
+        .output
+        .result(&done, |_| format!("Library {library} created."));
     Ok(ExitCode::SUCCESS)
 }

@@ -45,11 +45,19 @@ pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, C
     let key_value = choose(args.file_type, "TYPE", &[("KV", true), ("DATA", false)])?;
     match key_value {
         Some(true) if !args.field.is_empty() || !args.key.is_empty() => {
-            return Err(CliError::invalid("a key-value file has the fields KEY and VALUE, and no others: leave FIELD and KEY out"));
+            return Err(CliError::invalid(
+                "a key-value file has the fields KEY and VALUE, and no others: leave FIELD and KEY out",
+            ));
         }
-        Some(false) if args.field.is_empty() => return Err(CliError::invalid("a file of type *DATA needs fields: FIELD")),
+        Some(false) if args.field.is_empty() => {
+            return Err(CliError::invalid(
+                "a file of type *DATA needs fields: FIELD",
+            ));
+        }
         None if args.field.is_empty() && !args.key.is_empty() => {
-            return Err(CliError::invalid("KEY names fields, but no FIELD was given; leave both out for a key-value file"));
+            return Err(CliError::invalid(
+                "KEY names fields, but no FIELD was given; leave both out for a key-value file",
+            ));
         }
         _ => {}
     }
@@ -57,8 +65,15 @@ pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, C
     let fields = fields.map_err(|error| CliError::invalid(format!("FIELD: {}", causes(&error))))?;
     let key: Result<Vec<FieldName>, _> = args.key.iter().map(|text| text.parse()).collect();
     let key = key.map_err(|error| CliError::invalid(format!("KEY: {}", causes(&error))))?;
-    let request = CreateFile { file: args.file, fields, key, text: args.text };
+    let request = CreateFile {
+        file: args.file,
+        fields,
+        key,
+        text: args.text,
+    };
     let file = context.client().await?.run(request).await?;
-    context.output.result(&file, |file| format!("File {} created.\n{}", file.file, file_form(file)));
+    context.output.result(&file, |file| {
+        format!("File {} created.\n{}", file.file, file_form(file))
+    });
     Ok(ExitCode::SUCCESS)
 }

@@ -32,18 +32,26 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, CliError> {
     let config = read_config(&context.data)?;
     if args.check {
-        let value = serde_json::json!({ "good": true, "name": config.name, "listen": config.listen });
-        context.output.result(&value, |_| format!("The configuration of system {} is good.", config.name));
+        let value =
+            serde_json::json!({ "good": true, "name": config.name, "listen": config.listen });
+        context.output.result(&value, |_| {
+            format!("The configuration of system {} is good.", config.name)
+        });
         return Ok(ExitCode::SUCCESS);
     }
     start_log(&config.log, args.log_json)?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(|error| CliError::internal(&error))?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| CliError::internal(&error))?;
+    let mut terminate =
+        signal(SignalKind::terminate()).map_err(|error| CliError::internal(&error))?;
+    let mut interrupt =
+        signal(SignalKind::interrupt()).map_err(|error| CliError::internal(&error))?;
     let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("rjournal"));
     let options = SystemOptions {
         data: context.data.clone(),
         moved: args.moved,
-        job_program: Some(JobProgram { program, arguments: vec!["applyjob".to_owned()] }),
+        job_program: Some(JobProgram {
+            program,
+            arguments: vec!["applyjob".to_owned()],
+        }),
     };
     let system = System::open(options).await?;
     let socket = ControlSocket::listen(&system)?;
@@ -57,5 +65,9 @@ pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, C
     let poisoned = system.is_poisoned();
     system.stop().await;
     // A service manager must not start a poisoned journal again by itself.
-    Ok(if poisoned { ExitCode::from(11) } else { ExitCode::SUCCESS })
+    Ok(if poisoned {
+        ExitCode::from(11)
+    } else {
+        ExitCode::SUCCESS
+    })
 }

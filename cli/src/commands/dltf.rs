@@ -20,7 +20,13 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, CliError> {
     let file = args.file;
-    let done = context.client().await?.run(DeleteFile { file: file.clone() }).await?;
-    context.output.result(&done, |_| format!("File {file} deleted."));
+    let done = context
+        .client()
+        .await?
+        .run(DeleteFile { file: file.clone() })
+        .await?;
+    context
+        .output
+        .result(&done, |_| format!("File {file} deleted."));
     Ok(ExitCode::SUCCESS)
 }

@@ -22,7 +22,13 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, CliError> {
     let journal = args.jrn;
-    let done = context.client().await?.run(DeleteJournal { journal }).await?;
-    context.output.result(&done, |_| format!("Journal {journal} deleted, with its receivers."));
+    let done = context
+        .client()
+        .await?
+        .run(DeleteJournal { journal })
+        .await?;
+    context.output.result(&done, |_| {
+        format!("Journal {journal} deleted, with its receivers.")
+    });
     Ok(ExitCode::SUCCESS)
 }

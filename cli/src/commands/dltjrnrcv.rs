@@ -27,7 +27,10 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, CliError> {
-    let request = DeleteReceiver { receiver: args.jrnrcv, force: args.force };
+    let request = DeleteReceiver {
+        receiver: args.jrnrcv,
+        force: args.force,
+    };
     let deleted = context.client().await?.run(request).await?;
     context.output.result(&deleted, |done| {
         let names: Vec<String> = done.deleted.iter().map(ToString::to_string).collect();

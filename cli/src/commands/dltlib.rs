@@ -20,7 +20,13 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, CliError> {
     let library = args.lib;
-    let done = context.client().await?.run(DeleteLibrary { library }).await?;
-    context.output.result(&done, |_| format!("Library {library} deleted."));
+    let done = context
+        .client()
+        .await?
+        .run(DeleteLibrary { library })
+        .await?;
+    context
+        .output
+        .result(&done, |_| format!("Library {library} deleted."));
     Ok(ExitCode::SUCCESS)
 }

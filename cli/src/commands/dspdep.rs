@@ -31,9 +31,21 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, CliError> {
-    let key = DepositKey { client: args.client, key: args.key };
-    let found = context.client().await?.run(FindDeposit { journal: args.jrn, key }).await?;
-    context.output.result(&found, |found| explain(found, args.jrn));
+    let key = DepositKey {
+        client: args.client,
+        key: args.key,
+    };
+    let found = context
+        .client()
+        .await?
+        .run(FindDeposit {
+            journal: args.jrn,
+            key,
+        })
+        .await?;
+    context
+        .output
+        .result(&found, |found| explain(found, args.jrn));
     Ok(match found.state {
         DepositState::Landed => ExitCode::SUCCESS,
         DepositState::Waiting => ExitCode::from(10),
@@ -43,18 +55,33 @@ pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, C
 }
 
 fn explain(found: &DepositFound, journal: QualifiedName) -> String {
-    let entry = found.sequence.map_or_else(|| "an entry".to_owned(), |sequence| format!("entry {}", text::count(sequence.get())));
+    let entry = found.sequence.map_or_else(
+        || "an entry".to_owned(),
+        |sequence| format!("entry {}", text::count(sequence.get())),
+    );
     match (found.state, found.class) {
         (DepositState::Landed, Some(class)) => {
-            format!("LANDED as {entry} of {journal}, class {}: {}.", text::class(class), text::class_means(class))
+            format!(
+                "LANDED as {entry} of {journal}, class {}: {}.",
+                text::class(class),
+                text::class_means(class)
+            )
         }
         (DepositState::Landed, None) => {
-            format!("LANDED as {entry} of {journal}, before the journal was opened last: its class stands in the J IS entries around it.")
+            format!(
+                "LANDED as {entry} of {journal}, before the journal was opened last: its class stands in the J IS entries around it."
+            )
         }
-        (DepositState::Waiting, _) => format!("WAITING: {entry} is in {journal}, its class is not decided yet. Ask again."),
-        (DepositState::Absent, _) => format!("ABSENT: it is not in {journal}. Deposit it again with the same key."),
+        (DepositState::Waiting, _) => {
+            format!("WAITING: {entry} is in {journal}, its class is not decided yet. Ask again.")
+        }
+        (DepositState::Absent, _) => {
+            format!("ABSENT: it is not in {journal}. Deposit it again with the same key.")
+        }
         (DepositState::TooOld, _) => {
-            format!("TOO OLD: keys this low of this client are no longer remembered in {journal}; look through its entries with DSPJRN.")
+            format!(
+                "TOO OLD: keys this low of this client are no longer remembered in {journal}; look through its entries with DSPJRN."
+            )
         }
     }
 }

@@ -4,9 +4,9 @@ use std::process::ExitCode;
 
 use jiff::tz::TimeZone;
 use rjournal::Client;
+use rjournal::daemon::Followed;
 use rjournal::daemon::command::entries::{DisplayEntries, DisplayedEntry, Entries};
 use rjournal::daemon::command::journal::DescribeJournals;
-use rjournal::daemon::Followed;
 use rjournal::entry::{FileName, QualifiedName, Sequence};
 use serde::Serialize;
 
@@ -60,7 +60,12 @@ pub(crate) struct Args {
     newest: bool,
 
     /// Only these journal codes: R (records), C (commitment), D and F (files), J (the journal), U (users' own)
-    #[arg(long, visible_alias = "code", value_name = "CODES", value_delimiter = ',')]
+    #[arg(
+        long,
+        visible_alias = "code",
+        value_name = "CODES",
+        value_delimiter = ','
+    )]
     jrncde: Vec<String>,
 
     /// Only this file
@@ -76,7 +81,12 @@ pub(crate) struct Args {
     fromtime: Option<String>,
 
     /// Only entries deposited at or before this time
-    #[arg(long, value_name = "TIME", allow_hyphen_values = true, conflicts_with = "follow")]
+    #[arg(
+        long,
+        value_name = "TIME",
+        allow_hyphen_values = true,
+        conflicts_with = "follow"
+    )]
     totime: Option<String>,
 
     /// Only what is confirmed (a copy) or answered (a local journal), or *ALL that is on this disk
@@ -150,11 +160,26 @@ struct Display<'a> {
 }
 
 pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, CliError> {
-    let data = choose(Some(args.payload.clone()), "PAYLOAD", &[("TEXT", Data::Text), ("HEX", Data::Hex), ("NONE", Data::None)])?;
+    let data = choose(
+        Some(args.payload.clone()),
+        "PAYLOAD",
+        &[
+            ("TEXT", Data::Text),
+            ("HEX", Data::Hex),
+            ("NONE", Data::None),
+        ],
+    )?;
     let data = data.unwrap_or(Data::Text);
-    let unconfirmed = choose(Some(args.incent.clone()), "INCENT", &[("CONFIRMED", false), ("ALL", true)])?.unwrap_or(false);
+    let unconfirmed = choose(
+        Some(args.incent.clone()),
+        "INCENT",
+        &[("CONFIRMED", false), ("ALL", true)],
+    )?
+    .unwrap_or(false);
     if unconfirmed && args.follow {
-        return Err(CliError::invalid("FOLLOW shows entries as they are confirmed: INCENT(*ALL) does not go with it"));
+        return Err(CliError::invalid(
+            "FOLLOW shows entries as they are confirmed: INCENT(*ALL) does not go with it",
+        ));
     }
     let mut wanted = wanted(&args, unconfirmed)?;
     let client = context.client().await?;
@@ -163,21 +188,45 @@ pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, C
         wanted.object = Some(objects.find(file).await?);
     }
     let length = args.entdtalen as usize;
-    wanted.payload_bytes = if data == Data::None { 0 } else { length.max(IMAGE_BYTES) };
-    let from_the_end = args.newest || (args.follow && args.froment.is_none() && wanted.from_time.is_none());
-    let count = args.nbrent.unwrap_or(if args.follow { COUNT_FOLLOWING } else { COUNT_DEFAULT }) as usize;
+    wanted.payload_bytes = if data == Data::None {
+        0
+    } else {
+        length.max(IMAGE_BYTES)
+    };
+    let from_the_end =
+        args.newest || (args.follow && args.froment.is_none() && wanted.from_time.is_none());
+    let count = args.nbrent.unwrap_or(if args.follow {
+        COUNT_FOLLOWING
+    } else {
+        COUNT_DEFAULT
+    }) as usize;
     let columns = Columns::new(heads(unconfirmed));
     let follow = args.follow;
-    let mut display = Display { context, client: &client, objects, wanted, data, length, columns, shown: 0, kept: Vec::new(), follow };
+    let mut display = Display {
+        context,
+        client: &client,
+        objects,
+        wanted,
+        data,
+        length,
+        columns,
+        shown: 0,
+        kept: Vec::new(),
+        follow,
+    };
     let last = display.last().await?;
     let range = if from_the_end {
         display.newest(count, last).await?
     } else {
         // Who follows wants everything from there on.
-        display.oldest(if follow { usize::MAX } else { count }).await?
+        display
+            .oldest(if follow { usize::MAX } else { count })
+            .await?
     };
     if follow {
-        return display.follow(range.next.map_or(last, Sequence::before)).await;
+        return display
+            .follow(range.next.map_or(last, Sequence::before))
+            .await;
     }
     display.finish(&range);
     Ok(ExitCode::SUCCESS)
@@ -186,13 +235,26 @@ pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, C
 fn wanted(args: &Args, unconfirmed: bool) -> Result<DisplayEntries, CliError> {
     let now = jiff::Timestamp::now();
     let time = |given: &Option<String>, keyword| {
-        given.as_deref().map(|given| when::parse(given, keyword, now, &TimeZone::system())).transpose()
+        given
+            .as_deref()
+            .map(|given| when::parse(given, keyword, now, &TimeZone::system()))
+            .transpose()
     };
-    let codes: String = args.jrncde.iter().map(|codes| text::special(codes)).collect();
+    let codes: String = args
+        .jrncde
+        .iter()
+        .map(|codes| text::special(codes))
+        .collect();
     if let Some(code) = codes.chars().find(|code| !code.is_ascii_uppercase()) {
-        return Err(CliError::invalid(format!("JRNCDE {code}: a journal code is a letter, as in R or RC")));
+        return Err(CliError::invalid(format!(
+            "JRNCDE {code}: a journal code is a letter, as in R or RC"
+        )));
     }
-    if args.froment.zip(args.toent).is_some_and(|(from, to)| from > to) {
+    if args
+        .froment
+        .zip(args.toent)
+        .is_some_and(|(from, to)| from > to)
+    {
         return Err(CliError::invalid("TOENT is before FROMENT"));
     }
     Ok(DisplayEntries {
@@ -228,9 +290,22 @@ struct Range {
 impl Display<'_> {
     /// The last entry that may be shown.
     async fn last(&self) -> Result<Sequence, CliError> {
-        let described = self.client.run(DescribeJournals { journal: Some(self.wanted.journal) }).await?;
-        let marks = described.journals.first().map(|journal| journal.watermarks).unwrap_or_default();
-        Ok(if self.wanted.unconfirmed { marks.written } else { marks.settled })
+        let described = self
+            .client
+            .run(DescribeJournals {
+                journal: Some(self.wanted.journal),
+            })
+            .await?;
+        let marks = described
+            .journals
+            .first()
+            .map(|journal| journal.watermarks)
+            .unwrap_or_default();
+        Ok(if self.wanted.unconfirmed {
+            marks.written
+        } else {
+            marks.settled
+        })
     }
 
     /// How many entries one request may be made for.
@@ -238,9 +313,24 @@ impl Display<'_> {
         (REPLY_BYTES / (self.wanted.payload_bytes + 400)).clamp(1, REPLY_ENTRIES)
     }
 
-    async fn ask(&self, from: Sequence, to: Option<Sequence>, count: usize, newest: bool) -> Result<Entries, CliError> {
+    async fn ask(
+        &self,
+        from: Sequence,
+        to: Option<Sequence>,
+        count: usize,
+        newest: bool,
+    ) -> Result<Entries, CliError> {
         let count = count.min(self.at_once());
-        Ok(self.client.run(DisplayEntries { from, to, count, newest, ..self.wanted.clone() }).await?)
+        Ok(self
+            .client
+            .run(DisplayEntries {
+                from,
+                to,
+                count,
+                newest,
+                ..self.wanted.clone()
+            })
+            .await?)
     }
 
     /// Shows the first entries.
@@ -252,7 +342,13 @@ impl Display<'_> {
             self.show(&found.entries).await?;
             match found.next {
                 Some(next) if left > 0 => from = next,
-                next => return Ok(Range { next, oldest: found.oldest, last: found.last }),
+                next => {
+                    return Ok(Range {
+                        next,
+                        oldest: found.oldest,
+                        last: found.last,
+                    });
+                }
             }
         }
     }
@@ -261,14 +357,24 @@ impl Display<'_> {
     async fn newest(&mut self, count: usize, last: Sequence) -> Result<Range, CliError> {
         let mut to = self.wanted.to.unwrap_or(last).min(last);
         let (mut stretch, mut pieces, mut left) = (STRETCH, Vec::new(), count);
-        let mut range = Range { next: None, oldest: Sequence::FIRST, last };
+        let mut range = Range {
+            next: None,
+            oldest: Sequence::FIRST,
+            last,
+        };
         while left > 0 && to >= self.wanted.from.max(range.oldest) {
-            let from = Sequence::new(to.get().saturating_sub(stretch - 1)).max(self.wanted.from).max(Sequence::FIRST);
+            let from = Sequence::new(to.get().saturating_sub(stretch - 1))
+                .max(self.wanted.from)
+                .max(Sequence::FIRST);
             let asked = left.min(self.at_once());
             let found = self.ask(from, Some(to), asked, true).await?;
             range.oldest = found.oldest;
             left -= found.entries.len().min(left);
-            let first = found.entries.first().map(|entry| entry.sequence).filter(|_| found.entries.len() == asked);
+            let first = found
+                .entries
+                .first()
+                .map(|entry| entry.sequence)
+                .filter(|_| found.entries.len() == asked);
             to = first.unwrap_or(from).before();
             stretch = stretch.saturating_mul(8);
             pieces.push(found.entries);
@@ -282,13 +388,18 @@ impl Display<'_> {
     /// Shows what is confirmed or answered from now on.
     async fn follow(mut self, mut after: Sequence) -> Result<ExitCode, CliError> {
         let upto = self.wanted.to;
-        let mut follower = Client::follow(&self.context.data, self.wanted.journal, after, None).await?;
+        let mut follower =
+            Client::follow(&self.context.data, self.wanted.journal, after, None).await?;
         while upto.is_none_or(|upto| after < upto) {
-            let Followed::Bundle(bundle) = follower.next().await? else { continue };
+            let Followed::Bundle(bundle) = follower.next().await? else {
+                continue;
+            };
             let last = bundle.header().last();
             let last = upto.map_or(last, |upto| upto.min(last));
             while after < last {
-                let found = self.ask(after.next(), Some(last), usize::MAX, false).await?;
+                let found = self
+                    .ask(after.next(), Some(last), usize::MAX, false)
+                    .await?;
                 after = found.next.map_or(last, Sequence::before);
                 self.show(&found.entries).await?;
             }
@@ -300,13 +411,21 @@ impl Display<'_> {
         self.objects.learn_of(entries).await?;
         let output = self.context.output;
         match (output.is_json(), self.follow) {
-            (true, true) => entries.iter().for_each(|entry| output.result(&self.line(entry), |_| String::new())),
+            (true, true) => entries
+                .iter()
+                .for_each(|entry| output.result(&self.line(entry), |_| String::new())),
             (true, false) => {
-                let values: Vec<_> = entries.iter().filter_map(|entry| serde_json::to_value(self.line(entry)).ok()).collect();
+                let values: Vec<_> = entries
+                    .iter()
+                    .filter_map(|entry| serde_json::to_value(self.line(entry)).ok())
+                    .collect();
                 self.kept.extend(values);
             }
             (false, _) => {
-                let rows: Vec<Vec<String>> = entries.iter().map(|entry| self.cells(&self.line(entry))).collect();
+                let rows: Vec<Vec<String>> = entries
+                    .iter()
+                    .map(|entry| self.cells(&self.line(entry)))
+                    .collect();
                 if self.shown == 0 && !rows.is_empty() {
                     self.columns.fit(&rows);
                     output.line(&self.columns.head());
@@ -340,26 +459,48 @@ impl Display<'_> {
             confirmed: entry.confirmed,
             payload_length: entry.payload_length,
         };
-        Line { facts, data: self.data_of(entry) }
+        Line {
+            facts,
+            data: self.data_of(entry),
+        }
     }
 
     fn data_of(&self, entry: &DisplayedEntry) -> Option<String> {
-        let bytes = entry.payload.get(..self.length.min(entry.payload.len())).unwrap_or_default();
+        let bytes = entry
+            .payload
+            .get(..self.length.min(entry.payload.len()))
+            .unwrap_or_default();
         let cut = (bytes.len() as u64) < entry.payload_length;
-        let left_out = || format!("({}, left out)", text::counted(entry.payload_length, "byte", "bytes"));
+        let left_out = || {
+            format!(
+                "({}, left out)",
+                text::counted(entry.payload_length, "byte", "bytes")
+            )
+        };
         match self.data {
             Data::None => None,
             _ if entry.payload.is_empty() && entry.payload_length > 0 => Some(left_out()),
             Data::Hex => Some(text::hex(bytes) + if cut { "..." } else { "" }),
             Data::Text => {
                 let journaling = || self.objects.journaling(entry);
-                let values = || self.objects.row(entry).map(|row| text::cut(&row, self.length));
+                let values = || {
+                    self.objects
+                        .row(entry)
+                        .map(|row| text::cut(&row, self.length))
+                };
                 let raw = || {
                     // A character that was cut in the middle does not make hex of a text.
                     let whole = if cut { trim_to_text(bytes) } else { bytes };
                     text::bytes_or_hex(whole) + if cut { "..." } else { "" }
                 };
-                Some(entry.meaning.clone().or_else(journaling).or_else(values).unwrap_or_else(raw))
+                Some(
+                    entry
+                        .meaning
+                        .clone()
+                        .or_else(journaling)
+                        .or_else(values)
+                        .unwrap_or_else(raw),
+                )
             }
         }
     }
@@ -367,7 +508,13 @@ impl Display<'_> {
     fn cells(&self, line: &Line<'_>) -> Vec<String> {
         let facts = &line.facts;
         let dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
-        let number = |number: u64| if number == 0 { "-".to_owned() } else { number.to_string() };
+        let number = |number: u64| {
+            if number == 0 {
+                "-".to_owned()
+            } else {
+                number.to_string()
+            }
+        };
         let unnamed = || facts.object.map(|object| text::cut(&object.to_string(), 8));
         let mut cells = vec![
             facts.sequence.to_string(),
@@ -377,8 +524,16 @@ impl Display<'_> {
             number(facts.count),
             number(facts.cycle.get()),
         ];
-        cells.extend(self.wanted.unconfirmed.then(|| text::yes_no(facts.confirmed).to_owned()));
-        cells.extend([dash(facts.job.map(str::to_owned)), dash(facts.user.map(str::to_owned)), line.data.clone().unwrap_or_default()]);
+        cells.extend(
+            self.wanted
+                .unconfirmed
+                .then(|| text::yes_no(facts.confirmed).to_owned()),
+        );
+        cells.extend([
+            dash(facts.job.map(str::to_owned)),
+            dash(facts.user.map(str::to_owned)),
+            line.data.clone().unwrap_or_default(),
+        ]);
         cells
     }
 
@@ -390,7 +545,10 @@ impl Display<'_> {
             });
             output.result(&value, |_| String::new());
         } else if self.shown == 0 {
-            let (oldest, last) = (text::count(range.oldest.get()), text::count(range.last.get()));
+            let (oldest, last) = (
+                text::count(range.oldest.get()),
+                text::count(range.last.get()),
+            );
             output.line(&if range.last < range.oldest {
                 "No such entries: the journal holds none that may be shown.".to_owned()
             } else {
@@ -405,7 +563,9 @@ impl Display<'_> {
 /// Cuts a character off that is not whole.
 fn trim_to_text(bytes: &[u8]) -> &[u8] {
     match std::str::from_utf8(bytes) {
-        Err(error) if error.error_len().is_none() => bytes.get(..error.valid_up_to()).unwrap_or_default(),
+        Err(error) if error.error_len().is_none() => {
+            bytes.get(..error.valid_up_to()).unwrap_or_default()
+        }
         _ => bytes,
     }
 }

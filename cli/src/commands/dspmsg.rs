@@ -39,14 +39,20 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, CliError> {
     let severity = severity(&args.sev)?;
-    let request = ListMessages { after: args.after, severity, count: usize::from(args.count) };
+    let request = ListMessages {
+        after: args.after,
+        severity,
+        count: usize::from(args.count),
+    };
     let client = context.client().await?;
     let list = client.run(request.clone()).await?;
     if !args.watch {
-        context.output.result(&list, |list| match list.messages.as_slice() {
-            [] => "There are no such messages.".to_owned(),
-            messages => messages.iter().map(line).collect::<Vec<_>>().join("\n"),
-        });
+        context
+            .output
+            .result(&list, |list| match list.messages.as_slice() {
+                [] => "There are no such messages.".to_owned(),
+                messages => messages.iter().map(line).collect::<Vec<_>>().join("\n"),
+            });
         return Ok(ExitCode::SUCCESS);
     }
     let mut last = show(&list.messages, args.after, context);
@@ -59,7 +65,11 @@ pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, C
         };
         let looked = match connected {
             Ok(connected) => {
-                let request = ListMessages { after: last, severity, count: 2_000 };
+                let request = ListMessages {
+                    after: last,
+                    severity,
+                    count: 2_000,
+                };
                 let looked = connected.run(request).await.map_err(CliError::from);
                 client = looked.is_ok().then_some(connected);
                 looked
@@ -76,7 +86,9 @@ pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, C
             }
             Err(error) if error.0.kind == ErrorKind::Unreachable => {
                 if !gone {
-                    context.output.remark("The daemon does not answer; waiting for it.");
+                    context
+                        .output
+                        .remark("The daemon does not answer; waiting for it.");
                 }
                 gone = true;
             }
@@ -113,18 +125,29 @@ const fn shown(severity: Severity) -> (u8, &'static str) {
     }
 }
 
-const SEVERITIES: [Severity; 4] = [Severity::Info, Severity::Warning, Severity::Alarm, Severity::Critical];
+const SEVERITIES: [Severity; 4] = [
+    Severity::Info,
+    Severity::Warning,
+    Severity::Alarm,
+    Severity::Critical,
+];
 
 /// A severity by its word, or the least one that is at least as grave as a number.
 fn severity(given: &str) -> Result<Severity, CliError> {
     let wanted = special(given);
-    let by_word = SEVERITIES.into_iter().find(|severity| shown(*severity).1 == wanted);
+    let by_word = SEVERITIES
+        .into_iter()
+        .find(|severity| shown(*severity).1 == wanted);
     let by_number = || {
         let number: u8 = given.trim().parse().ok().filter(|number| *number <= 99)?;
-        SEVERITIES.into_iter().find(|severity| shown(*severity).0 >= number)
+        SEVERITIES
+            .into_iter()
+            .find(|severity| shown(*severity).0 >= number)
     };
     by_word.or_else(by_number).ok_or_else(|| {
-        CliError::invalid(format!("SEV {given}: 0 to 99 or one of *INFO, *WARNING, *ALARM, *CRITICAL is needed"))
+        CliError::invalid(format!(
+            "SEV {given}: 0 to 99 or one of *INFO, *WARNING, *ALARM, *CRITICAL is needed"
+        ))
     })
 }
 

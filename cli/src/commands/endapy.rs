@@ -24,10 +24,25 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, CliError> {
-    let job = context.client().await?.run(EndApply { store: args.store, remove: args.remove }).await?;
+    let job = context
+        .client()
+        .await?
+        .run(EndApply {
+            store: args.store,
+            remove: args.remove,
+        })
+        .await?;
     context.output.result(&job, |job| {
-        let forgotten = if args.remove { "; the store is forgotten, its files stay" } else { "" };
-        format!("Apply job of store {} ended, applied up to entry {}{forgotten}.", job.store, text::count(job.applied.get()))
+        let forgotten = if args.remove {
+            "; the store is forgotten, its files stay"
+        } else {
+            ""
+        };
+        format!(
+            "Apply job of store {} ended, applied up to entry {}{forgotten}.",
+            job.store,
+            text::count(job.applied.get())
+        )
     });
     Ok(ExitCode::SUCCESS)
 }

@@ -19,7 +19,13 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, CliError> {
-    let file = context.client().await?.run(EndJournaling { file: args.file }).await?;
-    context.output.result(&file, |file| format!("File {} is not journaled any more.", file.file));
+    let file = context
+        .client()
+        .await?
+        .run(EndJournaling { file: args.file })
+        .await?;
+    context.output.result(&file, |file| {
+        format!("File {} is not journaled any more.", file.file)
+    });
     Ok(ExitCode::SUCCESS)
 }

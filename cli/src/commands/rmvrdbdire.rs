@@ -21,6 +21,8 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, CliError> {
     let rdb = args.rdb;
     let done = context.client().await?.run(RemovePartner { rdb }).await?;
-    context.output.result(&done, |_| format!("Directory entry {rdb} removed."));
+    context
+        .output
+        .result(&done, |_| format!("Directory entry {rdb} removed."));
     Ok(ExitCode::SUCCESS)
 }

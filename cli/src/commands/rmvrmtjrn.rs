@@ -29,8 +29,17 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, CliError> {
-    let request = RemoveRemoteJournal { rdb: args.rdb, source: args.srcjrn, target: args.tgtjrn };
+    let request = RemoveRemoteJournal {
+        rdb: args.rdb,
+        source: args.srcjrn,
+        target: args.tgtjrn,
+    };
     let done = context.client().await?.run(request).await?;
-    context.output.result(&done, |_| format!("Remote journal of {} at {} removed; the copy there stays.", args.srcjrn, args.rdb));
+    context.output.result(&done, |_| {
+        format!(
+            "Remote journal of {} at {} removed; the copy there stays.",
+            args.srcjrn, args.rdb
+        )
+    });
     Ok(ExitCode::SUCCESS)
 }

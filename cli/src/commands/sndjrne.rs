@@ -35,7 +35,12 @@ pub(crate) struct Args {
     entry_type: String,
 
     /// Its data, as text
-    #[arg(long, value_name = "TEXT", conflicts_with = "entdta_file", allow_hyphen_values = true)]
+    #[arg(
+        long,
+        value_name = "TEXT",
+        conflicts_with = "entdta_file",
+        allow_hyphen_values = true
+    )]
     entdta: Option<String>,
 
     /// Its data, from a file; - for standard input
@@ -55,27 +60,47 @@ pub(crate) struct Args {
     key: Option<u64>,
 
     /// How long to wait for the answer
-    #[arg(long, value_name = "SECONDS", default_value = "90", allow_negative_numbers = true)]
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value = "90",
+        allow_negative_numbers = true
+    )]
     wait: f64,
 }
 
 pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, CliError> {
     if Kind::user(&args.entry_type).is_err() {
-        return Err(CliError::invalid(format!("TYPE {}: two characters A-Z or 0-9 are needed", args.entry_type)));
+        return Err(CliError::invalid(format!(
+            "TYPE {}: two characters A-Z or 0-9 are needed",
+            args.entry_type
+        )));
     }
     let data = match (&args.entdta, &args.entdta_file) {
         (Some(text), _) => text.as_bytes().to_vec(),
         (None, Some(path)) => read_data(path)?,
         (None, None) => Vec::new(),
     };
-    let key = args.client.zip(args.key).map(|(client, key)| DepositKey { client, key });
+    let key = args
+        .client
+        .zip(args.key)
+        .map(|(client, key)| DepositKey { client, key });
     let wait_ms = seconds(Some(args.wait), "WAIT")?.unwrap_or_default();
     let journal = args.jrn;
-    let request = SendEntry { journal, entry_type: args.entry_type, data, file: args.file, key, wait_ms };
+    let request = SendEntry {
+        journal,
+        entry_type: args.entry_type,
+        data,
+        file: args.file,
+        key,
+        wait_ms,
+    };
     let client = context.client().await?;
     let sent = match client.run(request).await {
         // The request went out and the daemon is gone: nobody can say what became of it.
-        Err(error) if error.kind == ErrorKind::Unreachable => return Err(lost(&error, key.is_some())),
+        Err(error) if error.kind == ErrorKind::Unreachable => {
+            return Err(lost(&error, key.is_some()));
+        }
         sent => sent?,
     };
     let value = serde_json::json!({
@@ -85,22 +110,37 @@ pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, C
         "unknown": sent.unknown,
         "again": sent.again,
     });
-    context.output.result(&value, |_| explain(&sent, journal, key.is_some()));
-    Ok(if sent.class.is_some() { ExitCode::SUCCESS } else { ExitCode::from(10) })
+    context
+        .output
+        .result(&value, |_| explain(&sent, journal, key.is_some()));
+    Ok(if sent.class.is_some() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(10)
+    })
 }
 
 fn read_data(path: &Path) -> Result<Vec<u8>, CliError> {
-    let failed = |error: std::io::Error| CliError::invalid(format!("ENTDTA-FILE {}: {error}", path.display()));
+    let failed = |error: std::io::Error| {
+        CliError::invalid(format!("ENTDTA-FILE {}: {error}", path.display()))
+    };
     let mut data = Vec::new();
     let mut limited: Box<dyn Read> = if path == Path::new("-") {
         Box::new(std::io::stdin().lock().take(DATA_BYTES_MAX + 1))
     } else {
-        Box::new(std::fs::File::open(path).map_err(failed)?.take(DATA_BYTES_MAX + 1))
+        Box::new(
+            std::fs::File::open(path)
+                .map_err(failed)?
+                .take(DATA_BYTES_MAX + 1),
+        )
     };
     limited.read_to_end(&mut data).map_err(failed)?;
     if data.len() as u64 > DATA_BYTES_MAX {
         let most = text::count(DATA_BYTES_MAX);
-        return Err(CliError::invalid(format!("ENTDTA-FILE {}: an entry takes at most {most} bytes", path.display())));
+        return Err(CliError::invalid(format!(
+            "ENTDTA-FILE {}: an entry takes at most {most} bytes",
+            path.display()
+        )));
     }
     Ok(data)
 }
@@ -110,8 +150,17 @@ const UNSAFE: &str = "It has no deposit key, so sending it again may put it in t
                       KEY a retry is safe.";
 
 fn lost(error: &CommandError, has_key: bool) -> CliError {
-    let text = format!("UNKNOWN: the entry may be in the journal or not: {}", error.text);
-    CliError(CommandError::new(ErrorKind::TimedOut, &error.id, text).help(if has_key { SAFE } else { UNSAFE }))
+    let text = format!(
+        "UNKNOWN: the entry may be in the journal or not: {}",
+        error.text
+    );
+    CliError(
+        CommandError::new(ErrorKind::TimedOut, &error.id, text).help(if has_key {
+            SAFE
+        } else {
+            UNSAFE
+        }),
+    )
 }
 
 fn explain(sent: &EntrySent, journal: QualifiedName, has_key: bool) -> String {
@@ -119,8 +168,18 @@ fn explain(sent: &EntrySent, journal: QualifiedName, has_key: bool) -> String {
     let Some(class) = sent.class else {
         let why = text::unknown(sent.unknown.unwrap_or(UnknownReason::Deadline));
         let retry = if has_key { SAFE } else { UNSAFE };
-        return format!("UNKNOWN: whether entry {sequence} of {journal} will stay cannot be told: {why}.\n{retry}");
+        return format!(
+            "UNKNOWN: whether entry {sequence} of {journal} will stay cannot be told: {why}.\n{retry}"
+        );
     };
-    let how = if sent.again { "had landed before under this key" } else { "deposited" };
-    format!("{}: entry {sequence} of {journal} {how}, {}.", text::class(class), text::class_means(class))
+    let how = if sent.again {
+        "had landed before under this key"
+    } else {
+        "deposited"
+    };
+    format!(
+        "{}: entry {sequence} of {journal} {how}, {}.",
+        text::class(class),
+        text::class_means(class)
+    )
 }

@@ -4,8 +4,10 @@ use std::fmt::Write;
 use std::process::ExitCode;
 
 use rjournal::daemon::command::apply::JobDescription;
-use rjournal::daemon::command::status::{DescribeStatus, Exposure, Health, JournalHealth, LinkHealth, Status};
 use rjournal::daemon::command::journal::JournalState;
+use rjournal::daemon::command::status::{
+    DescribeStatus, Exposure, Health, JournalHealth, LinkHealth, Status,
+};
 use rjournal::daemon::{JobState, read_config};
 use rjournal::journal::AckClass;
 
@@ -23,7 +25,8 @@ use crate::text;
 pub(crate) struct Args {}
 
 pub(crate) async fn run(_args: Args, context: &Context<'_>) -> Result<ExitCode, CliError> {
-    let asked = async { Ok::<Status, CliError>(context.client().await?.run(DescribeStatus {}).await?) };
+    let asked =
+        async { Ok::<Status, CliError>(context.client().await?.run(DescribeStatus {}).await?) };
     match asked.await {
         Ok(status) => {
             context.output.result(&status, page);
@@ -31,8 +34,11 @@ pub(crate) async fn run(_args: Args, context: &Context<'_>) -> Result<ExitCode, 
         }
         Err(error) => {
             let name = read_config(&context.data).ok().map(|config| config.name);
-            let value = serde_json::json!({ "system": name, "health": Health::Unknown, "error": error.0 });
-            context.output.result(&value, |_| unknown(name.map(|name| name.to_string()), &error));
+            let value =
+                serde_json::json!({ "system": name, "health": Health::Unknown, "error": error.0 });
+            context.output.result(&value, |_| {
+                unknown(name.map(|name| name.to_string()), &error)
+            });
             Ok(ExitCode::from(exit_code(Health::Unknown)))
         }
     }
@@ -104,7 +110,11 @@ fn journal_lines(journal: &JournalHealth) -> String {
         Some(AckClass::Sync) if !journal.links.iter().any(|link| link.delivery == "*SYNC") => {
             lines.push("A deposit waits now: no target of the in-sync set answers".to_owned());
         }
-        Some(class) => lines.push(format!("A deposit is answered {} now: {}", text::class(class), text::class_means(class))),
+        Some(class) => lines.push(format!(
+            "A deposit is answered {} now: {}",
+            text::class(class),
+            text::class_means(class)
+        )),
         None => {}
     }
     if journal.kind == "*LOCAL" && journal.state != JournalState::Opening {
@@ -135,11 +145,23 @@ fn lost(exposure: Option<Exposure>, alone: bool) -> String {
 fn link_line(link: &LinkHealth) -> String {
     let behind = link.lag_entries.map_or_else(
         || "how far it is behind is not known".to_owned(),
-        |lag| if lag == 0 { "level".to_owned() } else { format!("{} behind", text::counted(lag, "entry", "entries")) },
+        |lag| {
+            if lag == 0 {
+                "level".to_owned()
+            } else {
+                format!("{} behind", text::counted(lag, "entry", "entries"))
+            }
+        },
     );
     let heard = link.silent_seconds.map_or_else(
         || "never heard".to_owned(),
-        |seconds| if seconds == 0 { "heard just now".to_owned() } else { format!("heard {} ago", text::millis(seconds * 1000)) },
+        |seconds| {
+            if seconds == 0 {
+                "heard just now".to_owned()
+            } else {
+                format!("heard {} ago", text::millis(seconds * 1000))
+            }
+        },
     );
     let mut line = format!(
         "-> {} {}   {} {}   {}   {behind}, {heard}",
@@ -159,10 +181,19 @@ fn link_line(link: &LinkHealth) -> String {
 fn space(journal: &JournalHealth) -> String {
     let mut line = format!("Receivers take {}", text::bytes(journal.receiver_bytes));
     if let Some(hold) = &journal.oldest_hold {
-        let _ = write!(line, "; kept for {}, from entry {}", hold.who, text::count(hold.after.get().saturating_add(1)));
+        let _ = write!(
+            line,
+            "; kept for {}, from entry {}",
+            hold.who,
+            text::count(hold.after.get().saturating_add(1))
+        );
     }
     if let Some(days) = journal.days_until_full.filter(|days| *days < 3650) {
-        let _ = write!(line, "; at this rate the disk is full in {}", text::counted(days, "day", "days"));
+        let _ = write!(
+            line,
+            "; at this rate the disk is full in {}",
+            text::counted(days, "day", "days")
+        );
     }
     line
 }
@@ -176,8 +207,11 @@ fn job_line(job: &JobDescription) -> String {
         text::count(job.applied.get()),
         text::counted(job.lag_entries, "entry", "entries")
     );
-    let reinit = job.needs_reinit.then_some("must be restored from a save (RSTSTO)");
-    let stopped = (!job.active && job.state == JobState::Ended).then_some("ended by ENDAPY; STRAPY starts it");
+    let reinit = job
+        .needs_reinit
+        .then_some("must be restored from a save (RSTSTO)");
+    let stopped = (!job.active && job.state == JobState::Ended)
+        .then_some("ended by ENDAPY; STRAPY starts it");
     for note in reinit.into_iter().chain(stopped).chain(job.note.as_deref()) {
         let _ = writeln!(line, "     {note}");
     }

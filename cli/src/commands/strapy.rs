@@ -38,8 +38,29 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, CliError> {
     let kind = choose(args.kind, "TYPE", &[("SLED", "sled"), ("REDB", "redb")])?.map(str::to_owned);
-    let skip = args.skip.zip(args.reason).map(|(sequence, reason)| SkipEntry { sequence: Sequence::new(sequence), reason });
-    let job = context.client().await?.run(StartApply { store: args.store, journal: args.jrn, kind, skip }).await?;
-    context.output.result(&job, |job| format!("Apply job of store {} started.\n{}", job.store, job_form(job)));
+    let skip = args
+        .skip
+        .zip(args.reason)
+        .map(|(sequence, reason)| SkipEntry {
+            sequence: Sequence::new(sequence),
+            reason,
+        });
+    let job = context
+        .client()
+        .await?
+        .run(StartApply {
+            store: args.store,
+            journal: args.jrn,
+            kind,
+            skip,
+        })
+        .await?;
+    context.output.result(&job, |job| {
+        format!(
+            "Apply job of store {} started.\n{}",
+            job.store,
+            job_form(job)
+        )
+    });
     Ok(ExitCode::SUCCESS)
 }

@@ -28,11 +28,20 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, CliError> {
-    let request = StartJournaling { file: args.file, journal: args.jrn, images: args.images };
+    let request = StartJournaling {
+        file: args.file,
+        journal: args.jrn,
+        images: args.images,
+    };
     let file = context.client().await?.run(request).await?;
     context.output.result(&file, |file| {
         let images = file.format.images();
-        file.journal.map_or_else(String::new, |journal| format!("File {} is journaled to {journal}, images {images}.", file.file))
+        file.journal.map_or_else(String::new, |journal| {
+            format!(
+                "File {} is journaled to {journal}, images {images}.",
+                file.file
+            )
+        })
     });
     Ok(ExitCode::SUCCESS)
 }

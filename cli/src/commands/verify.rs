@@ -33,17 +33,35 @@ pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, C
         Some(rdb) => format!("comparing {} with {rdb}", args.jrn),
         None => format!("reading the receivers of {}", args.jrn),
     });
-    let verified = client.run(Verify { journal: args.jrn, partner: args.rdb }).await;
+    let verified = client
+        .run(Verify {
+            journal: args.jrn,
+            partner: args.rdb,
+        })
+        .await;
     drop(progress);
     let verified = verified?;
-    context.output.result(&verified, |verified| page(verified, args.rdb));
-    Ok(if verified.good { ExitCode::SUCCESS } else { ExitCode::from(8) })
+    context
+        .output
+        .result(&verified, |verified| page(verified, args.rdb));
+    Ok(if verified.good {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(8)
+    })
 }
 
 fn page(verified: &Verified, partner: Option<RdbName>) -> String {
     let mut form = Form::new();
     let from = verified.from.max(Sequence::FIRST);
-    form.line("Entries", format!("{} to {}", text::count(from.get()), text::count(verified.to.get())));
+    form.line(
+        "Entries",
+        format!(
+            "{} to {}",
+            text::count(from.get()),
+            text::count(verified.to.get())
+        ),
+    );
     match partner {
         Some(_) => form.line("Heads compared", text::count(verified.compared)),
         None => form
@@ -56,8 +74,14 @@ fn page(verified: &Verified, partner: Option<RdbName>) -> String {
         form.line("Chain head", head);
     }
     let verdict = match (&verified.finding, partner) {
-        (None, None) => format!("Journal {} holds: every checksum and every link of the chain.", verified.journal),
-        (None, Some(rdb)) => format!("Journal {} and its copy at {rdb} have the same history.", verified.journal),
+        (None, None) => format!(
+            "Journal {} holds: every checksum and every link of the chain.",
+            verified.journal
+        ),
+        (None, Some(rdb)) => format!(
+            "Journal {} and its copy at {rdb} have the same history.",
+            verified.journal
+        ),
         (Some(finding), _) => format!("Journal {} does NOT hold: {finding}", verified.journal),
     };
     format!("{verdict}\n{}", form.text())

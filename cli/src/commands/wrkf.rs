@@ -21,12 +21,18 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, CliError> {
     let single = args.file.is_some();
-    let found = context.client().await?.run(ListFiles { file: args.file }).await?;
-    context.output.result(&found, |found| match found.files.as_slice() {
-        [] => "There are no files; CRTPF makes one.".to_owned(),
-        [file] if single => format!("{}\n{}", file.file, file_form(file)),
-        files => page(files),
-    });
+    let found = context
+        .client()
+        .await?
+        .run(ListFiles { file: args.file })
+        .await?;
+    context
+        .output
+        .result(&found, |found| match found.files.as_slice() {
+            [] => "There are no files; CRTPF makes one.".to_owned(),
+            [file] if single => format!("{}\n{}", file.file, file_form(file)),
+            files => page(files),
+        });
     Ok(ExitCode::SUCCESS)
 }
 
@@ -46,19 +52,35 @@ fn page(files: &[FileDescription]) -> String {
 }
 
 fn key(file: &FileDescription) -> String {
-    let names: Vec<String> = file.format.key_fields().map(|field| field.name.to_string()).collect();
-    if names.is_empty() { "*RRN (record number)".to_owned() } else { names.join(", ") }
+    let names: Vec<String> = file
+        .format
+        .key_fields()
+        .map(|field| field.name.to_string())
+        .collect();
+    if names.is_empty() {
+        "*RRN (record number)".to_owned()
+    } else {
+        names.join(", ")
+    }
 }
 
 fn journal(file: &FileDescription) -> String {
-    file.journal.map_or_else(|| "*NONE".to_owned(), |journal| journal.to_string())
+    file.journal
+        .map_or_else(|| "*NONE".to_owned(), |journal| journal.to_string())
 }
 
 /// A file, line by line.
 pub(super) fn file_form(file: &FileDescription) -> String {
-    let fields: Vec<String> = file.format.fields().iter().map(ToString::to_string).collect();
+    let fields: Vec<String> = file
+        .format
+        .fields()
+        .iter()
+        .map(ToString::to_string)
+        .collect();
     let mut form = Form::new();
-    form.line("Fields", fields.join("\n")).line("Key", key(file)).line("Journal", journal(file));
+    form.line("Fields", fields.join("\n"))
+        .line("Key", key(file))
+        .line("Journal", journal(file));
     if file.journal.is_some() {
         form.line("Images", file.format.images());
     }

@@ -28,23 +28,42 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, CliError> {
-    let found = context.client().await?.run(DescribeJournals { journal: args.jrn }).await?;
+    let found = context
+        .client()
+        .await?
+        .run(DescribeJournals { journal: args.jrn })
+        .await?;
     context.output.result(&found, |found| {
         if found.journals.is_empty() {
             return "There are no journals; CRTJRN makes one.".to_owned();
         }
-        found.journals.iter().map(page).collect::<Vec<_>>().join("\n\n")
+        found
+            .journals
+            .iter()
+            .map(page)
+            .collect::<Vec<_>>()
+            .join("\n\n")
     });
     Ok(ExitCode::SUCCESS)
 }
 
 fn page(journal: &JournalDescription) -> String {
     let mut form = Form::new();
-    form.head(&format!("Journal {}   {}   {}", journal.journal, journal.kind, journal.state.as_str()));
+    form.head(&format!(
+        "Journal {}   {}   {}",
+        journal.journal,
+        journal.kind,
+        journal.state.as_str()
+    ));
     if let Some(note) = &journal.note {
         form.line("Note", note);
     }
-    if let Some(text) = journal.attributes.as_ref().map(|attributes| &attributes.text).filter(|text| !text.is_empty()) {
+    if let Some(text) = journal
+        .attributes
+        .as_ref()
+        .map(|attributes| &attributes.text)
+        .filter(|text| !text.is_empty())
+    {
         form.line("Text", text);
     }
     if let Some((system, source)) = &journal.source {
@@ -54,18 +73,39 @@ fn page(journal: &JournalDescription) -> String {
         form.line("Identity", id);
     }
     let epoch = journal.epoch;
-    form.line("Epoch", format!("term {}, boot {}, nonce {:016x}", epoch.term, epoch.boot, epoch.nonce));
-    let members: Vec<String> = journal.in_sync_set.iter().map(ToString::to_string).collect();
-    form.line("In-sync set", if members.is_empty() { "*NONE".to_owned() } else { members.join(", ") });
+    form.line(
+        "Epoch",
+        format!(
+            "term {}, boot {}, nonce {:016x}",
+            epoch.term, epoch.boot, epoch.nonce
+        ),
+    );
+    let members: Vec<String> = journal
+        .in_sync_set
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    form.line(
+        "In-sync set",
+        if members.is_empty() {
+            "*NONE".to_owned()
+        } else {
+            members.join(", ")
+        },
+    );
     if journal.open_cycles > 0 {
-        form.line("Open commit cycles", text::count(journal.open_cycles as u64));
+        form.line(
+            "Open commit cycles",
+            text::count(journal.open_cycles as u64),
+        );
     }
     if journal.orphans > 0 {
         form.line("Archives of orphans", text::count(journal.orphans));
     }
     watermarks(&mut form, journal);
     if let Some(attributes) = &journal.attributes {
-        form.head("Attributes").block(&keywords(attributes, journal.kind == "*REMOTE"));
+        form.head("Attributes")
+            .block(&keywords(attributes, journal.kind == "*REMOTE"));
     }
     if !journal.receivers.is_empty() {
         form.head("Receiver directory").block(&receivers(journal));
@@ -84,20 +124,38 @@ fn watermarks(form: &mut Form, journal: &JournalDescription) {
             ("At the source", marks.deposited, "last known there"),
             ("Received", marks.sealed, "in this system's hands"),
             ("Written", marks.written, "on this disk"),
-            ("Confirmed", marks.settled, "known to be on the source's disk too: may be applied"),
+            (
+                "Confirmed",
+                marks.settled,
+                "known to be on the source's disk too: may be applied",
+            ),
         ]
     } else {
         [
             ("Deposited", marks.deposited, "has a number"),
-            ("Sealed", marks.sealed, "in a bundle, on its way to disk and targets"),
+            (
+                "Sealed",
+                marks.sealed,
+                "in a bundle, on its way to disk and targets",
+            ),
             ("Written", marks.written, "on this disk"),
-            ("Released", marks.settled, "answered: its ack class is decided"),
+            (
+                "Released",
+                marks.settled,
+                "answered: its ack class is decided",
+            ),
         ]
     };
     for (name, sequence, means) in rows {
-        page.row(vec![name.to_owned(), text::count(sequence.get()), means.to_owned()]);
+        page.row(vec![
+            name.to_owned(),
+            text::count(sequence.get()),
+            means.to_owned(),
+        ]);
     }
-    form.head("Watermarks").block(&page.text()).line("Last entry deposited", text::time(marks.last_time));
+    form.head("Watermarks")
+        .block(&page.text())
+        .line("Last entry deposited", text::time(marks.last_time));
     if let Some(head) = marks.head {
         form.line("Chain head", head);
     }
@@ -106,10 +164,19 @@ fn watermarks(form: &mut Form, journal: &JournalDescription) {
 /// The attributes in CL form, as CHGJRN takes them. What is left out on a copy is decided at its source.
 fn keywords(attributes: &Attributes, is_copy: bool) -> String {
     if is_copy {
-        let (delete, most) = (text::yes_no(attributes.delete_receivers), attributes.retention_bytes_max >> 20);
+        let (delete, most) = (
+            text::yes_no(attributes.delete_receivers),
+            attributes.retention_bytes_max >> 20,
+        );
         return format!("DLTRCV({delete}) RTNMIB({most})");
     }
-    let seconds = |millis: u64| if millis.is_multiple_of(1000) { (millis / 1000).to_string() } else { format!("{}.{:03}", millis / 1000, millis % 1000) };
+    let seconds = |millis: u64| {
+        if millis.is_multiple_of(1000) {
+            (millis / 1000).to_string()
+        } else {
+            format!("{}.{:03}", millis / 1000, millis % 1000)
+        }
+    };
     let manage = match attributes.manage_receivers {
         ManageReceivers::System => "*SYSTEM",
         ManageReceivers::User => "*USER",
@@ -129,7 +196,11 @@ fn keywords(attributes: &Attributes, is_copy: bool) -> String {
         attributes.threshold / 1024,
         text::yes_no(attributes.delete_receivers),
         attributes.retention_bytes_max >> 20,
-        if attributes.actor { "*JOBUSRPGM" } else { "*NONE" },
+        if attributes.actor {
+            "*JOBUSRPGM"
+        } else {
+            "*NONE"
+        },
         seconds(attributes.sync_timeout_ms),
         text::yes_no(attributes.local_first),
         attributes.waiting_entries_max,
@@ -139,23 +210,37 @@ fn keywords(attributes: &Attributes, is_copy: bool) -> String {
 }
 
 fn receivers(journal: &JournalDescription) -> String {
-    let mut page = Page::new(&["Receiver", "Status", ">First", ">Last", ">Size", "Attached", "Detached"]);
+    let mut page = Page::new(&[
+        "Receiver", "Status", ">First", ">Last", ">Size", "Attached", "Detached",
+    ]);
     let older = journal.receivers.len().saturating_sub(RECEIVERS_SHOWN);
     for receiver in journal.receivers.iter().skip(older) {
-        let last = receiver.last.map_or(journal.watermarks.sealed, |last| last.sequence);
+        let last = receiver
+            .last
+            .map_or(journal.watermarks.sealed, |last| last.sequence);
         page.row(vec![
             receiver.name.to_string(),
             status(receiver).to_owned(),
             text::count(receiver.first().get()),
-            if last < receiver.first() { "-".to_owned() } else { text::count(last.get()) },
+            if last < receiver.first() {
+                "-".to_owned()
+            } else {
+                text::count(last.get())
+            },
             text::bytes(receiver.bytes),
             text::time(receiver.attached_at),
-            receiver.detached_at.map_or_else(|| "-".to_owned(), text::time),
+            receiver
+                .detached_at
+                .map_or_else(|| "-".to_owned(), text::time),
         ]);
     }
     match older {
         0 => page.text(),
-        older => format!("{} older ones: --json lists them\n{}", text::count(older as u64), page.text()),
+        older => format!(
+            "{} older ones: --json lists them\n{}",
+            text::count(older as u64),
+            page.text()
+        ),
     }
 }
 
@@ -169,8 +254,19 @@ const fn status(receiver: &ReceiverRecord) -> &'static str {
 }
 
 fn links(links: &[LinkDescription]) -> String {
-    let mut page =
-        Page::new(&["RDB", "Remote journal", "State", "Delivery", "Level", "In sync", ">Acknowledged", ">Behind", ">Bytes", ">Time", "Last heard"]);
+    let mut page = Page::new(&[
+        "RDB",
+        "Remote journal",
+        "State",
+        "Delivery",
+        "Level",
+        "In sync",
+        ">Acknowledged",
+        ">Behind",
+        ">Bytes",
+        ">Time",
+        "Last heard",
+    ]);
     let mut notes = String::new();
     for link in links {
         page.row(vec![
@@ -183,10 +279,13 @@ fn links(links: &[LinkDescription]) -> String {
             text::count(link.acknowledged.get()),
             text::count(link.lag_entries),
             text::bytes(link.lag_bytes),
-            link.lag_ms.map_or_else(|| "unknown".to_owned(), text::millis),
+            link.lag_ms
+                .map_or_else(|| "unknown".to_owned(), text::millis),
             text::time(link.heard_at),
         ]);
-        let reinit = link.needs_reinit.then_some("must be loaded anew: the entries it misses are no longer here");
+        let reinit = link
+            .needs_reinit
+            .then_some("must be loaded anew: the entries it misses are no longer here");
         for note in reinit.into_iter().chain(link.note.as_deref()) {
             let _ = write!(notes, "\n{} {}: {note}", link.rdb, link.target);
         }

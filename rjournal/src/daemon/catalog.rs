@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::disk::{Disk, SlotContent, SlotFile};
 use crate::entry::record::Format;
-use crate::entry::{FileName, Name, ObjectId, QualifiedName, RdbName, Sequence, SystemId, Timestamp};
+use crate::entry::{
+    FileName, Name, ObjectId, QualifiedName, RdbName, Sequence, SystemId, Timestamp,
+};
 use crate::error::SystemError;
 use crate::link::{Fingerprint, Partners};
 
@@ -52,7 +54,9 @@ impl Partner {
     /// Whether it may feed a remote journal of this name here.
     pub fn may_feed(&self, journal: QualifiedName) -> bool {
         self.allowed_journals.iter().any(|pattern| {
-            let Some((library, name)) = pattern.split_once('/') else { return false };
+            let Some((library, name)) = pattern.split_once('/') else {
+                return false;
+            };
             let fits = |pattern: &str, text: &str| pattern == "*ALL" || pattern == text;
             fits(library, journal.library.as_str()) && fits(name, journal.name.as_str())
         })
@@ -68,7 +72,9 @@ pub(super) fn parse_pattern(text: &str) -> Result<String, String> {
     let part = |part: &str| part == "*ALL" || Name::new(part).is_ok();
     match upper.split_once('/') {
         Some((library, name)) if part(library) && part(name) => Ok(upper),
-        _ => Err(format!("{text:?} names no journals: LIB/NAME, LIB/*ALL or *ALL/*ALL is needed")),
+        _ => Err(format!(
+            "{text:?} names no journals: LIB/NAME, LIB/*ALL or *ALL/*ALL is needed"
+        )),
     }
 }
 
@@ -149,7 +155,10 @@ pub struct Catalog {
 impl Catalog {
     /// The partner with this key.
     pub fn partner_by_key(&self, fingerprint: &Fingerprint) -> Option<(RdbName, &Partner)> {
-        self.partners.iter().find(|(_, partner)| partner.fingerprint == *fingerprint).map(|(name, partner)| (*name, partner))
+        self.partners
+            .iter()
+            .find(|(_, partner)| partner.fingerprint == *fingerprint)
+            .map(|(name, partner)| (*name, partner))
     }
 }
 
@@ -168,16 +177,33 @@ impl CatalogFile {
     /// [`SystemError`] when it cannot be read.
     pub(super) fn open(disk: Arc<dyn Disk>, dir: &Path) -> Result<(Self, bool), SystemError> {
         let path = dir.join(CATALOG);
-        let (slots, content) =
-            SlotFile::open(disk, Path::new(""), CATALOG).map_err(|source| SystemError::io("could not be read", &path, source))?;
-        let damaged = |reason: String| SystemError::Damaged { path: path.clone(), reason };
+        let (slots, content) = SlotFile::open(disk, Path::new(""), CATALOG)
+            .map_err(|source| SystemError::io("could not be read", &path, source))?;
+        let damaged = |reason: String| SystemError::Damaged {
+            path: path.clone(),
+            reason,
+        };
         let (catalog, stale) = match content {
             SlotContent::Missing => (Catalog::default(), false),
-            SlotContent::Found { bytes, stale } => (serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?, stale),
+            SlotContent::Found { bytes, stale } => (
+                serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?,
+                stale,
+            ),
             SlotContent::Damaged => return Err(damaged("both copies are damaged".to_owned())),
-            SlotContent::Newer(version) => return Err(damaged(format!("format version {version}, which a newer program wrote"))),
+            SlotContent::Newer(version) => {
+                return Err(damaged(format!(
+                    "format version {version}, which a newer program wrote"
+                )));
+            }
         };
-        Ok((Self { slots, path, catalog }, stale))
+        Ok((
+            Self {
+                slots,
+                path,
+                catalog,
+            },
+            stale,
+        ))
     }
 
     /// The catalog.
@@ -189,11 +215,16 @@ impl CatalogFile {
     ///
     /// # Errors
     /// [`SystemError::Io`] when the disk refuses; the change is not in force then.
-    pub(super) fn update<T>(&mut self, change: impl FnOnce(&mut Catalog) -> T) -> Result<T, SystemError> {
+    pub(super) fn update<T>(
+        &mut self,
+        change: impl FnOnce(&mut Catalog) -> T,
+    ) -> Result<T, SystemError> {
         let before = self.catalog.clone();
         let given = change(&mut self.catalog);
         if self.catalog != before {
-            let saved = serde_json::to_vec(&self.catalog).map_err(std::io::Error::other).and_then(|bytes| self.slots.save(&bytes));
+            let saved = serde_json::to_vec(&self.catalog)
+                .map_err(std::io::Error::other)
+                .and_then(|bytes| self.slots.save(&bytes));
             if let Err(source) = saved {
                 self.catalog = before;
                 return Err(SystemError::io("could not be written", &self.path, source));
@@ -210,13 +241,23 @@ pub(super) struct KnownKeys(std::sync::RwLock<Vec<Fingerprint>>);
 impl KnownKeys {
     /// Takes over the partners of a catalog.
     pub(super) fn set(&self, catalog: &Catalog) {
-        let keys = catalog.partners.values().map(|partner| partner.fingerprint).collect();
-        *self.0.write().unwrap_or_else(std::sync::PoisonError::into_inner) = keys;
+        let keys = catalog
+            .partners
+            .values()
+            .map(|partner| partner.fingerprint)
+            .collect();
+        *self
+            .0
+            .write()
+            .unwrap_or_else(std::sync::PoisonError::into_inner) = keys;
     }
 }
 
 impl Partners for KnownKeys {
     fn admits(&self, fingerprint: &Fingerprint) -> bool {
-        self.0.read().unwrap_or_else(std::sync::PoisonError::into_inner).contains(fingerprint)
+        self.0
+            .read()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .contains(fingerprint)
     }
 }

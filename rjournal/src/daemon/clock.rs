@@ -22,16 +22,26 @@ pub struct SystemClock {
 
 impl SystemClock {
     /// Starts measuring.
-    #[allow(clippy::disallowed_methods, reason = "this is the place that reads clocks")]
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "this is the place that reads clocks"
+    )]
     pub fn start() -> Self {
-        Self { start: Instant::now() }
+        Self {
+            start: Instant::now(),
+        }
     }
 }
 
 impl Clock for SystemClock {
-    #[allow(clippy::disallowed_methods, reason = "this is the place that reads clocks")]
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "this is the place that reads clocks"
+    )]
     fn wall(&self) -> Timestamp {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        let since = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or(Duration::ZERO);
         Timestamp::from_micros(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
     }
 

@@ -46,7 +46,14 @@ const fn default_cache() -> u32 {
 impl Config {
     /// A configuration with defaults.
     pub fn new(name: SystemName, listen: Option<SocketAddr>) -> Self {
-        Self { name, listen, on_message: None, log: default_log(), socket: None, store_cache_mib: default_cache() }
+        Self {
+            name,
+            listen,
+            on_message: None,
+            log: default_log(),
+            socket: None,
+            store_cache_mib: default_cache(),
+        }
     }
 
     /// Reads and checks a configuration.
@@ -54,8 +61,12 @@ impl Config {
     /// # Errors
     /// [`SystemError::Config`] naming the line, or the rule that is broken.
     pub fn parse(text: &str, path: &Path) -> Result<Self, SystemError> {
-        let failed = |reason: String| SystemError::Config { path: path.to_path_buf(), reason };
-        let config: Self = toml::from_str(text).map_err(|error| failed(error.to_string().trim_end().to_owned()))?;
+        let failed = |reason: String| SystemError::Config {
+            path: path.to_path_buf(),
+            reason,
+        };
+        let config: Self = toml::from_str(text)
+            .map_err(|error| failed(error.to_string().trim_end().to_owned()))?;
         if let Some(socket) = &config.socket
             && !socket.is_absolute()
         {
@@ -64,8 +75,14 @@ impl Config {
         if !(1..=65_536).contains(&config.store_cache_mib) {
             return Err(failed("store_cache_mib: 1 to 65536 are allowed".to_owned()));
         }
-        if config.on_message.as_ref().is_some_and(|command| command.trim().is_empty()) {
-            return Err(failed("on_message: the command is empty; leave the line out instead".to_owned()));
+        if config
+            .on_message
+            .as_ref()
+            .is_some_and(|command| command.trim().is_empty())
+        {
+            return Err(failed(
+                "on_message: the command is empty; leave the line out instead".to_owned(),
+            ));
         }
         Ok(config)
     }
@@ -108,7 +125,10 @@ mod tests {
 
     #[test]
     fn the_text_that_is_written_reads_back() {
-        let config = Config::new(SystemName::new("PRD").unwrap(), Some("127.0.0.1:4433".parse().unwrap()));
+        let config = Config::new(
+            SystemName::new("PRD").unwrap(),
+            Some("127.0.0.1:4433".parse().unwrap()),
+        );
         assert_eq!(parse(&config.to_text()).unwrap(), config);
         let silent = Config::new(SystemName::new("PRD").unwrap(), None);
         assert_eq!(parse(&silent.to_text()).unwrap(), silent);

@@ -57,30 +57,50 @@ impl DataDir {
         let io = |action, source| SystemError::io(action, path, source);
         match fs::read_dir(path) {
             Ok(entries) => {
-                let names: Vec<String> =
-                    entries.filter_map(Result::ok).map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+                let names: Vec<String> = entries
+                    .filter_map(Result::ok)
+                    .map(|entry| entry.file_name().to_string_lossy().into_owned())
+                    .collect();
                 if names.iter().any(|name| name.starts_with(SYSTEM)) {
-                    return Err(SystemError::AlreadyInitialised { path: path.to_path_buf() });
+                    return Err(SystemError::AlreadyInitialised {
+                        path: path.to_path_buf(),
+                    });
                 }
                 if let Some(name) = names.first() {
-                    return Err(SystemError::ForeignFiles { path: path.to_path_buf(), name: name.clone() });
+                    return Err(SystemError::ForeignFiles {
+                        path: path.to_path_buf(),
+                        name: name.clone(),
+                    });
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|source| io("could not be made", source))?;
+                fs::DirBuilder::new()
+                    .recursive(true)
+                    .mode(0o700)
+                    .create(path)
+                    .map_err(|source| io("could not be made", source))?;
             }
             Err(source) => return Err(io("could not be read", source)),
         }
         let (identity, pem) = Identity::generate(config.name.as_str())?;
-        write_private(&path.join(IDENTITY), pem.as_bytes()).map_err(|source| io("could not be written to", source))?;
-        write_private(&path.join(CONFIG_FILE), config.to_text().as_bytes()).map_err(|source| io("could not be written to", source))?;
-        let lock = DirectoryLock::take(&path.join(LOCK)).map_err(|source| io("could not be locked", source))?;
+        write_private(&path.join(IDENTITY), pem.as_bytes())
+            .map_err(|source| io("could not be written to", source))?;
+        write_private(&path.join(CONFIG_FILE), config.to_text().as_bytes())
+            .map_err(|source| io("could not be written to", source))?;
+        let lock = DirectoryLock::take(&path.join(LOCK))
+            .map_err(|source| io("could not be locked", source))?;
         let place = place_of(path).map_err(|source| io("could not be read", source))?;
         let disk: Arc<dyn Disk> = Arc::new(OsDisk::new(path));
         for dir in [JOURNALS_DIR, STORES_DIR] {
-            disk.create_dir(Path::new(dir)).map_err(|source| io("could not be written to", source))?;
+            disk.create_dir(Path::new(dir))
+                .map_err(|source| io("could not be written to", source))?;
         }
-        let record = SystemRecord { system: identity.fingerprint().system_id(), name: config.name, created_at: now, place };
+        let record = SystemRecord {
+            system: identity.fingerprint().system_id(),
+            name: config.name,
+            created_at: now,
+            place,
+        };
         save(disk, &record).map_err(|source| io("could not be written to", source))?;
         drop(lock);
         Ok(())
@@ -94,36 +114,64 @@ impl DataDir {
     pub fn open(path: &Path, moved: bool) -> Result<Self, SystemError> {
         let io = |action, source| SystemError::io(action, path, source);
         if !path.is_dir() {
-            return Err(SystemError::NoSystem { path: path.to_path_buf() });
+            return Err(SystemError::NoSystem {
+                path: path.to_path_buf(),
+            });
         }
         let disk: Arc<dyn Disk> = Arc::new(OsDisk::new(path));
-        let (_, content) = SlotFile::open(Arc::clone(&disk), Path::new(""), SYSTEM).map_err(|source| io("could not be read", source))?;
+        let (_, content) = SlotFile::open(Arc::clone(&disk), Path::new(""), SYSTEM)
+            .map_err(|source| io("could not be read", source))?;
         let mut record: SystemRecord = match content {
-            SlotContent::Found { bytes, .. } => serde_json::from_slice(&bytes)
-                .map_err(|error| SystemError::Damaged { path: path.join(SYSTEM), reason: error.to_string() })?,
-            SlotContent::Missing => return Err(SystemError::NoSystem { path: path.to_path_buf() }),
+            SlotContent::Found { bytes, .. } => {
+                serde_json::from_slice(&bytes).map_err(|error| SystemError::Damaged {
+                    path: path.join(SYSTEM),
+                    reason: error.to_string(),
+                })?
+            }
+            SlotContent::Missing => {
+                return Err(SystemError::NoSystem {
+                    path: path.to_path_buf(),
+                });
+            }
             SlotContent::Damaged => {
-                return Err(SystemError::Damaged { path: path.join(SYSTEM), reason: "both copies are damaged".to_owned() });
+                return Err(SystemError::Damaged {
+                    path: path.join(SYSTEM),
+                    reason: "both copies are damaged".to_owned(),
+                });
             }
             SlotContent::Newer(version) => {
                 let reason = format!("format version {version}, which a newer program wrote");
-                return Err(SystemError::Damaged { path: path.join(SYSTEM), reason });
+                return Err(SystemError::Damaged {
+                    path: path.join(SYSTEM),
+                    reason,
+                });
             }
         };
         let lock = DirectoryLock::take(&path.join(LOCK)).map_err(|source| match source.kind() {
-            io::ErrorKind::WouldBlock => SystemError::InUse { path: path.to_path_buf() },
+            io::ErrorKind::WouldBlock => SystemError::InUse {
+                path: path.to_path_buf(),
+            },
             _ => io("could not be locked", source),
         })?;
         let place = place_of(path).map_err(|source| io("could not be read", source))?;
         if place != record.place {
             if !moved {
-                return Err(SystemError::Copied { path: path.to_path_buf() });
+                return Err(SystemError::Copied {
+                    path: path.to_path_buf(),
+                });
             }
             record.place = place;
-            save(Arc::clone(&disk), &record).map_err(|source| io("could not be written to", source))?;
+            save(Arc::clone(&disk), &record)
+                .map_err(|source| io("could not be written to", source))?;
         }
         let identity = read_identity(&path.join(IDENTITY))?;
-        Ok(Self { path: path.to_path_buf(), disk, record, identity, lock: Mutex::new(Some(lock)) })
+        Ok(Self {
+            path: path.to_path_buf(),
+            disk,
+            record,
+            identity,
+            lock: Mutex::new(Some(lock)),
+        })
     }
 
     /// The directory.
@@ -138,7 +186,12 @@ impl DataDir {
 
     /// Gives the directory back: another process may have it now.
     pub(super) fn release(&self) {
-        drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
+        drop(
+            self.lock
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take(),
+        );
     }
 
     /// Who lives here.
@@ -160,7 +213,9 @@ pub fn read_config(path: &Path) -> Result<Config, SystemError> {
     let file = path.join(CONFIG_FILE);
     match fs::read_to_string(&file) {
         Ok(text) => Config::parse(&text, &file),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(SystemError::NoSystem { path: path.to_path_buf() }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(SystemError::NoSystem {
+            path: path.to_path_buf(),
+        }),
         Err(source) => Err(SystemError::io("could not be read", file, source)),
     }
 }
@@ -175,7 +230,11 @@ fn place_of(path: &Path) -> io::Result<u64> {
 }
 
 fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
     file.write_all(bytes)?;
     file.sync_all()
 }
@@ -185,7 +244,9 @@ fn read_identity(path: &Path) -> Result<Identity, SystemError> {
     let mut file = fs::File::open(path).map_err(io)?;
     let mode = file.metadata().map_err(io)?.permissions().mode();
     if mode & 0o077 != 0 {
-        return Err(SystemError::KeyReadable { path: path.to_path_buf() });
+        return Err(SystemError::KeyReadable {
+            path: path.to_path_buf(),
+        });
     }
     let mut pem = String::new();
     file.read_to_string(&mut pem).map_err(io)?;

@@ -11,7 +11,11 @@ use crate::journal::{Journal, Ticket};
 ///
 /// # Errors
 /// [`DepositError`], never `Busy`.
-pub(super) async fn deposit_unit(journal: &Journal, drafts: &[Draft<'_>], clock: &dyn Clock) -> Result<Ticket, DepositError> {
+pub(super) async fn deposit_unit(
+    journal: &Journal,
+    drafts: &[Draft<'_>],
+    clock: &dyn Clock,
+) -> Result<Ticket, DepositError> {
     loop {
         match journal.deposit_unit(drafts, clock.wall()) {
             Err(DepositError::Busy) => {}

@@ -29,9 +29,13 @@ impl System {
     pub fn journal(&self, name: QualifiedName) -> Result<SystemJournal, CommandError> {
         let runtime = self.shared().require_journal(name)?;
         let source = runtime.source().ok_or_else(|| {
-            CommandError::refused("RJN4010", format!("journal {name} is not open")).help("DescribeJournals says why")
+            CommandError::refused("RJN4010", format!("journal {name} is not open"))
+                .help("DescribeJournals says why")
         })?;
-        Ok(SystemJournal { shared: Arc::clone(self.shared()), source })
+        Ok(SystemJournal {
+            shared: Arc::clone(self.shared()),
+            source,
+        })
     }
 
     /// Waits until a local journal is open for deposits: after a start it may first ask its in-sync set.
@@ -40,7 +44,11 @@ impl System {
     ///
     /// # Errors
     /// [`CommandError`] when it is not open within the time given.
-    pub async fn journal_when_open(&self, name: QualifiedName, at_most: Duration) -> Result<SystemJournal, CommandError> {
+    pub async fn journal_when_open(
+        &self,
+        name: QualifiedName,
+        at_most: Duration,
+    ) -> Result<SystemJournal, CommandError> {
         let deadline = tokio::time::Instant::now() + at_most;
         loop {
             let changed = self.shared().changed();
@@ -127,10 +135,17 @@ impl SystemJournal {
     ///
     /// # Errors
     /// [`CommandError`] when they cannot be read.
-    pub async fn bundles_after(&self, after: Sequence, bytes: usize) -> Result<Vec<StoredBundle>, CommandError> {
+    pub async fn bundles_after(
+        &self,
+        after: Sequence,
+        bytes: usize,
+    ) -> Result<Vec<StoredBundle>, CommandError> {
         loop {
             let (moved, closed) = match &self.source {
-                Source::Local(journal) => (journal.tail().listen(Limit::Settled), journal.tail().is_closed()),
+                Source::Local(journal) => (
+                    journal.tail().listen(Limit::Settled),
+                    journal.tail().is_closed(),
+                ),
                 Source::Copy(copy) => (copy.tail().listen(Limit::Settled), copy.tail().is_closed()),
             };
             let bundles = match &self.source {

@@ -88,8 +88,17 @@ pub(crate) struct Jobs {
 }
 
 impl Jobs {
-    pub(super) const fn new(runtime: tokio::runtime::Handle, program: Option<JobProgram>, data: PathBuf) -> Self {
-        Self { runtime, program, data, jobs: Mutex::new(BTreeMap::new()) }
+    pub(super) const fn new(
+        runtime: tokio::runtime::Handle,
+        program: Option<JobProgram>,
+        data: PathBuf,
+    ) -> Self {
+        Self {
+            runtime,
+            program,
+            data,
+            jobs: Mutex::new(BTreeMap::new()),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Name, Job>> {
@@ -105,10 +114,27 @@ impl Jobs {
         if jobs.get(&store).is_some_and(|job| !job.task.is_finished()) {
             return Ok(());
         }
-        let watched = Arc::new(Mutex::new(Watched { state: JobState::Waiting, pid: None, note: None }));
+        let watched = Arc::new(Mutex::new(Watched {
+            state: JobState::Waiting,
+            pid: None,
+            note: None,
+        }));
         let (stop, stopped) = oneshot::channel();
-        let task = self.runtime.spawn(watch(program, self.data.clone(), store, Arc::clone(&watched), stopped));
-        jobs.insert(store, Job { watched, stop: Some(stop), task });
+        let task = self.runtime.spawn(watch(
+            program,
+            self.data.clone(),
+            store,
+            Arc::clone(&watched),
+            stopped,
+        ));
+        jobs.insert(
+            store,
+            Job {
+                watched,
+                stop: Some(stop),
+                task,
+            },
+        );
         Ok(())
     }
 
@@ -138,15 +164,19 @@ impl Jobs {
 
     /// What the job of a store does, and its process.
     pub(super) fn state(&self, store: Name) -> (JobState, Option<u32>) {
-        self.lock().get(&store).map_or((JobState::Ended, None), |job| {
-            let watched = lock(&job.watched);
-            (watched.state, watched.pid)
-        })
+        self.lock()
+            .get(&store)
+            .map_or((JobState::Ended, None), |job| {
+                let watched = lock(&job.watched);
+                (watched.state, watched.pid)
+            })
     }
 
     /// Why it fell last.
     pub(super) fn note(&self, store: Name) -> Option<String> {
-        self.lock().get(&store).and_then(|job| lock(&job.watched).note.clone())
+        self.lock()
+            .get(&store)
+            .and_then(|job| lock(&job.watched).note.clone())
     }
 }
 
@@ -155,7 +185,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Keeps one job running until it is told to stop, or the job says that it must not run.
-async fn watch(program: JobProgram, data: PathBuf, store: Name, watched: Arc<Mutex<Watched>>, mut stopped: oneshot::Receiver<()>) {
+async fn watch(
+    program: JobProgram,
+    data: PathBuf,
+    store: Name,
+    watched: Arc<Mutex<Watched>>,
+    mut stopped: oneshot::Receiver<()>,
+) {
     let mut wait = WAIT_MIN;
     loop {
         let began = tokio::time::Instant::now();
@@ -168,11 +204,19 @@ async fn watch(program: JobProgram, data: PathBuf, store: Name, watched: Arc<Mut
                 }
                 match run(child, &mut stopped).await {
                     Ended::AsTold => {
-                        *lock(&watched) = Watched { state: JobState::Ended, pid: None, note: None };
+                        *lock(&watched) = Watched {
+                            state: JobState::Ended,
+                            pid: None,
+                            note: None,
+                        };
                         return;
                     }
                     Ended::Stopped => {
-                        *lock(&watched) = Watched { state: JobState::Stopped, pid: None, note: None };
+                        *lock(&watched) = Watched {
+                            state: JobState::Stopped,
+                            pid: None,
+                            note: None,
+                        };
                         return;
                     }
                     Ended::Fell(note) => note,
@@ -181,8 +225,16 @@ async fn watch(program: JobProgram, data: PathBuf, store: Name, watched: Arc<Mut
             Err(error) => format!("its process cannot be started: {error}"),
         };
         tracing::warn!(%store, note, "an apply job ended; it is started again");
-        *lock(&watched) = Watched { state: JobState::Waiting, pid: None, note: Some(note) };
-        wait = if began.elapsed() >= STEADY { WAIT_MIN } else { (wait * 2).min(WAIT_MAX) };
+        *lock(&watched) = Watched {
+            state: JobState::Waiting,
+            pid: None,
+            note: Some(note),
+        };
+        wait = if began.elapsed() >= STEADY {
+            WAIT_MIN
+        } else {
+            (wait * 2).min(WAIT_MAX)
+        };
         tokio::select! {
             _ = &mut stopped => {
                 *lock(&watched) = Watched { state: JobState::Ended, pid: None, note: None };
@@ -213,6 +265,8 @@ enum Ended {
 }
 
 async fn run(mut child: Child, stopped: &mut oneshot::Receiver<()>) -> Ended {
+    // Taken out first: waiting for a child closes an input that is still in it, and the job would end at once.
+    let input = child.stdin.take();
     tokio::select! {
         status = child.wait() => match status {
             Ok(status) if status.code() == Some(EXIT_STOPPED) => Ended::Stopped,
@@ -221,7 +275,7 @@ async fn run(mut child: Child, stopped: &mut oneshot::Receiver<()>) -> Ended {
         },
         _ = stopped => {
             // The end of its input tells it to finish what it is doing.
-            drop(child.stdin.take());
+            drop(input);
             if tokio::time::timeout(END_MAX, child.wait()).await.is_err() {
                 drop(child.kill().await);
             }

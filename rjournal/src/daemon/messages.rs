@@ -82,22 +82,52 @@ impl Messages {
         for file in [older(&path), path.clone()] {
             read(&file, &mut recent);
         }
-        let file = OpenOptions::new().create(true).append(true).mode(0o600).open(&path).map_err(io)?;
+        let file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(io)?;
         let bytes = file.metadata().map_err(io)?.len();
-        let next = recent.back().map_or(1, |message: &OperatorMessage| message.number + 1);
+        let next = recent
+            .back()
+            .map_or(1, |message: &OperatorMessage| message.number + 1);
         let hook = on_message.map(start_hook);
-        Ok(Self { path, state: Mutex::new(State { file, bytes, recent, next }), hook })
+        Ok(Self {
+            path,
+            state: Mutex::new(State {
+                file,
+                bytes,
+                recent,
+                next,
+            }),
+            hook,
+        })
     }
 
     /// Puts a message down, durably, and tells the operator's command.
-    pub(crate) fn post(&self, id: &str, severity: Severity, about: &str, text: String, time: Timestamp) {
+    pub(crate) fn post(
+        &self,
+        id: &str,
+        severity: Severity,
+        about: &str,
+        text: String,
+        time: Timestamp,
+    ) {
         match severity {
             Severity::Info => tracing::info!(id, about, "{text}"),
             Severity::Warning => tracing::warn!(id, about, "{text}"),
             Severity::Alarm | Severity::Critical => tracing::error!(id, about, "{text}"),
         }
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let message = OperatorMessage { number: state.next, id: id.to_owned(), severity, time, about: about.to_owned(), text };
+        let message = OperatorMessage {
+            number: state.next,
+            id: id.to_owned(),
+            severity,
+            time,
+            about: about.to_owned(),
+            text,
+        };
         state.next += 1;
         if let Err(error) = self.write(&mut state, &message) {
             tracing::error!(%error, "a message could not be kept");
@@ -126,19 +156,39 @@ impl Messages {
         Ok(())
     }
 
-    #[allow(clippy::disallowed_methods, reason = "an older list may be lost at a crash; nothing rests on it")]
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "an older list may be lost at a crash; nothing rests on it"
+    )]
     fn turn_over(&self, state: &mut State) -> std::io::Result<()> {
         fs::rename(&self.path, older(&self.path))?;
-        state.file = OpenOptions::new().create(true).append(true).mode(0o600).open(&self.path)?;
+        state.file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .mode(0o600)
+            .open(&self.path)?;
         state.bytes = 0;
         Ok(())
     }
 
     /// Messages after number `after`, at least as grave as `severity`, the newest `count` of them.
-    pub(crate) fn list(&self, after: u64, severity: Severity, count: usize) -> Vec<OperatorMessage> {
+    pub(crate) fn list(
+        &self,
+        after: u64,
+        severity: Severity,
+        count: usize,
+    ) -> Vec<OperatorMessage> {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let wanted = |message: &&OperatorMessage| message.number > after && message.severity >= severity;
-        let mut found: Vec<OperatorMessage> = state.recent.iter().rev().filter(wanted).take(count).cloned().collect();
+        let wanted =
+            |message: &&OperatorMessage| message.number > after && message.severity >= severity;
+        let mut found: Vec<OperatorMessage> = state
+            .recent
+            .iter()
+            .rev()
+            .filter(wanted)
+            .take(count)
+            .cloned()
+            .collect();
         found.reverse();
         found
     }
@@ -172,7 +222,10 @@ fn start_hook(command: &str) -> SyncSender<OperatorMessage> {
             }
         }
     };
-    if let Err(error) = std::thread::Builder::new().name("on-message".to_owned()).spawn(run) {
+    if let Err(error) = std::thread::Builder::new()
+        .name("on-message".to_owned())
+        .spawn(run)
+    {
         tracing::error!(%error, "the command for messages cannot be run");
     }
     send

@@ -24,5 +24,7 @@ pub use data_dir::{DataDir, SystemRecord, read_config};
 pub use embedded::SystemJournal;
 pub use jobs::{EXIT_STOPPED, JobProgram, JobState};
 pub use messages::{OperatorMessage, Severity};
-pub use socket::{Client, ClientTicket, ControlSocket, Followed, Follower, JournalClient, JournalFacts, Want};
+pub use socket::{
+    Client, ClientTicket, ControlSocket, Followed, Follower, JournalClient, JournalFacts, Want,
+};
 pub use system::{System, SystemOptions};

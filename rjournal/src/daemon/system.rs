@@ -27,7 +27,9 @@ use crate::disk::Disk;
 use crate::entry::control_entry::OpenReason;
 use crate::entry::{Actor, JournalId, QualifiedName, RdbName, Sequence, SystemId, SystemName};
 use crate::error::{JournalError, LinkError, SystemError};
-use crate::journal::{Attributes, Copy, Entropy, Gate, Hold, JournalKind, Owner, Recovered, SourceRecord};
+use crate::journal::{
+    Attributes, Copy, Entropy, Gate, Hold, JournalKind, Owner, Recovered, SourceRecord,
+};
 use crate::link::{Fingerprint, LinkEndpoint, LinkStream, Partners, Wired};
 use crate::receiver::{Leftover, ReceiverRecord};
 use crate::remote::{Confirmation, PartnerReply, PartnerRequest, Refusal};
@@ -51,7 +53,11 @@ pub struct SystemOptions {
 impl SystemOptions {
     /// The system in a data directory, its jobs run by the embedding program.
     pub fn new(data: impl Into<PathBuf>) -> Self {
-        Self { data: data.into(), moved: false, job_program: None }
+        Self {
+            data: data.into(),
+            moved: false,
+            job_program: None,
+        }
     }
 }
 
@@ -175,7 +181,9 @@ impl System {
             move || Shared::load(options, config, runtime)
         })
         .await
-        .map_err(|error| SystemError::io("could not be opened", ".", std::io::Error::other(error)))??;
+        .map_err(|error| {
+            SystemError::io("could not be opened", ".", std::io::Error::other(error))
+        })??;
         shared.open_journals().await?;
         let listen = shared.config.listen;
         let address = listen.unwrap_or(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)));
@@ -199,7 +207,13 @@ impl System {
     /// [`CommandError`].
     pub async fn run<C: Command>(&self, command: C) -> Result<C::Reply, CommandError> {
         let reply = self.shared.execute(command.into_request()).await?;
-        C::from_reply(reply).ok_or_else(|| CommandError::new(ErrorKind::Internal, "RJN1003", "another reply than was asked for"))
+        C::from_reply(reply).ok_or_else(|| {
+            CommandError::new(
+                ErrorKind::Internal,
+                "RJN1003",
+                "another reply than was asked for",
+            )
+        })
     }
 
     /// Name of the system.
@@ -237,12 +251,22 @@ impl System {
 }
 
 impl Shared {
-    fn load(options: SystemOptions, config: Config, runtime: tokio::runtime::Handle) -> Result<Arc<Self>, SystemError> {
+    fn load(
+        options: SystemOptions,
+        config: Config,
+        runtime: tokio::runtime::Handle,
+    ) -> Result<Arc<Self>, SystemError> {
         let data_dir = DataDir::open(&options.data, options.moved)?;
         let record = data_dir.record().clone();
         if record.name != config.name {
-            let reason = format!("name: the system in this directory is {}, not {}", record.name, config.name);
-            return Err(SystemError::Config { path: options.data.join(super::config::CONFIG_FILE), reason });
+            let reason = format!(
+                "name: the system in this directory is {}, not {}",
+                record.name, config.name
+            );
+            return Err(SystemError::Config {
+                path: options.data.join(super::config::CONFIG_FILE),
+                reason,
+            });
         }
         let disk = Arc::clone(data_dir.disk());
         let (catalog, stale) = CatalogFile::open(Arc::clone(&disk), &options.data)?;
@@ -280,27 +304,55 @@ impl Shared {
 
     /// Recovers all journals, each on a blocking thread.
     async fn open_journals(self: &Arc<Self>) -> Result<(), SystemError> {
-        let dirs = self.disk.list(Path::new(JOURNALS_DIR)).map_err(|source| SystemError::io("could not be listed", JOURNALS_DIR, source))?;
+        let dirs = self
+            .disk
+            .list(Path::new(JOURNALS_DIR))
+            .map_err(|source| SystemError::io("could not be listed", JOURNALS_DIR, source))?;
         let mut opening = Vec::new();
         for dir in dirs {
             let path = Path::new(JOURNALS_DIR).join(&dir);
             if dir.ends_with(".deleted") {
-                self.disk.remove_dir_all(&path).map_err(|source| SystemError::io("could not be removed", &path, source))?;
-                self.post_about("RJN2005", Severity::Info, "system", format!("finished deleting {}", path.display()));
+                self.disk
+                    .remove_dir_all(&path)
+                    .map_err(|source| SystemError::io("could not be removed", &path, source))?;
+                self.post_about(
+                    "RJN2005",
+                    Severity::Info,
+                    "system",
+                    format!("finished deleting {}", path.display()),
+                );
                 continue;
             }
             let shared = Arc::clone(self);
             opening.push(tokio::task::spawn_blocking(move || shared.recover(&path)));
         }
         for task in opening {
-            let recovered = task.await.map_err(|error| SystemError::io("could not be recovered", JOURNALS_DIR, std::io::Error::other(error)))?;
-            let Some((name, outcome)) = recovered else { continue };
+            let recovered = task.await.map_err(|error| {
+                SystemError::io(
+                    "could not be recovered",
+                    JOURNALS_DIR,
+                    std::io::Error::other(error),
+                )
+            })?;
+            let Some((name, outcome)) = recovered else {
+                continue;
+            };
             let runtime = match outcome {
                 Ok(Opened::Local(crank)) => self.begin_opening(*crank).await,
-                Ok(Opened::Copy(copy)) => Some(JournalRuntime::Copy(CopyRuntime::start(self, *copy))),
+                Ok(Opened::Copy(copy)) => {
+                    Some(JournalRuntime::Copy(CopyRuntime::start(self, *copy)))
+                }
                 Err(error) => {
-                    self.post("RJN9003", Severity::Critical, name, format!("the journal cannot be recovered: {error}"));
-                    Some(JournalRuntime::Broken(Arc::new(Broken { id: None, reason: error.to_string() })))
+                    self.post(
+                        "RJN9003",
+                        Severity::Critical,
+                        name,
+                        format!("the journal cannot be recovered: {error}"),
+                    );
+                    Some(JournalRuntime::Broken(Arc::new(Broken {
+                        id: None,
+                        reason: error.to_string(),
+                    })))
                 }
             };
             if let Some(runtime) = runtime {
@@ -327,26 +379,48 @@ impl Shared {
                 self.report_leftovers(control.name, recovered.leftovers());
                 Opened::Local(Box::new(OpeningCrank::new(recovered)))
             }),
-            JournalKind::Remote(_) => Copy::open(disk, dir, self.proven(control.name)).map(|copy| {
-                self.report_leftovers(control.name, copy.leftovers());
-                Opened::Copy(Box::new(copy))
-            }),
+            JournalKind::Remote(_) => {
+                Copy::open(disk, dir, self.proven(control.name)).map(|copy| {
+                    self.report_leftovers(control.name, copy.leftovers());
+                    Opened::Copy(Box::new(copy))
+                })
+            }
         };
         Some((control.name, opened))
     }
 
     /// A directory without a control file is what an interrupted CRTJRN or ADDRMTJRN left behind.
-    fn recover_nothing(&self, dir: &Path, error: JournalError) -> Option<(QualifiedName, Result<Opened, JournalError>)> {
+    fn recover_nothing(
+        &self,
+        dir: &Path,
+        error: JournalError,
+    ) -> Option<(QualifiedName, Result<Opened, JournalError>)> {
         let receivers = self.disk.list(&dir.join("receivers")).unwrap_or_default();
-        let missing = self.disk.list(dir).unwrap_or_default().iter().all(|name| !name.starts_with("control"));
+        let missing = self
+            .disk
+            .list(dir)
+            .unwrap_or_default()
+            .iter()
+            .all(|name| !name.starts_with("control"));
         if missing && receivers.is_empty() {
             let removed = self.disk.remove_dir_all(dir);
-            let outcome = removed.map_or_else(|error| format!("; it cannot be removed: {error}"), |()| " and was removed".to_owned());
-            self.post_about("RJN2005", Severity::Info, "system", format!("{} was never finished{outcome}", dir.display()));
+            let outcome = removed.map_or_else(
+                |error| format!("; it cannot be removed: {error}"),
+                |()| " and was removed".to_owned(),
+            );
+            self.post_about(
+                "RJN2005",
+                Severity::Info,
+                "system",
+                format!("{} was never finished{outcome}", dir.display()),
+            );
             return None;
         }
         // It has no name any more; its directory's stands for it.
-        let stand_in: String = dir.file_name().map(|name| name.to_string_lossy().chars().take(9).collect()).unwrap_or_default();
+        let stand_in: String = dir
+            .file_name()
+            .map(|name| name.to_string_lossy().chars().take(9).collect())
+            .unwrap_or_default();
         let name = format!("DAMAGED/J{stand_in}").parse().ok()?;
         Some((name, Err(error)))
     }
@@ -362,8 +436,15 @@ impl Shared {
     fn report_leftovers(&self, journal: QualifiedName, leftovers: &[Leftover]) {
         for leftover in leftovers {
             let text = match leftover {
-                Leftover::File { path } => format!("{} was never used and was removed", path.display()),
-                Leftover::TornTail { offset, bytes, aside, .. } => format!(
+                Leftover::File { path } => {
+                    format!("{} was never used and was removed", path.display())
+                }
+                Leftover::TornTail {
+                    offset,
+                    bytes,
+                    aside,
+                    ..
+                } => format!(
                     "a torn tail of {bytes} bytes at byte {offset} was set aside in {}: it was never answered",
                     aside.display()
                 ),
@@ -379,11 +460,20 @@ impl Shared {
             OpeningState::Ready { reason, rank_above } => {
                 let (recovered, _) = crank.finish(self.clock.now());
                 let shared = Arc::clone(self);
-                let opened = tokio::task::spawn_blocking(move || shared.open_local(recovered, reason, rank_above)).await;
+                let opened = tokio::task::spawn_blocking(move || {
+                    shared.open_local(recovered, reason, rank_above)
+                })
+                .await;
                 match opened {
                     Ok(Ok(())) => None,
-                    Ok(Err(error)) => Some(JournalRuntime::Broken(Arc::new(Broken { id: None, reason: error.to_string() }))),
-                    Err(error) => Some(JournalRuntime::Broken(Arc::new(Broken { id: None, reason: error.to_string() }))),
+                    Ok(Err(error)) => Some(JournalRuntime::Broken(Arc::new(Broken {
+                        id: None,
+                        reason: error.to_string(),
+                    }))),
+                    Err(error) => Some(JournalRuntime::Broken(Arc::new(Broken {
+                        id: None,
+                        reason: error.to_string(),
+                    }))),
                 }
             }
             OpeningState::Waiting(_) | OpeningState::Adopting | OpeningState::Refused { .. } => {
@@ -394,13 +484,29 @@ impl Shared {
     }
 
     /// Opens a recovered journal for deposits and starts everything that runs for it.
-    pub(crate) fn open_local(self: &Arc<Self>, recovered: Recovered, reason: OpenReason, rank_above: (u64, u64)) -> Result<(), JournalError> {
+    pub(crate) fn open_local(
+        self: &Arc<Self>,
+        recovered: Recovered,
+        reason: OpenReason,
+        rank_above: (u64, u64),
+    ) -> Result<(), JournalError> {
         let name = recovered.control().name;
         let attributes = recovered.control().attributes.clone();
         let tip = recovered.tip().sequence;
-        let (journal, writer) = recovered.open_for_deposits(reason, rank_above, Arc::clone(&self.entropy), self.clock.wall())?;
+        let (journal, writer) = recovered.open_for_deposits(
+            reason,
+            rank_above,
+            Arc::clone(&self.entropy),
+            self.clock.wall(),
+        )?;
         let timeout = Duration::from_millis(attributes.sync_timeout_ms);
-        let mut confirmation = Confirmation::new(attributes.policy, timeout, attributes.waiting_entries_max, journal.set(), tip);
+        let mut confirmation = Confirmation::new(
+            attributes.policy,
+            timeout,
+            attributes.waiting_entries_max,
+            journal.set(),
+            tip,
+        );
         let (wall, now) = (self.clock.wall(), self.clock.now());
         confirmation.handle_sealed(journal.tail().marks().sealed, now);
         confirmation.handle_written(journal.tail().marks().written, now);
@@ -423,7 +529,9 @@ impl Shared {
     }
 
     fn start_links_of(self: &Arc<Self>, runtime: &JournalRuntime) {
-        let (Some(links), Some(source)) = (runtime.link_set(), runtime.source()) else { return };
+        let (Some(links), Some(source)) = (runtime.link_set(), runtime.source()) else {
+            return;
+        };
         for record in source.control().links {
             if links.find((record.rdb, record.target)).is_none() {
                 links.start(self, source.clone(), record);
@@ -433,7 +541,10 @@ impl Shared {
 
     fn start_jobs(&self) {
         let jobs = self.catalog(|catalog| catalog.jobs.clone());
-        for (store, record) in jobs.iter().filter(|(_, record)| record.active && record.stopped.is_none()) {
+        for (store, record) in jobs
+            .iter()
+            .filter(|(_, record)| record.active && record.stopped.is_none())
+        {
             if let Err(reason) = self.jobs.start(*store, record) {
                 tracing::info!(%store, reason, "the apply job is not started");
             }
@@ -442,12 +553,17 @@ impl Shared {
 
     /// This system as the owner of its local journals.
     pub(crate) const fn owner(&self) -> Owner {
-        Owner { system: self.id, name: self.name }
+        Owner {
+            system: self.id,
+            name: self.name,
+        }
     }
 
     /// Who deposits when an operator does.
     pub(crate) fn actor(&self) -> Actor {
-        let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_default();
+        let user = std::env::var("USER")
+            .or_else(|_| std::env::var("LOGNAME"))
+            .unwrap_or_default();
         Actor::new("DAEMON", &user, "RJOURNAL", self.name.as_str())
     }
 
@@ -464,7 +580,9 @@ impl Shared {
     }
 
     pub(crate) fn listening_on(&self) -> Option<SocketAddr> {
-        self.config.listen.and_then(|_| self.endpoint()?.address().ok())
+        self.config
+            .listen
+            .and_then(|_| self.endpoint()?.address().ok())
     }
 
     pub(crate) fn is_stopping(&self) -> bool {
@@ -478,7 +596,8 @@ impl Shared {
 
     /// Puts a message down.
     pub(crate) fn post_about(&self, id: &str, severity: Severity, about: &str, text: String) {
-        self.messages.post(id, severity, about, text, self.clock.wall());
+        self.messages
+            .post(id, severity, about, text, self.clock.wall());
     }
 
     pub(crate) fn catalog<T>(&self, look: impl FnOnce(&Catalog) -> T) -> T {
@@ -486,7 +605,10 @@ impl Shared {
     }
 
     /// Changes the catalog durably. A change that refuses must leave it as it was.
-    pub(crate) fn update_catalog<T>(&self, change: impl FnOnce(&mut Catalog) -> Result<T, CommandError>) -> Result<T, CommandError> {
+    pub(crate) fn update_catalog<T>(
+        &self,
+        change: impl FnOnce(&mut Catalog) -> Result<T, CommandError>,
+    ) -> Result<T, CommandError> {
         lock(&self.catalog).update(change)?
     }
 
@@ -495,7 +617,11 @@ impl Shared {
     }
 
     pub(crate) fn partner_by_key(&self, fingerprint: &Fingerprint) -> Option<(RdbName, Partner)> {
-        self.catalog(|catalog| catalog.partner_by_key(fingerprint).map(|(name, partner)| (name, partner.clone())))
+        self.catalog(|catalog| {
+            catalog
+                .partner_by_key(fingerprint)
+                .map(|(name, partner)| (name, partner.clone()))
+        })
     }
 
     /// The endpoint, until the system stops.
@@ -509,25 +635,45 @@ impl Shared {
     }
 
     fn insert(&self, name: QualifiedName, runtime: JournalRuntime) {
-        self.journals.write().unwrap_or_else(PoisonError::into_inner).insert(name, runtime);
+        self.journals
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(name, runtime);
         self.changed.notify(usize::MAX);
     }
 
     pub(crate) fn runtime_of(&self, name: QualifiedName) -> Option<JournalRuntime> {
-        self.journals.read().unwrap_or_else(PoisonError::into_inner).get(&name).cloned()
+        self.journals
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&name)
+            .cloned()
     }
 
     pub(crate) fn runtimes(&self) -> Vec<JournalRuntime> {
-        self.journals.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+        self.journals
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .values()
+            .cloned()
+            .collect()
     }
 
     pub(crate) fn runtimes_by_name(&self) -> Vec<(QualifiedName, JournalRuntime)> {
         let journals = self.journals.read().unwrap_or_else(PoisonError::into_inner);
-        journals.iter().map(|(name, runtime)| (*name, runtime.clone())).collect()
+        journals
+            .iter()
+            .map(|(name, runtime)| (*name, runtime.clone()))
+            .collect()
     }
 
     pub(crate) fn journal_names(&self) -> Vec<QualifiedName> {
-        self.journals.read().unwrap_or_else(PoisonError::into_inner).keys().copied().collect()
+        self.journals
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .keys()
+            .copied()
+            .collect()
     }
 
     /// Connects to a partner.
@@ -535,22 +681,40 @@ impl Shared {
     /// Cancel safe: yes.
     pub(crate) async fn dial(&self, rdb: RdbName) -> Result<LinkStream, LinkError> {
         let partner = self.catalog(|catalog| catalog.partners.get(&rdb).cloned());
-        let Some(partner) = partner else { return Err(LinkError::NoPartner { rdb }) };
-        let Some(address) = partner.address else { return Err(LinkError::NoAddress { rdb }) };
-        let Some(endpoint) = self.endpoint() else { return Err(LinkError::NoAddress { rdb }) };
+        let Some(partner) = partner else {
+            return Err(LinkError::NoPartner { rdb });
+        };
+        let Some(address) = partner.address else {
+            return Err(LinkError::NoAddress { rdb });
+        };
+        let Some(endpoint) = self.endpoint() else {
+            return Err(LinkError::NoAddress { rdb });
+        };
         let resolved = tokio::net::lookup_host(&address).await;
-        let mut addresses = resolved.map_err(|error| LinkError::Resolve { address: address.clone(), reason: error.to_string() })?;
+        let mut addresses = resolved.map_err(|error| LinkError::Resolve {
+            address: address.clone(),
+            reason: error.to_string(),
+        })?;
         match addresses.next() {
             Some(found) => endpoint.connect(found, partner.fingerprint).await,
-            None => Err(LinkError::Resolve { address: address.clone(), reason: "no address has this name".to_owned() }),
+            None => Err(LinkError::Resolve {
+                address: address.clone(),
+                reason: "no address has this name".to_owned(),
+            }),
         }
     }
 
     /// Asks a partner something outside a session.
     ///
     /// Cancel safe: yes, but it may have been done.
-    pub(crate) async fn ask_partner(&self, rdb: RdbName, request: PartnerRequest) -> Result<PartnerReply, CommandError> {
-        let help = format!("WRKRDBDIRE shows the entry; is {rdb} running, and does it know this system's key (DSPSYSID)?");
+    pub(crate) async fn ask_partner(
+        &self,
+        rdb: RdbName,
+        request: PartnerRequest,
+    ) -> Result<PartnerReply, CommandError> {
+        let help = format!(
+            "WRKRDBDIRE shows the entry; is {rdb} running, and does it know this system's key (DSPSYSID)?"
+        );
         let ask = async {
             let mut stream = self.dial(rdb).await?;
             stream.send(&[Wired::Request(Box::new(request))]).await?;
@@ -560,20 +724,39 @@ impl Shared {
         };
         match tokio::time::timeout(ASK_MAX, ask).await {
             Ok(Ok(Some(Wired::Reply(reply)))) => Ok(*reply),
-            Ok(Ok(_)) => Err(CommandError::new(ErrorKind::Unreachable, "CPF70C5", format!("{rdb} gave no answer")).help(help)),
-            Ok(Err(error @ LinkError::NoPartner { .. })) => Err(CommandError::new(ErrorKind::NotFound, "CPF9801", error.to_string())),
+            Ok(Ok(_)) => Err(CommandError::new(
+                ErrorKind::Unreachable,
+                "CPF70C5",
+                format!("{rdb} gave no answer"),
+            )
+            .help(help)),
+            Ok(Err(error @ LinkError::NoPartner { .. })) => Err(CommandError::new(
+                ErrorKind::NotFound,
+                "CPF9801",
+                error.to_string(),
+            )),
             Ok(Err(error)) => Err(CommandError::from(error).help(help)),
-            Err(_) => Err(CommandError::new(ErrorKind::Unreachable, "CPF70C5", format!("{rdb} did not answer in time")).help(help)),
+            Err(_) => Err(CommandError::new(
+                ErrorKind::Unreachable,
+                "CPF70C5",
+                format!("{rdb} did not answer in time"),
+            )
+            .help(help)),
         }
     }
 
     /// Another system knows a later history than this source: it gives no further answer (failures.md COU-5, COU-7, COU-8).
     pub(crate) fn close_journal(&self, name: QualifiedName, refusal: &Refusal) {
-        let Some(JournalRuntime::Local(local)) = self.runtime_of(name) else { return };
+        let Some(JournalRuntime::Local(local)) = self.runtime_of(name) else {
+            return;
+        };
         let text = format!("closed for deposits ({:?}): {}", refusal.code, refusal.text);
         local.journal.close();
         let stopped = text.clone();
-        if let Err(error) = local.journal.update(|control| control.stopped = Some(stopped)) {
+        if let Err(error) = local
+            .journal
+            .update(|control| control.stopped = Some(stopped))
+        {
             tracing::error!(journal = %name, %error, "cannot be kept");
         }
         *lock(&local.failure) = Some(text.clone());
@@ -581,12 +764,26 @@ impl Shared {
     }
 
     pub(crate) fn journal_broken(&self, name: QualifiedName, reason: String) {
-        self.insert(name, JournalRuntime::Broken(Arc::new(Broken { id: None, reason })));
+        self.insert(
+            name,
+            JournalRuntime::Broken(Arc::new(Broken { id: None, reason })),
+        );
     }
 
     /// Makes a local journal and opens it.
-    pub(crate) async fn make_local(&self, name: QualifiedName, receiver: QualifiedName, attributes: Attributes) -> Result<JournalId, CommandError> {
-        let Some(shared) = self.arc() else { return Err(CommandError::new(ErrorKind::Internal, "RJN1003", "the system is stopping")) };
+    pub(crate) async fn make_local(
+        &self,
+        name: QualifiedName,
+        receiver: QualifiedName,
+        attributes: Attributes,
+    ) -> Result<JournalId, CommandError> {
+        let Some(shared) = self.arc() else {
+            return Err(CommandError::new(
+                ErrorKind::Internal,
+                "RJN1003",
+                "the system is stopping",
+            ));
+        };
         let made = tokio::task::spawn_blocking(move || {
             let dir = shared.new_dir();
             let recovered = Recovered::create(
@@ -603,20 +800,44 @@ impl Shared {
             shared.open_local(recovered, OpenReason::Created, (0, 0))?;
             Ok::<_, JournalError>(id)
         });
-        Ok(made.await.map_err(|error| CommandError::new(ErrorKind::Internal, "RJN1003", error.to_string()))??)
+        Ok(made.await.map_err(|error| {
+            CommandError::new(ErrorKind::Internal, "RJN1003", error.to_string())
+        })??)
     }
 
     /// Makes an empty copy.
-    pub(crate) async fn make_copy(&self, journal: JournalId, name: QualifiedName, source: SourceRecord, attributes: Attributes) -> Result<(), CommandError> {
-        let Some(shared) = self.arc() else { return Err(CommandError::new(ErrorKind::Internal, "RJN1003", "the system is stopping")) };
+    pub(crate) async fn make_copy(
+        &self,
+        journal: JournalId,
+        name: QualifiedName,
+        source: SourceRecord,
+        attributes: Attributes,
+    ) -> Result<(), CommandError> {
+        let Some(shared) = self.arc() else {
+            return Err(CommandError::new(
+                ErrorKind::Internal,
+                "RJN1003",
+                "the system is stopping",
+            ));
+        };
         let made = tokio::task::spawn_blocking(move || {
             let dir = shared.new_dir();
-            let copy = Copy::create(Arc::clone(&shared.disk), &dir, journal, name, source, attributes, shared.clock.wall())?;
+            let copy = Copy::create(
+                Arc::clone(&shared.disk),
+                &dir,
+                journal,
+                name,
+                source,
+                attributes,
+                shared.clock.wall(),
+            )?;
             let runtime = CopyRuntime::start(&shared, copy);
             shared.insert(name, JournalRuntime::Copy(runtime));
             Ok::<_, JournalError>(())
         });
-        Ok(made.await.map_err(|error| CommandError::new(ErrorKind::Internal, "RJN1003", error.to_string()))??)
+        Ok(made.await.map_err(|error| {
+            CommandError::new(ErrorKind::Internal, "RJN1003", error.to_string())
+        })??)
     }
 
     /// A fresh name for a journal's directory: files are named by the system that writes them, never by a peer.
@@ -627,19 +848,29 @@ impl Shared {
 
     /// Stops a journal and removes everything of it: first from its name, then its files (failures.md DEL-2).
     pub(crate) async fn drop_journal(&self, name: QualifiedName) -> Result<(), CommandError> {
-        let Some(runtime) = self.runtime_of(name) else { return Ok(()) };
+        let Some(runtime) = self.runtime_of(name) else {
+            return Ok(());
+        };
         let dir = match &runtime {
-            JournalRuntime::Local(local) => local.journal.reader().dir().parent().map(Path::to_path_buf),
+            JournalRuntime::Local(local) => {
+                local.journal.reader().dir().parent().map(Path::to_path_buf)
+            }
             JournalRuntime::Copy(copy) => copy.copy.reader().dir().parent().map(Path::to_path_buf),
-            JournalRuntime::Opening(opening) => opening.reader.dir().parent().map(Path::to_path_buf),
+            JournalRuntime::Opening(opening) => {
+                opening.reader.dir().parent().map(Path::to_path_buf)
+            }
             JournalRuntime::Broken(_) => None,
         };
         let Some(dir) = dir else {
             let text = format!("journal {name} is damaged; its files are not touched");
-            return Err(CommandError::new(ErrorKind::Damaged, "RJN1002", text).help("remove its directory by hand while the system is stopped"));
+            return Err(CommandError::new(ErrorKind::Damaged, "RJN1002", text)
+                .help("remove its directory by hand while the system is stopped"));
         };
         self.stop_journal(&runtime).await;
-        self.journals.write().unwrap_or_else(PoisonError::into_inner).remove(&name);
+        self.journals
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&name);
         let gone = dir.with_extension("deleted");
         let disk = Arc::clone(&self.disk);
         let removed = tokio::task::spawn_blocking(move || {
@@ -649,8 +880,14 @@ impl Shared {
         .await;
         match removed {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(source)) => Err(SystemError::io("could not be removed", name.to_string(), source).into()),
-            Err(error) => Err(CommandError::new(ErrorKind::Internal, "RJN1003", error.to_string())),
+            Ok(Err(source)) => {
+                Err(SystemError::io("could not be removed", name.to_string(), source).into())
+            }
+            Err(error) => Err(CommandError::new(
+                ErrorKind::Internal,
+                "RJN1003",
+                error.to_string(),
+            )),
         }
     }
 
@@ -671,38 +908,71 @@ impl Shared {
 
     /// Who needs entries of a journal, and from where.
     pub(crate) fn holds_of(&self, journal: QualifiedName) -> Vec<Hold> {
-        let Some(runtime) = self.runtime_of(journal) else { return Vec::new() };
+        let Some(runtime) = self.runtime_of(journal) else {
+            return Vec::new();
+        };
         let mut holds = Vec::new();
         for link in runtime.links() {
             let record = lock(&link.record).clone();
             if !record.needs_reinit {
                 let who = format!("remote journal {} at {}", record.target, record.rdb);
-                holds.push(Hold { who, after: link.status().acknowledged, expendable: true });
+                holds.push(Hold {
+                    who,
+                    after: link.status().acknowledged,
+                    expendable: true,
+                });
             }
         }
         if let JournalRuntime::Opening(opening) = &runtime {
-            for record in opening.control.links.iter().filter(|record| !record.needs_reinit) {
+            for record in opening
+                .control
+                .links
+                .iter()
+                .filter(|record| !record.needs_reinit)
+            {
                 let who = format!("remote journal {} at {}", record.target, record.rdb);
-                holds.push(Hold { who, after: record.acknowledged, expendable: true });
+                holds.push(Hold {
+                    who,
+                    after: record.acknowledged,
+                    expendable: true,
+                });
             }
         }
         self.catalog(|catalog| {
-            for (store, job) in catalog.jobs.iter().filter(|(_, job)| job.journal == journal && !job.needs_reinit) {
+            for (store, job) in catalog
+                .jobs
+                .iter()
+                .filter(|(_, job)| job.journal == journal && !job.needs_reinit)
+            {
                 // Receivers are kept until a save covers them (ruling 8).
-                holds.push(Hold { who: format!("store {store}"), after: job.saved, expendable: true });
+                holds.push(Hold {
+                    who: format!("store {store}"),
+                    after: job.saved,
+                    expendable: true,
+                });
             }
         });
         if let JournalRuntime::Local(local) = &runtime
             && let Some(after) = local.journal.keys_needed_after()
         {
-            holds.push(Hold { who: "remembered deposit keys".to_owned(), after, expendable: false });
+            holds.push(Hold {
+                who: "remembered deposit keys".to_owned(),
+                after,
+                expendable: false,
+            });
         }
         holds
     }
 
     /// Gives consumers up: durably, before anything they need is deleted (failures.md DEL-1, BRD-4).
-    pub(crate) async fn give_up(&self, journal: QualifiedName, who: &[String]) -> Result<(), CommandError> {
-        let Some(runtime) = self.runtime_of(journal) else { return Ok(()) };
+    pub(crate) async fn give_up(
+        &self,
+        journal: QualifiedName,
+        who: &[String],
+    ) -> Result<(), CommandError> {
+        let Some(runtime) = self.runtime_of(journal) else {
+            return Ok(());
+        };
         for link in runtime.links() {
             let record = lock(&link.record).clone();
             let name = format!("remote journal {} at {}", record.target, record.rdb);
@@ -711,17 +981,30 @@ impl Shared {
             }
             if let Some(source) = runtime.source() {
                 source.update(|control| {
-                    for kept in control.links.iter_mut().filter(|kept| kept.rdb == record.rdb && kept.target == record.target) {
+                    for kept in control
+                        .links
+                        .iter_mut()
+                        .filter(|kept| kept.rdb == record.rdb && kept.target == record.target)
+                    {
                         kept.needs_reinit = true;
                     }
                 })?;
             }
             lock(&link.record).needs_reinit = true;
-            self.post("RJN3003", Severity::Critical, journal, format!("{name} fell too far behind: it must be added and loaded anew"));
+            self.post(
+                "RJN3003",
+                Severity::Critical,
+                journal,
+                format!("{name} fell too far behind: it must be added and loaded anew"),
+            );
         }
         let stores = self.update_catalog(|catalog| {
             let mut given = Vec::new();
-            for (store, job) in catalog.jobs.iter_mut().filter(|(_, job)| job.journal == journal) {
+            for (store, job) in catalog
+                .jobs
+                .iter_mut()
+                .filter(|(_, job)| job.journal == journal)
+            {
                 if who.contains(&format!("store {store}")) {
                     // A store that stands beyond what goes only loses the way back to its save.
                     job.needs_reinit = job.restart < job.saved;
@@ -731,8 +1014,14 @@ impl Shared {
             Ok(given)
         })?;
         for store in stores {
-            let text = "receivers it would need to be rebuilt were deleted; make a store save now: SAVSTO";
-            self.post_about("RJN5003", Severity::Alarm, &format!("store {store}"), text.to_owned());
+            let text =
+                "receivers it would need to be rebuilt were deleted; make a store save now: SAVSTO";
+            self.post_about(
+                "RJN5003",
+                Severity::Alarm,
+                &format!("store {store}"),
+                text.to_owned(),
+            );
         }
         Ok(())
     }
@@ -754,7 +1043,9 @@ impl Shared {
 
     /// Remembers durably how far targets were seen to be: what makes a target that went back show (failures.md COU-6).
     fn keep_acknowledged(&self, runtime: &JournalRuntime) {
-        let Some(source) = runtime.source() else { return };
+        let Some(source) = runtime.source() else {
+            return;
+        };
         let mut moved = Vec::new();
         for link in runtime.links() {
             let acknowledged = link.status().acknowledged;
@@ -769,7 +1060,11 @@ impl Shared {
         }
         let kept = source.update(|control| {
             for record in &moved {
-                for link in control.links.iter_mut().filter(|link| link.rdb == record.rdb && link.target == record.target) {
+                for link in control
+                    .links
+                    .iter_mut()
+                    .filter(|link| link.rdb == record.rdb && link.target == record.target)
+                {
                     link.acknowledged = record.acknowledged;
                 }
             }

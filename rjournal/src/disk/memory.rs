@@ -64,7 +64,11 @@ struct State {
 
 impl State {
     fn alive(&self) -> io::Result<()> {
-        if self.dead { Err(io::Error::other("the machine has lost power")) } else { Ok(()) }
+        if self.dead {
+            Err(io::Error::other("the machine has lost power"))
+        } else {
+            Ok(())
+        }
     }
 
     /// Counts a sync; says whether it takes effect.
@@ -78,7 +82,11 @@ impl State {
     }
 
     fn used_bytes(&self) -> u64 {
-        self.names.values().filter_map(|inode| self.inodes.get(*inode)).map(|inode| inode.cached.len() as u64).sum()
+        self.names
+            .values()
+            .filter_map(|inode| self.inodes.get(*inode))
+            .map(|inode| inode.cached.len() as u64)
+            .sum()
     }
 
     fn change_name(&mut self, dir: &Path, change: NameChange) {
@@ -86,11 +94,16 @@ impl State {
             NameChange::Add(path, inode) => self.names.insert(path.clone(), *inode),
             NameChange::Remove(path) => self.names.remove(path),
         };
-        self.pending_names.entry(dir.to_path_buf()).or_default().push(change);
+        self.pending_names
+            .entry(dir.to_path_buf())
+            .or_default()
+            .push(change);
     }
 
     fn inode(&mut self, number: usize) -> &mut Inode {
-        self.inodes.get_mut(number).expect("inode numbers are only handed out by create")
+        self.inodes
+            .get_mut(number)
+            .expect("inode numbers are only handed out by create")
     }
 }
 
@@ -104,19 +117,31 @@ pub struct CrashedDisk {
 impl CrashedDisk {
     /// A running disk with this content, all of it durable.
     pub fn power_on(&self) -> MemoryDisk {
-        let mut state = State { dirs: self.dirs.clone(), ..State::default() };
+        let mut state = State {
+            dirs: self.dirs.clone(),
+            ..State::default()
+        };
         for (path, content) in &self.files {
             let number = state.inodes.len();
-            state.inodes.push(Inode { durable: content.clone(), cached: content.clone(), pending: Vec::new() });
+            state.inodes.push(Inode {
+                durable: content.clone(),
+                cached: content.clone(),
+                pending: Vec::new(),
+            });
             state.names.insert(path.clone(), number);
             state.durable_names.insert(path.clone(), number);
         }
-        MemoryDisk { state: Arc::new(Mutex::new(state)) }
+        MemoryDisk {
+            state: Arc::new(Mutex::new(state)),
+        }
     }
 
     /// Flips bits of one byte: rot on the medium. Does nothing outside a file.
     pub fn flip(&mut self, path: &Path, offset: u64, bits: u8) {
-        let byte = self.files.get_mut(path).and_then(|file| file.get_mut(offset as usize));
+        let byte = self
+            .files
+            .get_mut(path)
+            .and_then(|file| file.get_mut(offset as usize));
         if let Some(byte) = byte {
             *byte ^= bits;
         }
@@ -203,17 +228,29 @@ impl MemoryDisk {
         }
         let files = names
             .iter()
-            .filter_map(|(path, number)| Some((path.clone(), torn(state.inodes.get(*number)?, &mut draw))))
+            .filter_map(|(path, number)| {
+                Some((path.clone(), torn(state.inodes.get(*number)?, &mut draw)))
+            })
             .collect();
-        CrashedDisk { files, dirs: state.dirs.clone() }
+        CrashedDisk {
+            files,
+            dirs: state.dirs.clone(),
+        }
     }
 
     /// A copy of the medium as it is now, everything written included: a clean stop, or a snapshot taken of a machine.
     pub fn image(&self) -> CrashedDisk {
         let state = self.lock();
         let content = |number: &usize| state.inodes.get(*number).map(|inode| inode.cached.clone());
-        let files = state.names.iter().filter_map(|(path, number)| Some((path.clone(), content(number)?))).collect();
-        CrashedDisk { files, dirs: state.dirs.clone() }
+        let files = state
+            .names
+            .iter()
+            .filter_map(|(path, number)| Some((path.clone(), content(number)?)))
+            .collect();
+        CrashedDisk {
+            files,
+            dirs: state.dirs.clone(),
+        }
     }
 }
 
@@ -233,7 +270,13 @@ fn torn(inode: &Inode, draw: &mut Draw) -> Vec<u8> {
                         _ => draw.below(2) == 0,
                     };
                     if keep {
-                        Inode::apply(&mut content, &Pending::Write { offset: index, bytes: piece.to_vec() });
+                        Inode::apply(
+                            &mut content,
+                            &Pending::Write {
+                                offset: index,
+                                bytes: piece.to_vec(),
+                            },
+                        );
                     }
                 }
             }
@@ -315,14 +358,20 @@ impl Disk for MemoryDisk {
         let number = state.inodes.len();
         state.inodes.push(Inode::default());
         state.change_name(&parent(path), NameChange::Add(path.to_path_buf(), number));
-        Ok(Arc::new(MemoryFile { disk: self.clone(), number }))
+        Ok(Arc::new(MemoryFile {
+            disk: self.clone(),
+            number,
+        }))
     }
 
     fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
         let state = self.lock();
         state.alive()?;
         match state.names.get(path) {
-            Some(number) => Ok(Arc::new(MemoryFile { disk: self.clone(), number: *number })),
+            Some(number) => Ok(Arc::new(MemoryFile {
+                disk: self.clone(),
+                number: *number,
+            })),
             None => Err(io::ErrorKind::NotFound.into()),
         }
     }
@@ -340,7 +389,12 @@ impl Disk for MemoryDisk {
     fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
         let mut state = self.lock();
         state.alive()?;
-        let inside: Vec<PathBuf> = state.names.keys().filter(|name| name.starts_with(path)).cloned().collect();
+        let inside: Vec<PathBuf> = state
+            .names
+            .keys()
+            .filter(|name| name.starts_with(path))
+            .cloned()
+            .collect();
         for name in inside {
             state.change_name(&parent(&name), NameChange::Remove(name.clone()));
         }
@@ -369,8 +423,16 @@ impl Disk for MemoryDisk {
             state.names.remove(from);
             state.names.insert(to.to_path_buf(), number);
             let dir = parent(to);
-            state.pending_names.entry(dir).or_default().push(NameChange::Add(to.to_path_buf(), number));
-            state.pending_names.entry(parent(from)).or_default().push(NameChange::Remove(from.to_path_buf()));
+            state
+                .pending_names
+                .entry(dir)
+                .or_default()
+                .push(NameChange::Add(to.to_path_buf(), number));
+            state
+                .pending_names
+                .entry(parent(from))
+                .or_default()
+                .push(NameChange::Remove(from.to_path_buf()));
         }
         self.sync_dir(&parent(to))?;
         if parent(from) != parent(to) {
@@ -381,7 +443,9 @@ impl Disk for MemoryDisk {
 
     fn free_bytes(&self) -> io::Result<u64> {
         let state = self.lock();
-        Ok(state.bytes_max.map_or(u64::MAX, |bytes_max| bytes_max.saturating_sub(state.used_bytes())))
+        Ok(state.bytes_max.map_or(u64::MAX, |bytes_max| {
+            bytes_max.saturating_sub(state.used_bytes())
+        }))
     }
 }
 
@@ -398,20 +462,35 @@ impl DiskFile for MemoryFile {
         let offset = offset as usize;
         let have = state.inode(self.number).cached.len();
         let grows = (offset + bytes.len()).saturating_sub(have) as u64;
-        let free = state.bytes_max.map_or(u64::MAX, |bytes_max| bytes_max.saturating_sub(state.used_bytes()));
+        let free = state.bytes_max.map_or(u64::MAX, |bytes_max| {
+            bytes_max.saturating_sub(state.used_bytes())
+        });
         let short = grows.saturating_sub(free) as usize;
-        let written = bytes.get(..bytes.len().saturating_sub(short)).unwrap_or_default();
+        let written = bytes
+            .get(..bytes.len().saturating_sub(short))
+            .unwrap_or_default();
         let inode = state.inode(self.number);
-        let change = Pending::Write { offset, bytes: written.to_vec() };
+        let change = Pending::Write {
+            offset,
+            bytes: written.to_vec(),
+        };
         Inode::apply(&mut inode.cached, &change);
         inode.pending.push(change);
-        if short > 0 { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+        if short > 0 {
+            Err(io::ErrorKind::StorageFull.into())
+        } else {
+            Ok(())
+        }
     }
 
     fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
         let mut state = self.disk.lock();
         state.alive()?;
-        let from = state.inode(self.number).cached.get(offset as usize..).unwrap_or_default();
+        let from = state
+            .inode(self.number)
+            .cached
+            .get(offset as usize..)
+            .unwrap_or_default();
         let count = from.len().min(bytes.len());
         bytes[..count].copy_from_slice(&from[..count]);
         Ok(count)
@@ -482,14 +561,19 @@ mod tests {
             assert_eq!(&content[..4], b"kept");
             lengths.insert(content.iter().filter(|byte| **byte == 7).count());
         }
-        assert!(lengths.contains(&0) && lengths.contains(&4096) && lengths.len() > 4, "{lengths:?}");
+        assert!(
+            lengths.contains(&0) && lengths.contains(&4096) && lengths.len() > 4,
+            "{lengths:?}"
+        );
     }
 
     #[test]
     fn a_name_that_was_not_synced_may_vanish() {
         let disk = MemoryDisk::new();
         disk.create(&path("a")).unwrap().sync().unwrap();
-        let kept = (0..20).filter(|seed| disk.crash(*seed).content(&path("a")).is_some()).count();
+        let kept = (0..20)
+            .filter(|seed| disk.crash(*seed).content(&path("a")).is_some())
+            .count();
         assert!((1..20).contains(&kept), "{kept}");
     }
 

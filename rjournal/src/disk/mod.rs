@@ -130,7 +130,9 @@ pub fn fill_with_zeros(file: &dyn DiskFile, from: u64, to: u64) -> io::Result<()
     let mut at = from;
     let mut steps = 0;
     while at < to {
-        let count = usize::try_from(to - at).unwrap_or(FILL_BYTES).min(FILL_BYTES);
+        let count = usize::try_from(to - at)
+            .unwrap_or(FILL_BYTES)
+            .min(FILL_BYTES);
         file.write_at(&zeros[..count], at)?;
         at += count as u64;
         steps += 1;

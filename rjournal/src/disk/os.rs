@@ -27,23 +27,36 @@ impl OsDisk {
 
     /// Joins a relative path to the root; anything that could leave the root is refused.
     fn path(&self, relative: &Path) -> io::Result<PathBuf> {
-        let inside = relative.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+        let inside = relative
+            .components()
+            .all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
         if inside {
             Ok(self.root.join(relative))
         } else {
-            Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{} leaves the data directory", relative.display())))
+            Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("{} leaves the data directory", relative.display()),
+            ))
         }
     }
 
     fn open_with(&self, path: &Path, create_new: bool) -> io::Result<Arc<dyn DiskFile>> {
-        let file = OpenOptions::new().read(true).write(true).create_new(create_new).mode(0o600).open(self.path(path)?)?;
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(create_new)
+            .mode(0o600)
+            .open(self.path(path)?)?;
         Ok(Arc::new(OsFile { file }))
     }
 }
 
 impl Disk for OsDisk {
     fn create_dir(&self, path: &Path) -> io::Result<()> {
-        DirBuilder::new().recursive(true).mode(0o700).create(self.path(path)?)
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(self.path(path)?)
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
@@ -75,7 +88,10 @@ impl Disk for OsDisk {
         File::open(self.path(dir)?)?.sync_all()
     }
 
-    #[allow(clippy::disallowed_methods, reason = "this is the one function that renames")]
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "this is the one function that renames"
+    )]
     fn durable_rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         std::fs::rename(self.path(from)?, self.path(to)?)?;
         let to_dir = to.parent().unwrap_or(Path::new(""));
@@ -147,7 +163,13 @@ impl DirectoryLock {
     /// # Errors
     /// `WouldBlock` when another process holds it; otherwise whatever the system says.
     pub fn take(path: &Path) -> io::Result<Self> {
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(path)?;
         match file.try_lock() {
             Ok(()) => Ok(Self { _file: file }),
             Err(std::fs::TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),

@@ -34,7 +34,10 @@ pub fn read_whole(disk: &dyn Disk, path: &Path, bytes_max: u64) -> io::Result<Op
     };
     let length = file.length()?;
     if length > bytes_max {
-        let text = format!("{} has {length} bytes, more than the {bytes_max} it may have", path.display());
+        let text = format!(
+            "{} has {length} bytes, more than the {bytes_max} it may have",
+            path.display()
+        );
         return Err(io::Error::new(io::ErrorKind::InvalidData, text));
     }
     let mut bytes = vec![0; usize::try_from(length).unwrap_or(usize::MAX)];

@@ -45,8 +45,17 @@ impl SlotFile {
     ///
     /// # Errors
     /// Whatever the medium says.
-    pub fn open(disk: Arc<dyn Disk>, dir: &Path, name: &'static str) -> io::Result<(Self, SlotContent)> {
-        let mut file = Self { disk, dir: dir.to_path_buf(), name, generation: 0 };
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        name: &'static str,
+    ) -> io::Result<(Self, SlotContent)> {
+        let mut file = Self {
+            disk,
+            dir: dir.to_path_buf(),
+            name,
+            generation: 0,
+        };
         let mut content = SlotContent::Missing;
         let mut damaged = false;
         for slot in [0, 1] {
@@ -56,7 +65,10 @@ impl SlotFile {
                 Slot::Newer(version) => return Ok((file, SlotContent::Newer(version))),
                 Slot::Written(generation, bytes) if generation > file.generation => {
                     file.generation = generation;
-                    content = SlotContent::Found { bytes, stale: false };
+                    content = SlotContent::Found {
+                        bytes,
+                        stale: false,
+                    };
                 }
                 Slot::Written(..) => {}
             }
@@ -70,7 +82,11 @@ impl SlotFile {
     }
 
     fn path(&self, slot: u64) -> PathBuf {
-        self.dir.join(format!("{}.{}", self.name, if slot == 0 { "a" } else { "b" }))
+        self.dir.join(format!(
+            "{}.{}",
+            self.name,
+            if slot == 0 { "a" } else { "b" }
+        ))
     }
 
     /// Replaces the content, durably.
@@ -157,7 +173,10 @@ mod tests {
     }
 
     fn found(text: &str, stale: bool) -> SlotContent {
-        SlotContent::Found { bytes: text.as_bytes().to_vec(), stale }
+        SlotContent::Found {
+            bytes: text.as_bytes().to_vec(),
+            stale,
+        }
     }
 
     #[test]
@@ -167,14 +186,20 @@ mod tests {
             let (mut file, content) = open(&disk);
             assert_eq!(content, SlotContent::Missing);
             disk.die_at_sync(cut);
-            let saved = (1..=3).take_while(|n| file.save(format!("content {n}").as_bytes()).is_ok()).count();
+            let saved = (1..=3)
+                .take_while(|n| file.save(format!("content {n}").as_bytes()).is_ok())
+                .count();
             for seed in 0..10 {
                 let after = disk.crash(seed).power_on();
                 let (_, content) = open(&after);
                 let possible = [saved, saved + 1].map(|n| format!("content {n}").into_bytes());
                 match content {
-                    SlotContent::Missing | SlotContent::Damaged => assert_eq!(saved, 0, "cut {cut} seed {seed}"),
-                    SlotContent::Found { bytes, .. } => assert!(possible.contains(&bytes), "cut {cut} seed {seed}"),
+                    SlotContent::Missing | SlotContent::Damaged => {
+                        assert_eq!(saved, 0, "cut {cut} seed {seed}")
+                    }
+                    SlotContent::Found { bytes, .. } => {
+                        assert!(possible.contains(&bytes), "cut {cut} seed {seed}")
+                    }
                     SlotContent::Newer(_) => panic!("no newer version was written"),
                 }
             }

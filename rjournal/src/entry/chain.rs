@@ -64,22 +64,32 @@ impl fmt::Display for ChainHead {
 
 impl fmt::Debug for ChainHead {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().take(6).try_for_each(|byte| write!(f, "{byte:02x}"))
+        self.0
+            .iter()
+            .take(6)
+            .try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 
 impl Serialize for ChainHead {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if serializer.is_human_readable() { serializer.collect_str(self) } else { serializer.serialize_bytes(&self.0) }
+        if serializer.is_human_readable() {
+            serializer.collect_str(self)
+        } else {
+            serializer.serialize_bytes(&self.0)
+        }
     }
 }
 
 impl<'de> Deserialize<'de> for ChainHead {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         if !deserializer.is_human_readable() {
-            return serde_bytes::ByteArray::<32>::deserialize(deserializer).map(|bytes| Self(bytes.into_array()));
+            return serde_bytes::ByteArray::<32>::deserialize(deserializer)
+                .map(|bytes| Self(bytes.into_array()));
         }
         let text = String::deserialize(deserializer)?;
-        blake3::Hash::from_hex(&text).map(|hash| Self(*hash.as_bytes())).map_err(serde::de::Error::custom)
+        blake3::Hash::from_hex(&text)
+            .map(|hash| Self(*hash.as_bytes()))
+            .map_err(serde::de::Error::custom)
     }
 }

@@ -6,7 +6,10 @@ use bytes::Bytes;
 
 use super::draft::Draft;
 use super::view::tag;
-use super::{ChainHead, Cursor, EntryFlags, EntryView, Epoch, Position, ReceiverId, SealedBundle, Sequence, Timestamp};
+use super::{
+    ChainHead, Cursor, EntryFlags, EntryView, Epoch, Position, ReceiverId, SealedBundle, Sequence,
+    Timestamp,
+};
 
 /// Bytes of a bundle before its first entry.
 pub const BUNDLE_HEADER_BYTES: usize = 128;
@@ -117,7 +120,11 @@ pub fn encode_entry(
 ) {
     let extension_length = extension_bytes(draft, raw_time.is_some());
     out.reserve(ENTRY_FIXED_BYTES + extension_length + draft.payload.len());
-    let cycle = if draft.kind == super::Kind::CYCLE_START { sequence } else { draft.cycle };
+    let cycle = if draft.kind == super::Kind::CYCLE_START {
+        sequence
+    } else {
+        draft.cycle
+    };
     out.extend_from_slice(&sequence.get().to_le_bytes());
     out.extend_from_slice(&time.as_micros().to_le_bytes());
     out.extend_from_slice(draft.object.as_bytes());
@@ -226,25 +233,48 @@ impl BundleHeader {
             return Err(CodecError::Reserved { what });
         }
         if must_understand != 0 {
-            return Err(CodecError::UnknownFlags { what, bits: must_understand });
+            return Err(CodecError::UnknownFlags {
+                what,
+                bits: must_understand,
+            });
         }
-        let bytes_least = BUNDLE_HEADER_BYTES as u64 + u64::from(entries) * ENTRY_FIXED_BYTES as u64 + u64::from(padding);
+        let bytes_least = BUNDLE_HEADER_BYTES as u64
+            + u64::from(entries) * ENTRY_FIXED_BYTES as u64
+            + u64::from(padding);
         let sizes_fit = length as usize <= BUNDLE_BYTES_MAX
             && length.is_multiple_of(8)
             && u64::from(length) >= bytes_least
             && (1..=BUNDLE_ENTRIES_MAX).contains(&entries);
         if !sizes_fit {
-            return Err(CodecError::TooLong { what: "bundle", length: u64::from(length) });
+            return Err(CodecError::TooLong {
+                what: "bundle",
+                length: u64::from(length),
+            });
         }
         let numbers_fit = first != Sequence::NONE
-            && first.checked_add(u64::from(entries)).is_some_and(|end| end <= Sequence::new(u64::MAX - 1))
+            && first
+                .checked_add(u64::from(entries))
+                .is_some_and(|end| end <= Sequence::new(u64::MAX - 1))
             && offset.checked_add(u64::from(length)).is_some()
             && durable_upto < first;
         if !numbers_fit {
-            return Err(CodecError::Reserved { what: "bundle numbering" });
+            return Err(CodecError::Reserved {
+                what: "bundle numbering",
+            });
         }
         let epoch = Epoch { term, boot, nonce };
-        Ok(Self { length, entries, must_understand, ignorable, padding, offset, first, durable_upto, epoch, head_before })
+        Ok(Self {
+            length,
+            entries,
+            must_understand,
+            ignorable,
+            padding,
+            offset,
+            first,
+            durable_upto,
+            epoch,
+            head_before,
+        })
     }
 
     fn write(&self, header: &mut [u8; BUNDLE_HEADER_BYTES], receiver: ReceiverId) {
@@ -298,7 +328,10 @@ pub struct Seal {
 pub fn seal(mut buffer: Vec<u8>, entries: u32, seal: &Seal) -> SealedBundle {
     let used = buffer.len();
     let padded = used.next_multiple_of(seal.align.max(8) as usize);
-    assert!(padded <= BUNDLE_BYTES_MAX, "a bundle of {padded} bytes was filled above its limit");
+    assert!(
+        padded <= BUNDLE_BYTES_MAX,
+        "a bundle of {padded} bytes was filled above its limit"
+    );
     buffer.resize(padded, 0);
     let header = BundleHeader {
         length: padded as u32,
@@ -312,8 +345,11 @@ pub fn seal(mut buffer: Vec<u8>, entries: u32, seal: &Seal) -> SealedBundle {
         epoch: seal.epoch,
         head_before: seal.before.head,
     };
-    let folded = fold(&buffer, &header).expect("the journal numbers and encodes its entries itself");
-    let slot: &mut [u8; BUNDLE_HEADER_BYTES] = buffer.first_chunk_mut().expect("room for the header was kept");
+    let folded =
+        fold(&buffer, &header).expect("the journal numbers and encodes its entries itself");
+    let slot: &mut [u8; BUNDLE_HEADER_BYTES] = buffer
+        .first_chunk_mut()
+        .expect("room for the header was kept");
     header.write(slot, seal.receiver);
     let crc = salted_crc(seal.receiver, buffer.get(8..).unwrap_or_default());
     buffer[4..8].copy_from_slice(&crc.to_le_bytes());
@@ -339,7 +375,10 @@ pub fn check(bytes: &[u8], receiver: ReceiverId) -> Result<BundleHeader, CodecEr
     if bytes.len() != header.length as usize {
         return Err(CodecError::Short { what: "bundle" });
     }
-    let stored = bytes.get(4..8).and_then(|crc| crc.try_into().ok()).map(u32::from_le_bytes);
+    let stored = bytes
+        .get(4..8)
+        .and_then(|crc| crc.try_into().ok())
+        .map(u32::from_le_bytes);
     if stored != Some(salted_crc(receiver, bytes.get(8..).unwrap_or_default())) {
         return Err(CodecError::Checksum { what: "bundle" });
     }
@@ -354,22 +393,34 @@ pub(crate) struct Folded {
 }
 
 fn fold(bytes: &[u8], header: &BundleHeader) -> Result<Folded, CodecError> {
-    let mut position = Position { sequence: header.first.before(), head: header.head_before };
+    let mut position = Position {
+        sequence: header.first.before(),
+        head: header.head_before,
+    };
     let mut last_time = Timestamp::ZERO;
     let mut views = Entries::new(bytes, header);
     for view in &mut views {
         let view = view?;
         let unknown = view.flags.unknown();
         if unknown != 0 {
-            return Err(CodecError::UnknownFlags { what: "entry", bits: unknown });
+            return Err(CodecError::UnknownFlags {
+                what: "entry",
+                bits: unknown,
+            });
         }
-        position = Position { sequence: view.sequence, head: position.head.extend(&view.leaf()) };
+        position = Position {
+            sequence: view.sequence,
+            head: position.head.extend(&view.leaf()),
+        };
         last_time = view.time;
     }
     if views.cursor.remaining() != 0 || position.sequence != header.last() {
         return Err(CodecError::Count);
     }
-    Ok(Folded { last: position, last_time })
+    Ok(Folded {
+        last: position,
+        last_time,
+    })
 }
 
 /// The entries of one bundle, in order.
@@ -385,7 +436,11 @@ impl<'a> Entries<'a> {
     pub fn new(bytes: &'a [u8], header: &BundleHeader) -> Self {
         let end = (header.length - header.padding) as usize;
         let body = bytes.get(BUNDLE_HEADER_BYTES..end).unwrap_or_default();
-        Self { cursor: Cursor::new(body), expected: header.first, left: header.entries }
+        Self {
+            cursor: Cursor::new(body),
+            expected: header.first,
+            left: header.entries,
+        }
     }
 }
 
@@ -399,7 +454,10 @@ impl<'a> Iterator for Entries<'a> {
             Ok(view) if view.sequence == expected => view,
             Ok(view) => {
                 self.left = 0;
-                return Some(Err(CodecError::Gap { expected, found: view.sequence }));
+                return Some(Err(CodecError::Gap {
+                    expected,
+                    found: view.sequence,
+                }));
             }
             Err(error) => {
                 self.left = 0;

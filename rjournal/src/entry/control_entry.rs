@@ -5,7 +5,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::receiver_header::{decode_name, encode_name};
-use super::{Alignment, ChainHead, CodecError, Cursor, Epoch, Position, QualifiedName, RdbName, ReceiverHeader, ReceiverId, Sequence, SystemId};
+use super::{
+    Alignment, ChainHead, CodecError, Cursor, Epoch, Position, QualifiedName, RdbName,
+    ReceiverHeader, ReceiverId, Sequence, SystemId,
+};
 
 /// Most members an in-sync set can have (IBM i: 255 remote journals on one journal).
 pub const MEMBERS_MAX: usize = 255;
@@ -62,13 +65,25 @@ impl OpenEntry {
         let short = || CodecError::Short { what };
         let mut cursor = Cursor::new(payload);
         version(&mut cursor, what)?;
-        let reason = open_reason(cursor.u8().ok_or_else(short)?).ok_or(CodecError::Reserved { what })?;
+        let reason =
+            open_reason(cursor.u8().ok_or_else(short)?).ok_or(CodecError::Reserved { what })?;
         cursor.u16().ok_or_else(short)?;
-        let mut epoch = || Some(Epoch { term: cursor.u64()?, boot: cursor.u64()?, nonce: cursor.u64()? });
+        let mut epoch = || {
+            Some(Epoch {
+                term: cursor.u64()?,
+                boot: cursor.u64()?,
+                nonce: cursor.u64()?,
+            })
+        };
         let (epoch, epoch_before) = (epoch().ok_or_else(short)?, epoch().ok_or_else(short)?);
         let sequence = Sequence::new(cursor.u64().ok_or_else(short)?);
         let head = ChainHead::from_bytes(cursor.array().ok_or_else(short)?);
-        Ok(Self { epoch, epoch_before, before: Position { sequence, head }, reason })
+        Ok(Self {
+            epoch,
+            epoch_before,
+            before: Position { sequence, head },
+            reason,
+        })
     }
 }
 
@@ -94,7 +109,11 @@ const fn open_reason(byte: u8) -> Option<OpenReason> {
 fn version(cursor: &mut Cursor<'_>, what: &'static str) -> Result<(), CodecError> {
     match cursor.u8() {
         Some(1) => Ok(()),
-        Some(found) => Err(CodecError::Version { what, found: u16::from(found), known: 1 }),
+        Some(found) => Err(CodecError::Version {
+            what,
+            found: u16::from(found),
+            known: 1,
+        }),
         None => Err(CodecError::Short { what }),
     }
 }
@@ -176,7 +195,10 @@ impl SetChange {
     /// # Panics
     /// With more than 255 members; ADDRMTJRN refuses the 256th.
     pub fn encode(&self) -> Vec<u8> {
-        assert!(self.members.len() <= MEMBERS_MAX && self.left.len() <= MEMBERS_MAX, "a set has at most 255 members");
+        assert!(
+            self.members.len() <= MEMBERS_MAX && self.left.len() <= MEMBERS_MAX,
+            "a set has at most 255 members"
+        );
         let mut out = vec![1, policy_byte(self.policy), reason_byte(self.reason), 0];
         out.extend_from_slice(&self.required.to_le_bytes());
         for members in [&self.members, &self.left] {
@@ -215,7 +237,13 @@ impl SetChange {
         if required as usize != members.len() {
             return Err(reserved());
         }
-        Ok(Self { required, policy, reason, members, left })
+        Ok(Self {
+            required,
+            policy,
+            reason,
+            members,
+            left,
+        })
     }
 }
 
@@ -225,12 +253,16 @@ fn read_members(cursor: &mut Cursor<'_>) -> Result<Vec<Member>, CodecError> {
     let reserved = || CodecError::Reserved { what };
     let count = cursor.u16().ok_or_else(short)?;
     if usize::from(count) > MEMBERS_MAX {
-        return Err(CodecError::TooLong { what, length: u64::from(count) });
+        return Err(CodecError::TooLong {
+            what,
+            length: u64::from(count),
+        });
     }
     let mut members = Vec::new();
     for _ in 0..count {
         let system = SystemId::from_bytes(cursor.array().ok_or_else(short)?);
-        let rdb = RdbName::from_padded(cursor.bytes(18).ok_or_else(short)?).map_err(|_| reserved())?;
+        let rdb =
+            RdbName::from_padded(cursor.bytes(18).ok_or_else(short)?).map_err(|_| reserved())?;
         let journal = decode_name(cursor).ok_or_else(reserved)?;
         let level = match cursor.u8().ok_or_else(short)? {
             1 => Level::Received,
@@ -239,7 +271,13 @@ fn read_members(cursor: &mut Cursor<'_>) -> Result<Vec<Member>, CodecError> {
         };
         cursor.u8().ok_or_else(short)?;
         let acknowledged = Sequence::new(cursor.u64().ok_or_else(short)?);
-        members.push(Member { system, rdb, journal, level, acknowledged });
+        members.push(Member {
+            system,
+            rdb,
+            journal,
+            level,
+            acknowledged,
+        });
     }
     Ok(members)
 }
@@ -299,7 +337,12 @@ pub struct Neighbour {
 impl Neighbour {
     /// A neighbour of a receiver, `younger` being the younger of the two.
     pub const fn of(receiver: ReceiverId, name: QualifiedName, younger: &ReceiverHeader) -> Self {
-        Self { receiver, name, threshold: younger.threshold, alignment: younger.alignment }
+        Self {
+            receiver,
+            name,
+            threshold: younger.threshold,
+            alignment: younger.alignment,
+        }
     }
 
     /// The payload.
@@ -326,6 +369,11 @@ impl Neighbour {
         let threshold = cursor.u64().ok_or(CodecError::Short { what })?;
         let step = cursor.u32().ok_or(CodecError::Short { what })?;
         let alignment = Alignment::from_bytes(step).ok_or(CodecError::Reserved { what })?;
-        Ok(Self { receiver, name, threshold, alignment })
+        Ok(Self {
+            receiver,
+            name,
+            threshold,
+            alignment,
+        })
     }
 }

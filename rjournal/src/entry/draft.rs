@@ -28,7 +28,12 @@ impl Actor {
     pub fn new(job: &str, user: &str, program: &str, system: &str) -> Self {
         use super::view::tag;
         let mut encoded = Vec::new();
-        for (tag, text) in [(tag::JOB, job), (tag::USER, user), (tag::PROGRAM, program), (tag::SYSTEM, system)] {
+        for (tag, text) in [
+            (tag::JOB, job),
+            (tag::USER, user),
+            (tag::PROGRAM, program),
+            (tag::SYSTEM, system),
+        ] {
             let mut end = text.len().min(ACTOR_FIELD_BYTES_MAX);
             while !text.is_char_boundary(end) {
                 end -= 1;
@@ -50,7 +55,12 @@ impl Actor {
     /// Takes the actor fields over from an extension that was read.
     pub fn from_extension(extension: &super::Extension<'_>) -> Self {
         let text = Option::unwrap_or_default;
-        Self::new(text(extension.job), text(extension.user), text(extension.program), text(extension.system))
+        Self::new(
+            text(extension.job),
+            text(extension.user),
+            text(extension.program),
+            text(extension.system),
+        )
     }
 }
 
@@ -88,7 +98,10 @@ impl<'a> Draft<'a> {
             count: 0,
             cycle: Sequence::NONE,
             format: 0,
-            flags: EntryFlags { must_understand: 0, ignorable: 0 },
+            flags: EntryFlags {
+                must_understand: 0,
+                ignorable: 0,
+            },
             indicator: 0,
             key: None,
             actor: None,

@@ -74,7 +74,9 @@ impl Kind {
     /// # Errors
     /// [`KindError`] unless the code is a letter A-Z and the type two letters or digits.
     pub fn new(code: u8, entry_type: [u8; 2]) -> Result<Self, KindError> {
-        let good_type = entry_type.iter().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit());
+        let good_type = entry_type
+            .iter()
+            .all(|c| c.is_ascii_uppercase() || c.is_ascii_digit());
         if code.is_ascii_uppercase() && good_type {
             Ok(Self { code, entry_type })
         } else {
@@ -87,7 +89,11 @@ impl Kind {
     /// # Errors
     /// [`KindError`] unless the type is two characters A-Z or 0-9.
     pub fn user(entry_type: &str) -> Result<Self, KindError> {
-        let bytes: [u8; 2] = entry_type.to_ascii_uppercase().as_bytes().try_into().map_err(|_| KindError)?;
+        let bytes: [u8; 2] = entry_type
+            .to_ascii_uppercase()
+            .as_bytes()
+            .try_into()
+            .map_err(|_| KindError)?;
         Self::new(b'U', bytes)
     }
 

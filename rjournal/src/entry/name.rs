@@ -27,7 +27,9 @@ pub enum NameError {
         max: usize,
     },
     /// A character that names do not have.
-    #[error("name {given:?} holds {character:?}: only A-Z, 0-9, $, #, @ and _ are allowed, and the first may not be a digit")]
+    #[error(
+        "name {given:?} holds {character:?}: only A-Z, 0-9, $, #, @ and _ are allowed, and the first may not be a digit"
+    )]
     Character {
         /// What was given, cut.
         given: String,
@@ -78,10 +80,16 @@ impl<const MAX: usize> UpperName<MAX> {
                 || matches!(upper, '$' | '#' | '@' | '_')
                 || (upper.is_ascii_digit() && index > 0);
             if !allowed {
-                return Err(NameError::Character { given: cut(text), character });
+                return Err(NameError::Character {
+                    given: cut(text),
+                    character,
+                });
             }
             let Some(slot) = bytes.get_mut(index) else {
-                return Err(NameError::TooLong { given: cut(text), max: MAX });
+                return Err(NameError::TooLong {
+                    given: cut(text),
+                    max: MAX,
+                });
             };
             *slot = upper as u8;
             length += 1;
@@ -91,7 +99,10 @@ impl<const MAX: usize> UpperName<MAX> {
 
     /// The name as text, without padding.
     pub fn as_str(&self) -> &str {
-        let used = self.bytes.get(..usize::from(self.length)).unwrap_or_default();
+        let used = self
+            .bytes
+            .get(..usize::from(self.length))
+            .unwrap_or_default();
         std::str::from_utf8(used).unwrap_or_default()
     }
 
@@ -105,11 +116,17 @@ impl<const MAX: usize> UpperName<MAX> {
     /// # Errors
     /// [`NameError`] when the bytes are not a name.
     pub fn from_padded(bytes: &[u8]) -> Result<Self, NameError> {
-        let used = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+        let used = bytes
+            .iter()
+            .position(|byte| *byte == 0)
+            .unwrap_or(bytes.len());
         let text = String::from_utf8_lossy(bytes.get(..used).unwrap_or_default());
         let name = Self::new(&text)?;
         if name.bytes.as_slice() != bytes {
-            return Err(NameError::Character { given: cut(&text), character: '\u{0}' });
+            return Err(NameError::Character {
+                given: cut(&text),
+                character: '\u{0}',
+            });
         }
         Ok(name)
     }
@@ -147,7 +164,9 @@ impl<'de, const MAX: usize> Deserialize<'de> for UpperName<MAX> {
     }
 }
 
-fn from_text<'de, D: Deserializer<'de>, T: FromStr<Err = NameError>>(deserializer: D) -> Result<T, D::Error> {
+fn from_text<'de, D: Deserializer<'de>, T: FromStr<Err = NameError>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
     let text = String::deserialize(deserializer)?;
     text.parse().map_err(serde::de::Error::custom)
 }
@@ -184,8 +203,13 @@ impl FromStr for QualifiedName {
     type Err = NameError;
 
     fn from_str(text: &str) -> Result<Self, NameError> {
-        let (library, name) = text.split_once('/').ok_or_else(|| NameError::NotQualified { given: cut(text) })?;
-        Ok(Self { library: Name::new(library)?, name: Name::new(name)? })
+        let (library, name) = text
+            .split_once('/')
+            .ok_or_else(|| NameError::NotQualified { given: cut(text) })?;
+        Ok(Self {
+            library: Name::new(library)?,
+            name: Name::new(name)?,
+        })
     }
 }
 
@@ -216,23 +240,32 @@ impl LongName {
     /// [`NameError`] when it is empty, longer than 128 characters, or holds a character that is not allowed.
     pub fn new(text: &str) -> Result<Self, NameError> {
         let max = LONG_NAME_CHARACTERS_MAX;
-        let quoted = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+        let quoted = text
+            .strip_prefix('"')
+            .and_then(|rest| rest.strip_suffix('"'));
         let name = quoted.map_or_else(|| text.to_uppercase(), str::to_owned);
         if name.is_empty() {
             return Err(NameError::Empty { max });
         }
         if name.chars().count() > max {
-            return Err(NameError::TooLong { given: cut(text), max });
+            return Err(NameError::TooLong {
+                given: cut(text),
+                max,
+            });
         }
         let plain = |c: char| c.is_alphanumeric() || matches!(c, '_' | '$' | '#' | '@');
         let bad = if quoted.is_some() {
-            name.chars().find(|c| c.is_control() || matches!(c, '"' | '/'))
+            name.chars()
+                .find(|c| c.is_control() || matches!(c, '"' | '/'))
         } else {
             let digit_first = name.chars().next().filter(char::is_ascii_digit);
             digit_first.or_else(|| name.chars().find(|c| !plain(*c)))
         };
         match bad {
-            Some(character) => Err(NameError::Character { given: cut(text), character }),
+            Some(character) => Err(NameError::Character {
+                given: cut(text),
+                character,
+            }),
             None => Ok(Self(name.into_boxed_str())),
         }
     }
@@ -250,7 +283,11 @@ impl LongName {
 
 impl fmt::Display for LongName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.needs_quotes() { f.pad(&format!("\"{}\"", self.0)) } else { f.pad(&self.0) }
+        if self.needs_quotes() {
+            f.pad(&format!("\"{}\"", self.0))
+        } else {
+            f.pad(&self.0)
+        }
     }
 }
 
@@ -305,8 +342,13 @@ impl FromStr for FileName {
     type Err = NameError;
 
     fn from_str(text: &str) -> Result<Self, NameError> {
-        let (library, name) = text.split_once('/').ok_or_else(|| NameError::NotQualified { given: cut(text) })?;
-        Ok(Self { library: Name::new(library)?, name: LongName::new(name)? })
+        let (library, name) = text
+            .split_once('/')
+            .ok_or_else(|| NameError::NotQualified { given: cut(text) })?;
+        Ok(Self {
+            library: Name::new(library)?,
+            name: LongName::new(name)?,
+        })
     }
 }
 
@@ -331,9 +373,15 @@ mod tests {
         assert_eq!(Name::new("rcv0001").unwrap().as_str(), "RCV0001");
         assert_eq!(Name::new("$#@_A9").unwrap().as_str(), "$#@_A9");
         assert!(matches!(Name::new(""), Err(NameError::Empty { .. })));
-        assert!(matches!(Name::new("ABCDEFGHIJK"), Err(NameError::TooLong { .. })));
+        assert!(matches!(
+            Name::new("ABCDEFGHIJK"),
+            Err(NameError::TooLong { .. })
+        ));
         for bad in ["9A", "A.B", "A/B", "../X", "Ä", "A\0"] {
-            assert!(matches!(Name::new(bad), Err(NameError::Character { .. })), "{bad}");
+            assert!(
+                matches!(Name::new(bad), Err(NameError::Character { .. })),
+                "{bad}"
+            );
         }
     }
 
@@ -348,7 +396,10 @@ mod tests {
 
     #[test]
     fn a_qualified_name_needs_one_slash() {
-        assert_eq!("prdlib/jrn".parse::<QualifiedName>().unwrap().to_string(), "PRDLIB/JRN");
+        assert_eq!(
+            "prdlib/jrn".parse::<QualifiedName>().unwrap().to_string(),
+            "PRDLIB/JRN"
+        );
         for bad in ["JRN", "A/B/C", "/JRN", "LIB/", "LIB/JRN/"] {
             assert!(bad.parse::<QualifiedName>().is_err(), "{bad}");
         }
@@ -356,7 +407,10 @@ mod tests {
 
     #[test]
     fn long_names_fold_unless_quoted() {
-        assert_eq!(LongName::new("PlaylistTrack").unwrap().as_str(), "PLAYLISTTRACK");
+        assert_eq!(
+            LongName::new("PlaylistTrack").unwrap().as_str(),
+            "PLAYLISTTRACK"
+        );
         let quoted = LongName::new("\"Playlist Track\"").unwrap();
         assert_eq!(quoted.to_string().parse::<LongName>().unwrap(), quoted);
         for bad in ["", "\"\"", "A B", "1A", "\"a/b\"", &"X".repeat(129)] {

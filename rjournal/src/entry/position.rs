@@ -36,7 +36,11 @@ impl Sequence {
     /// # Panics
     /// At 2^64, which deposits never reach ([`Self::LAST_USABLE`]) and decoders refuse.
     pub const fn next(self) -> Self {
-        Self(self.0.checked_add(1).expect("sequence numbers end at LAST_USABLE"))
+        Self(
+            self.0
+                .checked_add(1)
+                .expect("sequence numbers end at LAST_USABLE"),
+        )
     }
 
     /// The one before this; none stays none.
@@ -116,7 +120,11 @@ pub struct Epoch {
 
 impl Epoch {
     /// Before any opening.
-    pub const NONE: Self = Self { term: 0, boot: 0, nonce: 0 };
+    pub const NONE: Self = Self {
+        term: 0,
+        boot: 0,
+        nonce: 0,
+    };
 
     /// The part epochs are ordered by.
     pub const fn rank(self) -> (u64, u64) {

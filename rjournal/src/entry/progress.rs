@@ -22,7 +22,12 @@ pub struct SourceProgress {
 impl SourceProgress {
     /// All watermarks at one place: what a journal looks like right after opening.
     pub const fn at(sequence: Sequence) -> Self {
-        Self { deposited: sequence, sealed: sequence, written: sequence, released: sequence }
+        Self {
+            deposited: sequence,
+            sealed: sequence,
+            written: sequence,
+            released: sequence,
+        }
     }
 
     /// Asserts the order and that nothing went back.
@@ -31,13 +36,17 @@ impl SourceProgress {
     /// When a watermark is out of order or went back.
     pub fn advance(&mut self, next: Self) {
         let before = *self;
-        let ordered =
-            next.deposited >= next.sealed && next.sealed >= next.written && next.written >= next.released;
+        let ordered = next.deposited >= next.sealed
+            && next.sealed >= next.written
+            && next.written >= next.released;
         let forward = next.deposited >= before.deposited
             && next.sealed >= before.sealed
             && next.written >= before.written
             && next.released >= before.released;
-        assert!(ordered && forward, "watermarks out of order: {before:?} -> {next:?}");
+        assert!(
+            ordered && forward,
+            "watermarks out of order: {before:?} -> {next:?}"
+        );
         *self = next;
     }
 }
@@ -64,7 +73,10 @@ impl CopyProgress {
         let forward = next.received >= before.received
             && next.written >= before.written
             && next.confirmed >= before.confirmed;
-        assert!(ordered && forward, "watermarks out of order: {before:?} -> {next:?}");
+        assert!(
+            ordered && forward,
+            "watermarks out of order: {before:?} -> {next:?}"
+        );
         *self = next;
     }
 }

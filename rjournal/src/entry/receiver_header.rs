@@ -4,7 +4,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ChainHead, CodecError, Cursor, GroupId, JournalId, Name, Position, QualifiedName, ReceiverId, Sequence, SystemId, SystemName};
+use super::{
+    ChainHead, CodecError, Cursor, GroupId, JournalId, Name, Position, QualifiedName, ReceiverId,
+    Sequence, SystemId, SystemName,
+};
 
 /// Bytes before the first bundle of a receiver.
 pub const RECEIVER_HEADER_BYTES: usize = 4096;
@@ -120,18 +123,28 @@ impl ReceiverHeader {
         }
         let version = cursor.u16().ok_or_else(short)?;
         if version != VERSION {
-            return Err(CodecError::Version { what, found: version, known: VERSION });
+            return Err(CodecError::Version {
+                what,
+                found: version,
+                known: VERSION,
+            });
         }
         let must_understand = cursor.u16().ok_or_else(short)?;
         if must_understand != 0 {
-            return Err(CodecError::UnknownFlags { what, bits: must_understand });
+            return Err(CodecError::UnknownFlags {
+                what,
+                bits: must_understand,
+            });
         }
         let _ignorable = cursor.u16().ok_or_else(short)?;
         let reserved = || CodecError::Reserved { what };
         if cursor.array() != Some([HASH_BLAKE3, 0]) {
-            return Err(CodecError::Reserved { what: "hash algorithm of a receiver" });
+            return Err(CodecError::Reserved {
+                what: "hash algorithm of a receiver",
+            });
         }
-        let alignment = Alignment::from_bytes(cursor.u32().ok_or_else(short)?).ok_or_else(reserved)?;
+        let alignment =
+            Alignment::from_bytes(cursor.u32().ok_or_else(short)?).ok_or_else(reserved)?;
         let _ = cursor.u32().ok_or_else(short)?;
         let threshold = cursor.u64().ok_or_else(short)?;
         let receiver = ReceiverId::from_bytes(cursor.array().ok_or_else(short)?);
@@ -143,12 +156,25 @@ impl ReceiverHeader {
         let head = ChainHead::from_bytes(cursor.array().ok_or_else(short)?);
         let name = decode_name(&mut cursor).ok_or_else(reserved)?;
         let journal_name = decode_name(&mut cursor).ok_or_else(reserved)?;
-        let origin_name = SystemName::from_padded(cursor.bytes(8).ok_or_else(short)?).map_err(|_| reserved())?;
+        let origin_name =
+            SystemName::from_padded(cursor.bytes(8).ok_or_else(short)?).map_err(|_| reserved())?;
         if receiver.is_none() || journal.is_none() || sequence >= Sequence::LAST_USABLE {
             return Err(reserved());
         }
         let before = Position { sequence, head };
-        Ok(Self { receiver, journal, group, name, journal_name, origin_name, origin, previous, before, threshold, alignment })
+        Ok(Self {
+            receiver,
+            journal,
+            group,
+            name,
+            journal_name,
+            origin_name,
+            origin,
+            previous,
+            before,
+            threshold,
+            alignment,
+        })
     }
 }
 

@@ -26,8 +26,19 @@ pub struct SealedBundle {
 }
 
 impl SealedBundle {
-    pub(crate) fn new(bytes: Bytes, receiver: ReceiverId, header: BundleHeader, folded: Folded) -> Self {
-        Self { bytes, receiver, header, last: folded.last, last_time: folded.last_time }
+    pub(crate) fn new(
+        bytes: Bytes,
+        receiver: ReceiverId,
+        header: BundleHeader,
+        folded: Folded,
+    ) -> Self {
+        Self {
+            bytes,
+            receiver,
+            header,
+            last: folded.last,
+            last_time: folded.last_time,
+        }
     }
 
     /// The bytes, as they stand on every disk.
@@ -57,7 +68,10 @@ impl SealedBundle {
 
     /// The position right before its first entry.
     pub const fn before(&self) -> Position {
-        Position { sequence: self.header.first.before(), head: self.header.head_before }
+        Position {
+            sequence: self.header.first.before(),
+            head: self.header.head_before,
+        }
     }
 
     /// Its entries in order. Every one parses (guarantee 2), so errors are not expected from this iterator.

@@ -100,9 +100,13 @@ impl<'a> EntryView<'a> {
         let fixed: &[u8; ENTRY_FIXED_BYTES] = cursor
             .bytes(ENTRY_FIXED_BYTES)
             .and_then(|bytes| bytes.try_into().ok())
-            .ok_or(CodecError::Short { what: "entry header" })?;
+            .ok_or(CodecError::Short {
+                what: "entry header",
+            })?;
         let mut fields = Cursor::new(fixed);
-        let short = || CodecError::Short { what: "entry header" };
+        let short = || CodecError::Short {
+            what: "entry header",
+        };
         let sequence = Sequence::new(fields.u64().ok_or_else(short)?);
         let time = Timestamp::from_micros(fields.u64().ok_or_else(short)?);
         let object = ObjectId::from_bytes(fields.array().ok_or_else(short)?);
@@ -117,32 +121,70 @@ impl<'a> EntryView<'a> {
         let indicator = fields.u8().ok_or_else(short)?;
         let extension_length = fields.u16().ok_or_else(short)?;
         if fields.rest().iter().any(|byte| *byte != 0) {
-            return Err(CodecError::Reserved { what: "entry header" });
+            return Err(CodecError::Reserved {
+                what: "entry header",
+            });
         }
-        let kind = Kind::new(code, entry_type).map_err(|_| CodecError::Kind { bytes: [code, entry_type[0], entry_type[1]] })?;
+        let kind = Kind::new(code, entry_type).map_err(|_| CodecError::Kind {
+            bytes: [code, entry_type[0], entry_type[1]],
+        })?;
         if usize::from(extension_length) > EXTENSION_BYTES_MAX {
-            return Err(CodecError::TooLong { what: "entry extension", length: u64::from(extension_length) });
+            return Err(CodecError::TooLong {
+                what: "entry extension",
+                length: u64::from(extension_length),
+            });
         }
         if payload_length > PAYLOAD_BYTES_MAX {
-            return Err(CodecError::TooLong { what: "payload", length: u64::from(payload_length) });
+            return Err(CodecError::TooLong {
+                what: "payload",
+                length: u64::from(payload_length),
+            });
         }
-        let extension =
-            cursor.bytes(usize::from(extension_length)).ok_or(CodecError::Short { what: "entry extension" })?;
-        let flags = EntryFlags { must_understand, ignorable };
+        let extension = cursor
+            .bytes(usize::from(extension_length))
+            .ok_or(CodecError::Short {
+                what: "entry extension",
+            })?;
+        let flags = EntryFlags {
+            must_understand,
+            ignorable,
+        };
         let payload = if must_understand & EntryFlags::PAYLOAD_OMITTED == 0 {
-            let bytes = cursor.bytes(payload_length as usize).ok_or(CodecError::Short { what: "payload" })?;
+            let bytes = cursor
+                .bytes(payload_length as usize)
+                .ok_or(CodecError::Short { what: "payload" })?;
             Payload::Present(bytes)
         } else {
             let hash = cursor.bytes(32).and_then(|bytes| bytes.try_into().ok());
-            Payload::Omitted { length: payload_length, hash: hash.ok_or(CodecError::Short { what: "payload hash" })? }
+            Payload::Omitted {
+                length: payload_length,
+                hash: hash.ok_or(CodecError::Short {
+                    what: "payload hash",
+                })?,
+            }
         };
-        Ok(Self { sequence, time, kind, object, count, cycle, format, flags, indicator, payload, fixed, extension })
+        Ok(Self {
+            sequence,
+            time,
+            kind,
+            object,
+            count,
+            cycle,
+            format,
+            flags,
+            indicator,
+            payload,
+            fixed,
+            extension,
+        })
     }
 
     /// The entry's leaf of the chain.
     pub fn leaf(&self) -> [u8; 32] {
         match self.payload {
-            Payload::Present(bytes) => chain::leaf(self.fixed, self.extension, &chain::payload_hash(bytes)),
+            Payload::Present(bytes) => {
+                chain::leaf(self.fixed, self.extension, &chain::payload_hash(bytes))
+            }
             Payload::Omitted { hash, .. } => {
                 let mut fixed = *self.fixed;
                 let flags = self.flags.must_understand & !EntryFlags::PAYLOAD_OMITTED;
@@ -161,24 +203,36 @@ impl<'a> EntryView<'a> {
     pub fn extension(&self) -> Result<Extension<'a>, CodecError> {
         let mut cursor = Cursor::new(self.extension);
         let mut found = Extension::default();
-        let short = || CodecError::Short { what: "entry extension" };
+        let short = || CodecError::Short {
+            what: "entry extension",
+        };
         while cursor.remaining() > 0 {
-            let (tag, length) = (cursor.u8().ok_or_else(short)?, cursor.u8().ok_or_else(short)?);
+            let (tag, length) = (
+                cursor.u8().ok_or_else(short)?,
+                cursor.u8().ok_or_else(short)?,
+            );
             let value = cursor.bytes(usize::from(length)).ok_or_else(short)?;
-            let text = || std::str::from_utf8(value).map_err(|_| CodecError::Reserved { what: "actor field" });
+            let text = || {
+                std::str::from_utf8(value).map_err(|_| CodecError::Reserved {
+                    what: "actor field",
+                })
+            };
             match tag {
                 tag::KEY => {
                     let mut parts = Cursor::new(value);
                     let client = ClientId::from_bytes(parts.array().ok_or_else(short)?);
                     let key = parts.u64().ok_or_else(short)?;
-                    found.key = Some((DepositKey { client, key }, parts.array().ok_or_else(short)?));
+                    found.key =
+                        Some((DepositKey { client, key }, parts.array().ok_or_else(short)?));
                 }
                 tag::JOB => found.job = Some(text()?),
                 tag::USER => found.user = Some(text()?),
                 tag::PROGRAM => found.program = Some(text()?),
                 tag::SYSTEM => found.system = Some(text()?),
                 tag::RAW_TIME => {
-                    found.raw_time = Some(Timestamp::from_micros(Cursor::new(value).u64().ok_or_else(short)?));
+                    found.raw_time = Some(Timestamp::from_micros(
+                        Cursor::new(value).u64().ok_or_else(short)?,
+                    ));
                 }
                 tag if tag >= tag::MUST_UNDERSTAND => return Err(CodecError::UnknownTag { tag }),
                 _ => {}

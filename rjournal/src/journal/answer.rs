@@ -115,7 +115,9 @@ impl Answers {
             ended: None,
             unknown_upto: Sequence::NONE,
         };
-        Arc::new(Self { state: Mutex::new(state) })
+        Arc::new(Self {
+            state: Mutex::new(state),
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -130,14 +132,22 @@ impl Answers {
         }
         state.released = release.upto;
         match state.classes.back_mut() {
-            Some(last) if last.class == release.class && last.set == release.set => last.upto = release.upto,
+            Some(last) if last.class == release.class && last.set == release.set => {
+                last.upto = release.upto
+            }
             _ => state.classes.push_back(release),
         }
         if state.classes.len() > CLASSES_KEPT {
             state.classes.pop_front();
         }
-        let count = state.waiting.partition_point(|(sequence, _)| *sequence <= release.upto);
-        let woken: Vec<Waker> = state.waiting.drain(..count).map(|(_, waker)| waker).collect();
+        let count = state
+            .waiting
+            .partition_point(|(sequence, _)| *sequence <= release.upto);
+        let woken: Vec<Waker> = state
+            .waiting
+            .drain(..count)
+            .map(|(_, waker)| waker)
+            .collect();
         drop(state);
         woken.into_iter().for_each(Waker::wake);
     }
@@ -157,8 +167,14 @@ impl Answers {
     pub fn give_up(&self, upto: Sequence) {
         let mut state = self.lock();
         state.unknown_upto = state.unknown_upto.max(upto);
-        let count = state.waiting.partition_point(|(sequence, _)| *sequence <= upto);
-        let woken: Vec<Waker> = state.waiting.drain(..count).map(|(_, waker)| waker).collect();
+        let count = state
+            .waiting
+            .partition_point(|(sequence, _)| *sequence <= upto);
+        let woken: Vec<Waker> = state
+            .waiting
+            .drain(..count)
+            .map(|(_, waker)| waker)
+            .collect();
         drop(state);
         woken.into_iter().for_each(Waker::wake);
     }
@@ -170,7 +186,11 @@ impl Answers {
 
     /// The ticket of an entry.
     pub fn ticket(self: &Arc<Self>, sequence: Sequence, again: bool) -> Ticket {
-        Ticket { sequence, again, answers: Arc::clone(self) }
+        Ticket {
+            sequence,
+            again,
+            answers: Arc::clone(self),
+        }
     }
 
     fn poll(&self, sequence: Sequence, waker: &Waker) -> Poll<Answer> {
@@ -178,8 +198,13 @@ impl Answers {
         if let Some(answer) = state.answer(sequence) {
             return Poll::Ready(answer);
         }
-        let at = state.waiting.partition_point(|(waiting, _)| *waiting <= sequence);
-        match at.checked_sub(1).and_then(|before| state.waiting.get_mut(before)) {
+        let at = state
+            .waiting
+            .partition_point(|(waiting, _)| *waiting <= sequence);
+        match at
+            .checked_sub(1)
+            .and_then(|before| state.waiting.get_mut(before))
+        {
             Some((waiting, kept)) if *waiting == sequence && kept.will_wake(waker) => {}
             _ => state.waiting.insert(at, (sequence, waker.clone())),
         }
@@ -191,15 +216,27 @@ impl State {
     fn answer(&self, sequence: Sequence) -> Option<Answer> {
         if sequence <= self.released {
             let found = self.classes.iter().find(|release| sequence <= release.upto);
-            let (class, set) = found.map_or((AckClass::Local, Sequence::NONE), |release| (release.class, release.set));
-            return Some(Answer::Landed { sequence, class, set });
+            let (class, set) = found.map_or((AckClass::Local, Sequence::NONE), |release| {
+                (release.class, release.set)
+            });
+            return Some(Answer::Landed {
+                sequence,
+                class,
+                set,
+            });
         }
         if sequence <= self.unknown_upto {
-            return Some(Answer::Unknown { sequence, why: UnknownReason::NotReplicated });
+            return Some(Answer::Unknown {
+                sequence,
+                why: UnknownReason::NotReplicated,
+            });
         }
         let ended = self.ended?;
         Some(if sequence <= ended.sealed {
-            Answer::Unknown { sequence, why: ended.why }
+            Answer::Unknown {
+                sequence,
+                why: ended.why,
+            }
         } else {
             Answer::Refused { sequence }
         })
@@ -233,11 +270,17 @@ impl Ticket {
     /// Blocks the thread until there is an answer or the time is over, then UNKNOWN.
     pub fn wait(&self, at_most: Duration) -> Answer {
         let bell = Arc::new(Bell::default());
-        match self.answers.poll(self.sequence, &Waker::from(Arc::clone(&bell))) {
+        match self
+            .answers
+            .poll(self.sequence, &Waker::from(Arc::clone(&bell)))
+        {
             Poll::Ready(answer) => return answer,
             Poll::Pending => bell.wait(at_most),
         }
-        self.now().unwrap_or(Answer::Unknown { sequence: self.sequence, why: UnknownReason::Deadline })
+        self.now().unwrap_or(Answer::Unknown {
+            sequence: self.sequence,
+            why: UnknownReason::Deadline,
+        })
     }
 }
 
@@ -251,7 +294,9 @@ struct Bell {
 impl Bell {
     fn wait(&self, at_most: Duration) {
         let rung = self.rung.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self.changed.wait_timeout_while(rung, at_most, |rung| !*rung);
+        let waited = self
+            .changed
+            .wait_timeout_while(rung, at_most, |rung| !*rung);
         drop(waited);
     }
 }
@@ -277,13 +322,19 @@ mod tests {
     use super::*;
 
     fn release(upto: u64, class: AckClass) -> Release {
-        Release { upto: Sequence::new(upto), class, set: Sequence::NONE }
+        Release {
+            upto: Sequence::new(upto),
+            class,
+            set: Sequence::NONE,
+        }
     }
 
     #[test]
     fn tickets_are_answered_in_order_with_the_class_of_their_place() {
         let answers = Answers::new(Sequence::NONE);
-        let tickets: Vec<Ticket> = (1..=4).map(|n| answers.ticket(Sequence::new(n), false)).collect();
+        let tickets: Vec<Ticket> = (1..=4)
+            .map(|n| answers.ticket(Sequence::new(n), false))
+            .collect();
         answers.release(release(2, AckClass::Sync));
         answers.release(release(3, AckClass::Local));
         let classes: Vec<Option<AckClass>> = tickets
@@ -293,25 +344,53 @@ mod tests {
                 _ => None,
             })
             .collect();
-        assert_eq!(classes, [Some(AckClass::Sync), Some(AckClass::Sync), Some(AckClass::Local), None]);
+        assert_eq!(
+            classes,
+            [
+                Some(AckClass::Sync),
+                Some(AckClass::Sync),
+                Some(AckClass::Local),
+                None
+            ]
+        );
     }
 
     #[test]
     fn when_the_journal_ends_sealed_entries_are_unknown_and_unsealed_ones_refused() {
         let answers = Answers::new(Sequence::new(5));
-        let (sealed, unsealed) = (answers.ticket(Sequence::new(6), false), answers.ticket(Sequence::new(7), false));
+        let (sealed, unsealed) = (
+            answers.ticket(Sequence::new(6), false),
+            answers.ticket(Sequence::new(7), false),
+        );
         let waiting = std::thread::spawn(move || sealed.wait(Duration::from_secs(60)));
         answers.end(UnknownReason::Poisoned, Sequence::new(6));
         let why = UnknownReason::Poisoned;
-        assert_eq!(waiting.join().unwrap(), Answer::Unknown { sequence: Sequence::new(6), why });
-        assert_eq!(unsealed.now(), Some(Answer::Refused { sequence: Sequence::new(7) }));
+        assert_eq!(
+            waiting.join().unwrap(),
+            Answer::Unknown {
+                sequence: Sequence::new(6),
+                why
+            }
+        );
+        assert_eq!(
+            unsealed.now(),
+            Some(Answer::Refused {
+                sequence: Sequence::new(7)
+            })
+        );
     }
 
     #[test]
     fn a_ticket_that_waits_too_long_is_unknown_but_may_be_asked_again() {
         let answers = Answers::new(Sequence::NONE);
         let ticket = answers.ticket(Sequence::new(1), false);
-        assert!(matches!(ticket.wait(Duration::ZERO), Answer::Unknown { why: UnknownReason::Deadline, .. }));
+        assert!(matches!(
+            ticket.wait(Duration::ZERO),
+            Answer::Unknown {
+                why: UnknownReason::Deadline,
+                ..
+            }
+        ));
         answers.release(release(1, AckClass::Local));
         assert!(matches!(ticket.now(), Some(Answer::Landed { .. })));
     }

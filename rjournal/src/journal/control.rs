@@ -10,7 +10,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::disk::{Disk, SlotContent, SlotFile};
 use crate::entry::control_entry::{Level, Policy, SetChange};
-use crate::entry::{Alignment, Epoch, JournalId, Position, QualifiedName, RdbName, Sequence, SystemId, SystemName, Timestamp};
+use crate::entry::{
+    Alignment, Epoch, JournalId, Position, QualifiedName, RdbName, Sequence, SystemId, SystemName,
+    Timestamp,
+};
 use crate::error::JournalError;
 use crate::receiver::ReceiverRecord;
 
@@ -216,7 +219,11 @@ impl ControlFile {
     /// [`JournalError::Io`] when the disk refuses.
     pub fn create(disk: Arc<dyn Disk>, dir: &Path, control: Control) -> Result<Self, JournalError> {
         let (slots, _) = open_slots(disk, dir)?;
-        let mut file = Self { slots, dir: dir.to_path_buf(), control };
+        let mut file = Self {
+            slots,
+            dir: dir.to_path_buf(),
+            control,
+        };
         file.save()?;
         Ok(file)
     }
@@ -228,13 +235,27 @@ impl ControlFile {
     /// [`JournalError::ControlDamaged`] when neither can be read; `ControlVersion` when a newer program wrote it.
     pub fn open(disk: Arc<dyn Disk>, dir: &Path) -> Result<(Self, bool), JournalError> {
         let (slots, content) = open_slots(disk, dir)?;
-        let damaged = |reason: String| JournalError::ControlDamaged { dir: dir.to_path_buf(), reason };
+        let damaged = |reason: String| JournalError::ControlDamaged {
+            dir: dir.to_path_buf(),
+            reason,
+        };
         match content {
             SlotContent::Found { bytes, stale } => {
-                let control = serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
-                Ok((Self { slots, dir: dir.to_path_buf(), control }, stale))
+                let control =
+                    serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
+                Ok((
+                    Self {
+                        slots,
+                        dir: dir.to_path_buf(),
+                        control,
+                    },
+                    stale,
+                ))
             }
-            SlotContent::Newer(found) => Err(JournalError::ControlVersion { dir: dir.to_path_buf(), found }),
+            SlotContent::Newer(found) => Err(JournalError::ControlVersion {
+                dir: dir.to_path_buf(),
+                found,
+            }),
             SlotContent::Damaged => Err(damaged("both slots are damaged".to_owned())),
             SlotContent::Missing => Err(damaged("there is none".to_owned())),
         }
@@ -264,11 +285,13 @@ impl ControlFile {
 
     fn save(&mut self) -> Result<(), JournalError> {
         let io = |source| JournalError::io("could not be written", self.dir.join(NAME), source);
-        let bytes = serde_json::to_vec(&self.control).map_err(|error| io(std::io::Error::other(error)))?;
+        let bytes =
+            serde_json::to_vec(&self.control).map_err(|error| io(std::io::Error::other(error)))?;
         self.slots.save(&bytes).map_err(io)
     }
 }
 
 fn open_slots(disk: Arc<dyn Disk>, dir: &Path) -> Result<(SlotFile, SlotContent), JournalError> {
-    SlotFile::open(disk, dir, NAME).map_err(|source| JournalError::io("could not be read", dir.join(NAME), source))
+    SlotFile::open(disk, dir, NAME)
+        .map_err(|source| JournalError::io("could not be read", dir.join(NAME), source))
 }

@@ -13,7 +13,10 @@ use super::write::{lock, stored};
 use crate::disk::Disk;
 use crate::entry::control_entry::SetChange;
 use crate::entry::progress::CopyProgress;
-use crate::entry::{Epoch, JournalId, Kind, Place, Position, QualifiedName, ReceiverHeader, ReceiverId, SealedBundle, Sequence, SystemId, Timestamp};
+use crate::entry::{
+    Epoch, JournalId, Kind, Place, Position, QualifiedName, ReceiverHeader, ReceiverId,
+    SealedBundle, Sequence, SystemId, Timestamp,
+};
 use crate::error::{JournalError, ReceiverError};
 use crate::receiver::{Chain, ChainReader, Evidence, Leftover, Opened, StoredBundle};
 
@@ -80,8 +83,14 @@ impl CopyShared {
     ///
     /// # Errors
     /// As [`Tail::bundles_after`].
-    pub fn bundles_after(&self, after: Sequence, limit: Limit, bytes_max: usize) -> Result<Vec<StoredBundle>, ReceiverError> {
-        self.tail.bundles_after(&self.reader, after, limit, bytes_max)
+    pub fn bundles_after(
+        &self,
+        after: Sequence,
+        limit: Limit,
+        bytes_max: usize,
+    ) -> Result<Vec<StoredBundle>, ReceiverError> {
+        self.tail
+            .bundles_after(&self.reader, after, limit, bytes_max)
     }
 
     /// Orphan archives of this copy.
@@ -156,8 +165,16 @@ impl Copy {
         let marked = mark.map_or(Sequence::NONE, |mark| mark.written.sequence);
         let evidence = match cut {
             // A cut that was begun is finished before anything else; what it takes away is archived.
-            Some(cut) => Evidence { known: Sequence::NONE, sealed_here: false, cut_at: Some(cut.at) },
-            None => Evidence { known: marked.max(known), sealed_here: false, cut_at: None },
+            Some(cut) => Evidence {
+                known: Sequence::NONE,
+                sealed_here: false,
+                cut_at: Some(cut.at),
+            },
+            None => Evidence {
+                known: marked.max(known),
+                sealed_here: false,
+                cut_at: None,
+            },
         };
         let mut set = kept.checkpoint.set.clone();
         let mut epoch = Epoch::NONE;
@@ -178,16 +195,30 @@ impl Copy {
         )?;
         let tip = chain.tip();
         let receivers = chain.reader().records();
-        let base = receivers.first().map_or(Sequence::NONE, |record| record.before.sequence);
-        let confirmed = [mark.map_or(Sequence::NONE, |mark| mark.confirmed), durable_upto, known, base]
-            .into_iter()
-            .fold(Sequence::NONE, Sequence::max)
-            .min(tip.sequence);
+        let base = receivers
+            .first()
+            .map_or(Sequence::NONE, |record| record.before.sequence);
+        let confirmed = [
+            mark.map_or(Sequence::NONE, |mark| mark.confirmed),
+            durable_upto,
+            known,
+            base,
+        ]
+        .into_iter()
+        .fold(Sequence::NONE, Sequence::max)
+        .min(tip.sequence);
         if cut.is_some() {
-            mark_file.write_durably(Mark { written: tip, confirmed })?;
+            mark_file.write_durably(Mark {
+                written: tip,
+                confirmed,
+            })?;
             control.update(|control| control.cut = None)?;
         }
-        let progress = CopyProgress { received: tip.sequence, written: tip.sequence, confirmed };
+        let progress = CopyProgress {
+            received: tip.sequence,
+            written: tip.sequence,
+            confirmed,
+        };
         let receivers_recorded = control.get().receivers.len();
         let shared = CopyShared {
             id: journal,
@@ -200,7 +231,16 @@ impl Copy {
             disk,
             dir: dir.to_path_buf(),
         };
-        Ok(Self { shared: Arc::new(shared), chain, mark: mark_file, progress, heard: confirmed, epoch, receivers_recorded, leftovers })
+        Ok(Self {
+            shared: Arc::new(shared),
+            chain,
+            mark: mark_file,
+            progress,
+            heard: confirmed,
+            epoch,
+            receivers_recorded,
+            leftovers,
+        })
     }
 
     /// What readers share.
@@ -243,7 +283,10 @@ impl Copy {
     /// When the promise would go back: callers compare first.
     pub fn promise(&mut self, epoch: Epoch, path: Vec<SystemId>) -> Result<(), JournalError> {
         let promised = self.shared.promised();
-        assert!(epoch.rank() >= promised.rank(), "a promise went back from {promised} to {epoch}");
+        assert!(
+            epoch.rank() >= promised.rank(),
+            "a promise went back from {promised} to {epoch}"
+        );
         self.shared.update(|control| {
             control.promised = epoch;
             if let JournalKind::Remote(source) = &mut control.kind {
@@ -259,13 +302,21 @@ impl Copy {
     ///
     /// # Errors
     /// [`JournalError`] as [`Chain::attach`].
-    pub fn receive_header(&mut self, header: &ReceiverHeader, now: Timestamp) -> Result<(), JournalError> {
+    pub fn receive_header(
+        &mut self,
+        header: &ReceiverHeader,
+        now: Timestamp,
+    ) -> Result<(), JournalError> {
         let first = self.chain.attached().is_none();
         self.chain.attach(header, now)?;
         if first && header.before.sequence > Sequence::NONE {
             // An empty copy that begins in the middle: what lies before is elsewhere.
             let base = header.before.sequence;
-            self.progress = CopyProgress { received: base, written: base, confirmed: base };
+            self.progress = CopyProgress {
+                received: base,
+                written: base,
+                confirmed: base,
+            };
             self.heard = base;
             self.shared.tail.begin_at(header.before);
         }
@@ -278,9 +329,15 @@ impl Copy {
     /// [`JournalError`] as [`Chain::write`].
     pub fn receive(&mut self, bundle: &SealedBundle) -> Result<(), JournalError> {
         self.chain.write(bundle)?;
-        let attached = self.chain.attached().expect("a bundle was written, so a receiver is attached");
+        let attached = self
+            .chain
+            .attached()
+            .expect("a bundle was written, so a receiver is attached");
         self.shared.tail.add(stored(bundle, attached), bundle);
-        self.progress.advance(CopyProgress { received: bundle.last().sequence, ..self.progress });
+        self.progress.advance(CopyProgress {
+            received: bundle.last().sequence,
+            ..self.progress
+        });
         self.heard = self.heard.max(bundle.header().durable_upto);
         self.epoch = bundle.header().epoch;
         if let Some(set) = set_change(bundle) {
@@ -296,9 +353,16 @@ impl Copy {
     pub fn flush(&mut self) -> Result<CopyProgress, JournalError> {
         self.chain.sync()?;
         let written = self.chain.tip();
-        let confirmed = self.heard.min(written.sequence).max(self.progress.confirmed);
+        let confirmed = self
+            .heard
+            .min(written.sequence)
+            .max(self.progress.confirmed);
         self.mark.write(Mark { written, confirmed })?;
-        self.progress.advance(CopyProgress { received: written.sequence, written: written.sequence, confirmed });
+        self.progress.advance(CopyProgress {
+            received: written.sequence,
+            written: written.sequence,
+            confirmed,
+        });
         self.shared.tail.set_written(written.sequence);
         self.shared.tail.set_settled(confirmed);
         self.record_receivers()?;
@@ -318,7 +382,10 @@ impl Copy {
         if confirmed > self.progress.confirmed {
             self.mark.write_durably(Mark { written, confirmed })?;
             self.heard = self.heard.max(confirmed);
-            self.progress.advance(CopyProgress { confirmed, ..self.progress });
+            self.progress.advance(CopyProgress {
+                confirmed,
+                ..self.progress
+            });
             self.shared.tail.set_settled(confirmed);
         }
         Ok(self.progress)
@@ -330,8 +397,13 @@ impl Copy {
             return Ok(());
         }
         self.receivers_recorded = receivers.len();
-        let begins = receivers.last().map_or(Sequence::NONE, |record| record.before.sequence);
-        let set = self.shared.set().filter(|(sequence, _)| *sequence <= begins);
+        let begins = receivers
+            .last()
+            .map_or(Sequence::NONE, |record| record.before.sequence);
+        let set = self
+            .shared
+            .set()
+            .filter(|(sequence, _)| *sequence <= begins);
         self.shared.update(|control| {
             control.receivers = receivers;
             if set.is_some() {
@@ -348,15 +420,38 @@ impl Copy {
     ///
     /// # Panics
     /// When `at` lies below the confirmed position: what is confirmed is never cut (I8).
-    pub fn archive_behind(&mut self, at: Position, reason: &str, now: Timestamp) -> Result<Option<Orphan>, JournalError> {
-        assert!(at.sequence >= self.progress.confirmed, "a cut at {at:?} below confirmed {:?}", self.progress.confirmed);
+    pub fn archive_behind(
+        &mut self,
+        at: Position,
+        reason: &str,
+        now: Timestamp,
+    ) -> Result<Option<Orphan>, JournalError> {
+        assert!(
+            at.sequence >= self.progress.confirmed,
+            "a cut at {at:?} below confirmed {:?}",
+            self.progress.confirmed
+        );
         if self.chain.tip() == at {
             return Ok(None);
         }
         self.chain.sync()?;
         let number = self.shared.control().orphans + 1;
-        let archived = orphan::archive(&self.shared.disk, &self.shared.dir, &self.shared.reader, number, at, reason, now)?;
-        let kept: Vec<_> = self.chain.reader().records().into_iter().filter(|record| record.before.sequence < at.sequence).collect();
+        let archived = orphan::archive(
+            &self.shared.disk,
+            &self.shared.dir,
+            &self.shared.reader,
+            number,
+            at,
+            reason,
+            now,
+        )?;
+        let kept: Vec<_> = self
+            .chain
+            .reader()
+            .records()
+            .into_iter()
+            .filter(|record| record.before.sequence < at.sequence)
+            .collect();
         self.shared.update(|control| {
             control.orphans = number;
             control.cut = Some(super::control::PendingCut { at });
@@ -369,8 +464,15 @@ impl Copy {
         })?;
         self.chain.cut(at)?;
         let confirmed = self.progress.confirmed;
-        self.mark.write_durably(Mark { written: at, confirmed })?;
-        self.progress = CopyProgress { received: at.sequence, written: at.sequence, confirmed };
+        self.mark.write_durably(Mark {
+            written: at,
+            confirmed,
+        })?;
+        self.progress = CopyProgress {
+            received: at.sequence,
+            written: at.sequence,
+            confirmed,
+        };
         self.heard = self.heard.min(at.sequence);
         self.shared.tail.cut(at);
         let receivers = self.chain.reader().records();
@@ -390,9 +492,13 @@ impl Copy {
         let paths = self.chain.forget_upto(receiver);
         let receivers = self.chain.reader().records();
         self.receivers_recorded = receivers.len();
-        self.shared.update(|control| control.receivers = receivers)?;
+        self.shared
+            .update(|control| control.receivers = receivers)?;
         for path in &paths {
-            self.shared.disk.remove(path).map_err(|source| JournalError::io("could not be removed", path, source))?;
+            self.shared
+                .disk
+                .remove(path)
+                .map_err(|source| JournalError::io("could not be removed", path, source))?;
         }
         Ok(paths.len() as u64)
     }
@@ -401,7 +507,10 @@ impl Copy {
     ///
     /// # Errors
     /// As [`ChainReader::head_at`].
-    pub fn head_at(&self, sequence: Sequence) -> Result<Option<crate::entry::ChainHead>, ReceiverError> {
+    pub fn head_at(
+        &self,
+        sequence: Sequence,
+    ) -> Result<Option<crate::entry::ChainHead>, ReceiverError> {
         self.shared.reader.head_at(sequence)
     }
 
@@ -417,6 +526,11 @@ impl Copy {
 
 /// The last change of the in-sync set in a bundle.
 fn set_change(bundle: &SealedBundle) -> Option<(Sequence, SetChange)> {
-    let changes = bundle.entries().flatten().filter(|view| view.kind == Kind::IN_SYNC_SET);
-    changes.filter_map(|view| Some((view.sequence, SetChange::decode(view.payload.bytes()).ok()?))).last()
+    let changes = bundle
+        .entries()
+        .flatten()
+        .filter(|view| view.kind == Kind::IN_SYNC_SET);
+    changes
+        .filter_map(|view| Some((view.sequence, SetChange::decode(view.payload.bytes()).ok()?)))
+        .last()
 }

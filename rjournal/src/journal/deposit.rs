@@ -9,7 +9,10 @@ use event_listener::{Event, EventListener};
 
 use super::answer::{Answers, Ticket, UnknownReason};
 use super::keys::{KeyFound, KeyWindow};
-use crate::entry::codec::{self, BUNDLE_BYTES_MAX, BUNDLE_ENTRIES_MAX, BUNDLE_HEADER_BYTES, EXTENSION_BYTES_MAX, PAYLOAD_BYTES_MAX};
+use crate::entry::codec::{
+    self, BUNDLE_BYTES_MAX, BUNDLE_ENTRIES_MAX, BUNDLE_HEADER_BYTES, EXTENSION_BYTES_MAX,
+    PAYLOAD_BYTES_MAX,
+};
 use crate::entry::{DepositKey, Draft, Kind, Sequence, Timestamp};
 use crate::error::DepositError;
 
@@ -53,7 +56,10 @@ pub(super) struct OpenBundle {
 
 impl OpenBundle {
     fn new() -> Self {
-        Self { buffer: vec![0; BUNDLE_HEADER_BYTES], entries: 0 }
+        Self {
+            buffer: vec![0; BUNDLE_HEADER_BYTES],
+            entries: 0,
+        }
     }
 
     fn is_empty(&self) -> bool {
@@ -114,7 +120,13 @@ pub struct Intake {
 }
 
 impl Intake {
-    pub(super) fn new(last: Sequence, last_time: Timestamp, keys: KeyWindow, last_keyed: Sequence, answers: Arc<Answers>) -> Arc<Self> {
+    pub(super) fn new(
+        last: Sequence,
+        last_time: Timestamp,
+        keys: KeyWindow,
+        last_keyed: Sequence,
+        answers: Arc<Answers>,
+    ) -> Arc<Self> {
         let state = State {
             gate: Gate::Closed,
             last,
@@ -131,7 +143,12 @@ impl Intake {
             errand: false,
             stop: false,
         };
-        Arc::new(Self { state: Mutex::new(state), work: Condvar::new(), room: Event::new(), answers })
+        Arc::new(Self {
+            state: Mutex::new(state),
+            work: Condvar::new(),
+            room: Event::new(),
+            answers,
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -152,14 +169,20 @@ impl Intake {
     ///
     /// # Errors
     /// As [`Self::deposit`]; `TooLarge` also when they do not fit into one bundle together.
-    pub fn deposit_unit(&self, drafts: &[Draft<'_>], now: Timestamp) -> Result<Ticket, DepositError> {
+    pub fn deposit_unit(
+        &self,
+        drafts: &[Draft<'_>],
+        now: Timestamp,
+    ) -> Result<Ticket, DepositError> {
         let mut bytes = 0;
         for draft in drafts {
             check_draft(draft)?;
             bytes += codec::entry_bytes_max(draft);
         }
         let keyed = drafts.iter().find_map(|draft| Some((draft.key?, draft)));
-        let content = keyed.filter(|(_, draft)| !draft.kind.is_commitment()).map(|(_, draft)| draft.content_hash());
+        let content = keyed
+            .filter(|(_, draft)| !draft.kind.is_commitment())
+            .map(|(_, draft)| draft.content_hash());
         let mut state = self.lock();
         state.check_gate(drafts.len() as u64)?;
         let key = match state.check_keys_and_cycles(drafts, content)? {
@@ -173,7 +196,9 @@ impl Intake {
             return Err(error);
         }
         for draft in drafts {
-            let content = key.filter(|_| draft.key.is_some()).map(|(_, content)| content);
+            let content = key
+                .filter(|_| draft.key.is_some())
+                .map(|(_, content)| content);
             state.append(draft, now, content);
         }
         let sequence = state.last;
@@ -264,7 +289,10 @@ impl Intake {
                 return Work::Stop;
             }
             state.writer_waits = true;
-            state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = self
+                .work
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
             state.writer_waits = false;
         }
     }
@@ -274,32 +302,53 @@ impl Intake {
     pub(super) fn take(&self, own: u64, now: Timestamp, room: impl FnOnce(u64) -> u64) -> Taken {
         let mut state = self.lock();
         state.errand = false;
-        let bundle = if state.open.is_empty() { None } else { Some(std::mem::replace(&mut state.open, OpenBundle::new())) };
-        let entries = bundle.as_ref().map_or(0, |bundle| u64::from(bundle.entries));
+        let bundle = if state.open.is_empty() {
+            None
+        } else {
+            Some(std::mem::replace(&mut state.open, OpenBundle::new()))
+        };
+        let entries = bundle
+            .as_ref()
+            .map_or(0, |bundle| u64::from(bundle.entries));
         let first = Sequence::new(state.last.get() + 1 - entries);
         state.last = Sequence::new(state.last.get() + own);
         if own > 0 {
             state.last_time = state.last_time.max(now);
         }
         let time = state.last_time;
-        let bytes = bundle.as_ref().map_or(0, |bundle| bundle.buffer.len() as u64 + state.align);
+        let bytes = bundle
+            .as_ref()
+            .map_or(0, |bundle| bundle.buffer.len() as u64 + state.align);
         state.room = room(bytes);
         let room_wanted = std::mem::take(&mut state.room_wanted);
         drop(state);
         self.room.notify(usize::MAX);
-        Taken { bundle, first, time, room_wanted }
+        Taken {
+            bundle,
+            first,
+            time,
+            room_wanted,
+        }
     }
 
     /// What is in the open bundle now, in bytes.
     pub(super) fn open_bytes(&self) -> u64 {
         let state = self.lock();
-        if state.open.is_empty() { 0 } else { state.open.buffer.len() as u64 + state.align }
+        if state.open.is_empty() {
+            0
+        } else {
+            state.open.buffer.len() as u64 + state.align
+        }
     }
 
     /// The disk was asked for more room: `refused` is what it could not give, or nothing.
     pub(super) fn set_room(&self, room: u64, align: u64, refused: Option<u64>) {
         let mut state = self.lock();
-        let used = if state.open.is_empty() { 0 } else { state.open.buffer.len() as u64 + align };
+        let used = if state.open.is_empty() {
+            0
+        } else {
+            state.open.buffer.len() as u64 + align
+        };
         state.room = room.saturating_sub(used);
         state.align = align;
         state.room_refused = refused.unwrap_or(0);
@@ -331,14 +380,20 @@ enum Checked {
 fn check_draft(draft: &Draft<'_>) -> Result<(), DepositError> {
     let bytes = draft.payload.len() as u64;
     if bytes > u64::from(PAYLOAD_BYTES_MAX) {
-        return Err(DepositError::TooLarge { bytes, bytes_max: u64::from(PAYLOAD_BYTES_MAX) });
+        return Err(DepositError::TooLarge {
+            bytes,
+            bytes_max: u64::from(PAYLOAD_BYTES_MAX),
+        });
     }
     if draft.kind.is_journal_control() {
         return Err(DepositError::ReservedKind { kind: draft.kind });
     }
     let actor = draft.actor.map_or(0, |actor| actor.encoded().len());
     if actor > EXTENSION_BYTES_MAX - 64 {
-        return Err(DepositError::TooLarge { bytes: actor as u64, bytes_max: EXTENSION_BYTES_MAX as u64 });
+        return Err(DepositError::TooLarge {
+            bytes: actor as u64,
+            bytes_max: EXTENSION_BYTES_MAX as u64,
+        });
     }
     Ok(())
 }
@@ -358,7 +413,11 @@ impl State {
         Ok(())
     }
 
-    fn check_keys_and_cycles(&self, drafts: &[Draft<'_>], content: Option<[u8; 16]>) -> Result<Checked, DepositError> {
+    fn check_keys_and_cycles(
+        &self,
+        drafts: &[Draft<'_>],
+        content: Option<[u8; 16]>,
+    ) -> Result<Checked, DepositError> {
         let mut keyed = None;
         for draft in drafts {
             let starts = draft.kind == Kind::CYCLE_START;
@@ -372,18 +431,34 @@ impl State {
             }
             let Some(key) = draft.key else { continue };
             let content = match (draft.kind, cycle) {
-                (Kind::CYCLE_COMMIT, Some(Cycle { keyed: Some((declared, content)) })) if *declared == key => *content,
+                (
+                    Kind::CYCLE_COMMIT,
+                    Some(Cycle {
+                        keyed: Some((declared, content)),
+                    }),
+                ) if *declared == key => *content,
                 (Kind::CYCLE_COMMIT, _) => return Err(DepositError::KeyNotDeclared),
                 (Kind::CYCLE_START, _) => [0; 16],
-                (_, _) if draft.cycle != Sequence::NONE => return Err(DepositError::KeyNotDeclared),
+                (_, _) if draft.cycle != Sequence::NONE => {
+                    return Err(DepositError::KeyNotDeclared);
+                }
                 _ => content.unwrap_or_default(),
             };
             match self.keys.find(key, &content, self.last) {
                 KeyFound::New => {}
                 // Whether a cycle under a used key is the same one shows only at its commit.
-                KeyFound::Landed { sequence, same_content } if same_content || starts => return Ok(Checked::Landed(sequence)),
-                KeyFound::Landed { sequence, .. } => return Err(DepositError::KeyConflict { sequence }),
-                KeyFound::TooOld => return Err(DepositError::KeyTooOld { window: self.keys.window() }),
+                KeyFound::Landed {
+                    sequence,
+                    same_content,
+                } if same_content || starts => return Ok(Checked::Landed(sequence)),
+                KeyFound::Landed { sequence, .. } => {
+                    return Err(DepositError::KeyConflict { sequence });
+                }
+                KeyFound::TooOld => {
+                    return Err(DepositError::KeyTooOld {
+                        window: self.keys.window(),
+                    });
+                }
             }
             keyed = Some((key, content));
         }
@@ -393,13 +468,21 @@ impl State {
     fn check_room(&mut self, bytes: usize, entries: usize) -> Result<(), DepositError> {
         let whole = BUNDLE_HEADER_BYTES + bytes + self.align as usize;
         if whole > BUNDLE_BYTES_MAX || entries > BUNDLE_ENTRIES_MAX as usize {
-            return Err(DepositError::TooLarge { bytes: bytes as u64, bytes_max: BUNDLE_BYTES_MAX as u64 });
+            return Err(DepositError::TooLarge {
+                bytes: bytes as u64,
+                bytes_max: BUNDLE_BYTES_MAX as u64,
+            });
         }
-        let full = self.open.buffer.len() + bytes > BUNDLE_BYTES || self.open.entries as usize + entries > BUNDLE_ENTRIES_MAX as usize;
+        let full = self.open.buffer.len() + bytes > BUNDLE_BYTES
+            || self.open.entries as usize + entries > BUNDLE_ENTRIES_MAX as usize;
         if full && !self.open.is_empty() {
             return Err(DepositError::Busy);
         }
-        let needed = if self.open.is_empty() { whole as u64 } else { bytes as u64 };
+        let needed = if self.open.is_empty() {
+            whole as u64
+        } else {
+            bytes as u64
+        };
         if needed <= self.room {
             return Ok(());
         }
@@ -418,12 +501,32 @@ impl State {
         let time = now.max(self.last_time);
         let raw_time = (time != now).then_some(now);
         let used = self.open.buffer.len();
-        let opening = if self.open.is_empty() { BUNDLE_HEADER_BYTES as u64 + self.align } else { 0 };
+        let opening = if self.open.is_empty() {
+            BUNDLE_HEADER_BYTES as u64 + self.align
+        } else {
+            0
+        };
         // A key on C SC only declares the one its commit will carry.
-        let written = if draft.kind == Kind::CYCLE_START { Draft { key: None, ..*draft } } else { *draft };
-        codec::encode_entry(&mut self.open.buffer, &written, sequence, time, raw_time, content);
+        let written = if draft.kind == Kind::CYCLE_START {
+            Draft {
+                key: None,
+                ..*draft
+            }
+        } else {
+            *draft
+        };
+        codec::encode_entry(
+            &mut self.open.buffer,
+            &written,
+            sequence,
+            time,
+            raw_time,
+            content,
+        );
         self.open.entries += 1;
-        self.room = self.room.saturating_sub((self.open.buffer.len() - used) as u64 + opening);
+        self.room = self
+            .room
+            .saturating_sub((self.open.buffer.len() - used) as u64 + opening);
         self.last = sequence;
         self.last_time = time;
         self.track_cycle(draft, sequence);
@@ -436,13 +539,21 @@ impl State {
     fn track_cycle(&mut self, draft: &Draft<'_>, sequence: Sequence) {
         match draft.kind {
             Kind::CYCLE_START => {
-                self.cycles.insert(sequence, Cycle { keyed: draft.key.map(|key| (key, [0; 16])) });
+                self.cycles.insert(
+                    sequence,
+                    Cycle {
+                        keyed: draft.key.map(|key| (key, [0; 16])),
+                    },
+                );
             }
             Kind::CYCLE_COMMIT | Kind::CYCLE_ROLLBACK => {
                 self.cycles.remove(&draft.cycle);
             }
             _ => {
-                if let Some(Cycle { keyed: Some((_, content)) }) = self.cycles.get_mut(&draft.cycle) {
+                if let Some(Cycle {
+                    keyed: Some((_, content)),
+                }) = self.cycles.get_mut(&draft.cycle)
+                {
                     *content = joined_content(content, &draft.content_hash());
                 }
             }

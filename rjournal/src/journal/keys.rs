@@ -42,17 +42,25 @@ pub(super) struct KeyWindow {
 impl KeyWindow {
     /// An empty window over `window` sequences.
     pub(super) fn new(window: u64) -> Self {
-        Self { window, clients: HashMap::new(), order: VecDeque::new() }
+        Self {
+            window,
+            clients: HashMap::new(),
+            order: VecDeque::new(),
+        }
     }
 
     /// Looks a key up; `tip` is the last entry numbered so far.
     pub(super) fn find(&self, key: DepositKey, content: &[u8; 16], tip: Sequence) -> KeyFound {
-        let Some(landed) = self.clients.get(&key.client) else { return KeyFound::New };
+        let Some(landed) = self.clients.get(&key.client) else {
+            return KeyFound::New;
+        };
         match landed.binary_search_by_key(&key.key, |landed| landed.key) {
-            Ok(index) => landed.get(index).map_or(KeyFound::New, |landed| KeyFound::Landed {
-                sequence: landed.sequence,
-                same_content: landed.content == *content,
-            }),
+            Ok(index) => landed
+                .get(index)
+                .map_or(KeyFound::New, |landed| KeyFound::Landed {
+                    sequence: landed.sequence,
+                    same_content: landed.content == *content,
+                }),
             // While the window reaches back to the first entry nothing was forgotten, and a low key is merely late.
             Err(0) if tip.get() > self.window => KeyFound::TooOld,
             Err(_) => KeyFound::New,
@@ -63,7 +71,14 @@ impl KeyWindow {
     pub(super) fn note(&mut self, key: DepositKey, content: [u8; 16], sequence: Sequence) {
         let landed = self.clients.entry(key.client).or_default();
         let at = landed.partition_point(|landed| landed.key < key.key);
-        landed.insert(at, Landed { key: key.key, content, sequence });
+        landed.insert(
+            at,
+            Landed {
+                key: key.key,
+                content,
+                sequence,
+            },
+        );
         self.order.push_back((sequence, key));
         while let Some((oldest, key)) = self.order.front().copied() {
             if sequence.entries_since(oldest) < self.window {
@@ -75,7 +90,9 @@ impl KeyWindow {
     }
 
     fn forget(&mut self, key: DepositKey) {
-        let Some(landed) = self.clients.get_mut(&key.client) else { return };
+        let Some(landed) = self.clients.get_mut(&key.client) else {
+            return;
+        };
         if let Ok(index) = landed.binary_search_by_key(&key.key, |landed| landed.key) {
             landed.remove(index);
         }
@@ -95,7 +112,10 @@ mod tests {
     use super::*;
 
     fn key(client: u8, key: u64) -> DepositKey {
-        DepositKey { client: ClientId::from_bytes([client; 16]), key }
+        DepositKey {
+            client: ClientId::from_bytes([client; 16]),
+            key,
+        }
     }
 
     fn at(sequence: u64) -> Sequence {
@@ -107,7 +127,10 @@ mod tests {
         let mut keys = KeyWindow::new(100);
         assert_eq!(keys.find(key(1, 7), &[1; 16], at(4)), KeyFound::New);
         keys.note(key(1, 7), [1; 16], at(5));
-        let landed = |same_content| KeyFound::Landed { sequence: at(5), same_content };
+        let landed = |same_content| KeyFound::Landed {
+            sequence: at(5),
+            same_content,
+        };
         assert_eq!(keys.find(key(1, 7), &[1; 16], at(9)), landed(true));
         assert_eq!(keys.find(key(1, 7), &[2; 16], at(9)), landed(false));
         assert_eq!(keys.find(key(2, 7), &[1; 16], at(9)), KeyFound::New);

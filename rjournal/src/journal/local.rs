@@ -19,8 +19,8 @@ use super::write::{ChangeOrder, Entropy, Writer, lock};
 use crate::disk::Disk;
 use crate::entry::control_entry::{Neighbour, OpenEntry, OpenReason, SetChange, SetReason};
 use crate::entry::{
-    ChainHead, DepositKey, Draft, Epoch, GroupId, JournalId, Kind, Place, Position, QualifiedName, ReceiverHeader, ReceiverId, SealedBundle, Sequence,
-    SystemId, SystemName, Timestamp,
+    ChainHead, DepositKey, Draft, Epoch, GroupId, JournalId, Kind, Place, Position, QualifiedName,
+    ReceiverHeader, ReceiverId, SealedBundle, Sequence, SystemId, SystemName, Timestamp,
 };
 use crate::error::{DepositError, JournalError, ReceiverError};
 use crate::receiver::{Chain, ChainReader, Evidence, Leftover, Opened, StoredBundle};
@@ -63,8 +63,11 @@ impl Facts {
                     self.opened = view.sequence;
                     Ok(())
                 }
-                Kind::IN_SYNC_SET => SetChange::decode(view.payload.bytes()).map(|set| self.set = Some((view.sequence, set))),
-                Kind::RECEIVER_NEXT => Neighbour::decode(view.payload.bytes()).map(|next| self.next = Some(next)),
+                Kind::IN_SYNC_SET => SetChange::decode(view.payload.bytes())
+                    .map(|set| self.set = Some((view.sequence, set))),
+                Kind::RECEIVER_NEXT => {
+                    Neighbour::decode(view.payload.bytes()).map(|next| self.next = Some(next))
+                }
                 _ => Ok(()),
             };
             let keyed = view.extension().map(|extension| extension.key.is_some());
@@ -72,7 +75,10 @@ impl Facts {
                 self.last_keyed = view.sequence;
             }
             if let Err(source) = read.and(keyed.map(|_| ())) {
-                self.damage.get_or_insert(JournalError::Entry { sequence: view.sequence, source });
+                self.damage.get_or_insert(JournalError::Entry {
+                    sequence: view.sequence,
+                    source,
+                });
             }
         }
     }
@@ -139,9 +145,18 @@ impl Recovered {
         let (mark, marked) = MarkFile::open(&*disk, dir)?;
         let kept = control.get();
         let known = marked.map_or(Sequence::NONE, |mark| mark.written.sequence);
-        let evidence = Evidence { known, sealed_here: true, cut_at: None };
+        let evidence = Evidence {
+            known,
+            sealed_here: true,
+            cut_at: None,
+        };
         let checkpoint = kept.checkpoint.clone();
-        let mut facts = Facts { set: checkpoint.set, opened: checkpoint.opened, last_keyed: checkpoint.last_keyed, ..Facts::default() };
+        let mut facts = Facts {
+            set: checkpoint.set,
+            opened: checkpoint.opened,
+            last_keyed: checkpoint.last_keyed,
+            ..Facts::default()
+        };
         let receivers_dir = dir.join(RECEIVERS_DIR);
         let Opened { chain, leftovers } = Chain::open(
             Arc::clone(&disk),
@@ -154,7 +169,17 @@ impl Recovered {
         if let Some(error) = facts.damage.take() {
             return Err(error);
         }
-        Ok(Self { disk, control, chain, mark, facts, owner, leftovers, control_damaged, adopted: 0 })
+        Ok(Self {
+            disk,
+            control,
+            chain,
+            mark,
+            facts,
+            owner,
+            leftovers,
+            control_damaged,
+            adopted: 0,
+        })
     }
 
     /// What is kept about it.
@@ -185,7 +210,11 @@ impl Recovered {
     /// The epoch of the last bundle here, or of the last opening if that is higher.
     pub fn epoch(&self) -> Epoch {
         let opened = self.control.get().epoch;
-        if self.facts.epoch.rank() > opened.rank() { self.facts.epoch } else { opened }
+        if self.facts.epoch.rank() > opened.rank() {
+            self.facts.epoch
+        } else {
+            opened
+        }
     }
 
     /// The epoch of the last bundle here.
@@ -207,7 +236,11 @@ impl Recovered {
     ///
     /// # Errors
     /// As [`Chain::attach`].
-    pub fn adopt_receiver(&mut self, header: &ReceiverHeader, now: Timestamp) -> Result<(), ReceiverError> {
+    pub fn adopt_receiver(
+        &mut self,
+        header: &ReceiverHeader,
+        now: Timestamp,
+    ) -> Result<(), ReceiverError> {
         self.chain.attach(header, now)
     }
 
@@ -232,10 +265,14 @@ impl Recovered {
             return Err(error);
         }
         let written = self.chain.tip();
-        self.mark.write(Mark { written, confirmed: written.sequence })?;
+        self.mark.write(Mark {
+            written,
+            confirmed: written.sequence,
+        })?;
         let receivers = self.chain.reader().records();
         if receivers.len() != self.control.get().receivers.len() {
-            self.control.update(|control| control.receivers = receivers)?;
+            self.control
+                .update(|control| control.receivers = receivers)?;
         }
         Ok(std::mem::take(&mut self.adopted))
     }
@@ -256,7 +293,11 @@ impl Recovered {
         let (term, boot) = before.rank().max(rank_above);
         let [n0, n1, n2, n3, n4, n5, n6, n7, ..] = entropy.id();
         let nonce = u64::from_le_bytes([n0, n1, n2, n3, n4, n5, n6, n7]);
-        let epoch = Epoch { term: term.max(1), boot: boot + 1, nonce };
+        let epoch = Epoch {
+            term: term.max(1),
+            boot: boot + 1,
+            nonce,
+        };
         // Persist, then say: no entry may carry an epoch that a crash could make this system use again.
         self.control.update(|control| control.epoch = epoch)?;
         let keys = self.key_window()?;
@@ -271,7 +312,13 @@ impl Recovered {
     fn into_parts(self, keys: KeyWindow, tip: Position) -> (Arc<Journal>, Chain, MarkFile) {
         let control = self.control.get();
         let answers = Answers::new(tip.sequence);
-        let intake = Intake::new(tip.sequence, self.facts.last_time, keys, self.facts.last_keyed, Arc::clone(&answers));
+        let intake = Intake::new(
+            tip.sequence,
+            self.facts.last_time,
+            keys,
+            self.facts.last_keyed,
+            Arc::clone(&answers),
+        );
         let journal = Journal {
             id: control.journal,
             name: control.name,
@@ -308,8 +355,14 @@ impl Recovered {
             after = last.header.last();
             for bundle in &bundles {
                 for view in bundle.entries() {
-                    let view = view.map_err(|source| JournalError::Entry { sequence: bundle.header.first, source })?;
-                    let extension = view.extension().map_err(|source| JournalError::Entry { sequence: view.sequence, source })?;
+                    let view = view.map_err(|source| JournalError::Entry {
+                        sequence: bundle.header.first,
+                        source,
+                    })?;
+                    let extension = view.extension().map_err(|source| JournalError::Entry {
+                        sequence: view.sequence,
+                        source,
+                    })?;
                     if let Some((key, content)) = extension.key {
                         keys.note(key, content, view.sequence);
                     }
@@ -331,16 +384,23 @@ impl Recovered {
 /// Makes the directories of a journal, durably.
 pub(super) fn create_dirs(disk: &dyn Disk, dir: &Path) -> Result<(), JournalError> {
     let receivers = dir.join(RECEIVERS_DIR);
-    let made = disk.create_dir(&receivers).and_then(|()| disk.sync_dir(dir)).and_then(|()| {
-        disk.sync_dir(dir.parent().unwrap_or(Path::new("")))
-    });
+    let made = disk
+        .create_dir(&receivers)
+        .and_then(|()| disk.sync_dir(dir))
+        .and_then(|()| disk.sync_dir(dir.parent().unwrap_or(Path::new(""))));
     made.map_err(|source| JournalError::io("could not be made", dir, source))
 }
 
 impl Writer {
     /// The first entries of a boot: where a receiver must be attached first its J PR, then J OE, which by rule rolls back
     /// every commit cycle still open.
-    fn begin_boot(&mut self, next: Option<Neighbour>, epoch_before: Epoch, reason: OpenReason, now: Timestamp) -> Result<(), JournalError> {
+    fn begin_boot(
+        &mut self,
+        next: Option<Neighbour>,
+        epoch_before: Epoch,
+        reason: OpenReason,
+        now: Timestamp,
+    ) -> Result<(), JournalError> {
         let journal = Arc::clone(self.journal());
         let attached = journal.reader.attached();
         match attached.filter(|attached| attached.before != journal.reader.tip()) {
@@ -359,8 +419,16 @@ impl Writer {
         self.announce_room();
         let before = journal.reader.tip();
         let epoch = journal.epoch;
-        let payload = OpenEntry { epoch, epoch_before, before, reason }.encode();
-        let sequence = journal.intake.deposit_own(&Draft::new(Kind::OPENED, &payload), now);
+        let payload = OpenEntry {
+            epoch,
+            epoch_before,
+            before,
+            reason,
+        }
+        .encode();
+        let sequence = journal
+            .intake
+            .deposit_own(&Draft::new(Kind::OPENED, &payload), now);
         *lock(&journal.opened) = sequence;
         if reason == OpenReason::Alone {
             journal.deposit_set_change_alone(now);
@@ -447,7 +515,11 @@ impl Journal {
     ///
     /// # Errors
     /// As [`Intake::deposit_unit`].
-    pub fn deposit_unit(&self, drafts: &[Draft<'_>], now: Timestamp) -> Result<Ticket, DepositError> {
+    pub fn deposit_unit(
+        &self,
+        drafts: &[Draft<'_>],
+        now: Timestamp,
+    ) -> Result<Ticket, DepositError> {
         self.intake.deposit_unit(drafts, now)
     }
 
@@ -485,8 +557,14 @@ impl Journal {
     ///
     /// # Errors
     /// As [`Tail::bundles_after`].
-    pub fn bundles_after(&self, after: Sequence, limit: Limit, bytes_max: usize) -> Result<Vec<StoredBundle>, ReceiverError> {
-        self.tail.bundles_after(&self.reader, after, limit, bytes_max)
+    pub fn bundles_after(
+        &self,
+        after: Sequence,
+        limit: Limit,
+        bytes_max: usize,
+    ) -> Result<Vec<StoredBundle>, ReceiverError> {
+        self.tail
+            .bundles_after(&self.reader, after, limit, bytes_max)
     }
 
     /// The chain head at an entry that was sealed, written or not.
@@ -500,7 +578,9 @@ impl Journal {
     /// Deposits a change of the in-sync set, whatever the gate says; the caller's answers wait for it by its number.
     pub fn deposit_set_change(&self, change: &SetChange, now: Timestamp) -> Sequence {
         let mut sets = lock(&self.sets);
-        let sequence = self.intake.deposit_own(&Draft::new(Kind::IN_SYNC_SET, &change.encode()), now);
+        let sequence = self
+            .intake
+            .deposit_own(&Draft::new(Kind::IN_SYNC_SET, &change.encode()), now);
         sets.push_back((sequence, change.clone()));
         if sets.len() > SETS_KEPT {
             sets.pop_front();
@@ -510,8 +590,16 @@ impl Journal {
 
     fn deposit_set_change_alone(&self, now: Timestamp) {
         let policy = self.attributes().policy;
-        let left = lock(&self.sets).back().map_or_else(Vec::new, |(_, set)| set.members.clone());
-        let change = SetChange { required: 0, policy, reason: SetReason::OpenedAlone, members: Vec::new(), left };
+        let left = lock(&self.sets)
+            .back()
+            .map_or_else(Vec::new, |(_, set)| set.members.clone());
+        let change = SetChange {
+            required: 0,
+            policy,
+            reason: SetReason::OpenedAlone,
+            members: Vec::new(),
+            left,
+        };
         self.deposit_set_change(&change, now);
     }
 
@@ -525,7 +613,9 @@ impl Journal {
         let mut sets = lock(&self.sets);
         let behind = sets.partition_point(|(sequence, _)| *sequence <= at);
         sets.drain(..behind.saturating_sub(1));
-        sets.front().filter(|(sequence, _)| *sequence <= at).cloned()
+        sets.front()
+            .filter(|(sequence, _)| *sequence <= at)
+            .cloned()
     }
 
     pub(super) fn opened(&self) -> Sequence {
@@ -540,7 +630,12 @@ impl Journal {
     /// Entries after this one are needed to make the window of deposit keys again at the next opening; nothing when no key
     /// was used within it.
     pub fn keys_needed_after(&self) -> Option<Sequence> {
-        let begins = Sequence::new(self.intake.last().get().saturating_sub(self.attributes().key_window));
+        let begins = Sequence::new(
+            self.intake
+                .last()
+                .get()
+                .saturating_sub(self.attributes().key_window),
+        );
         (self.intake.last_keyed() > begins).then_some(begins)
     }
 
@@ -578,7 +673,8 @@ impl Journal {
     /// Closes the journal: what is not released is UNKNOWN.
     pub fn close(&self) {
         self.intake.stop();
-        self.answers.end(UnknownReason::Closed, self.tail.marks().sealed);
+        self.answers
+            .end(UnknownReason::Closed, self.tail.marks().sealed);
         self.tail.close();
     }
 
@@ -588,16 +684,33 @@ impl Journal {
     }
 
     /// Header of the first receiver, or of the one that J NR announced right before a crash.
-    fn first_header(&self, next: Option<Neighbour>, last: Option<QualifiedName>, entropy: &dyn Entropy) -> Result<ReceiverHeader, JournalError> {
+    fn first_header(
+        &self,
+        next: Option<Neighbour>,
+        last: Option<QualifiedName>,
+        entropy: &dyn Entropy,
+    ) -> Result<ReceiverHeader, JournalError> {
         let attributes = self.attributes();
-        let previous = self.reader.attached().map_or(ReceiverId::NONE, |attached| attached.receiver);
+        let previous = self
+            .reader
+            .attached()
+            .map_or(ReceiverId::NONE, |attached| attached.receiver);
         let planned = lock(&self.control).get().next_name;
-        let made = || next_receiver_name(last.unwrap_or(self.name), |_| false).ok_or(JournalError::NoFreeName { name: self.name });
+        let made = || {
+            next_receiver_name(last.unwrap_or(self.name), |_| false)
+                .ok_or(JournalError::NoFreeName { name: self.name })
+        };
         let (receiver, name) = match next {
             Some(next) => (next.receiver, next.name),
-            None => (ReceiverId::from_bytes(entropy.id()), planned.map_or_else(made, Ok)?),
+            None => (
+                ReceiverId::from_bytes(entropy.id()),
+                planned.map_or_else(made, Ok)?,
+            ),
         };
-        let (threshold, alignment) = next.map_or((attributes.threshold, attributes.alignment), |next| (next.threshold, next.alignment));
+        let (threshold, alignment) = next
+            .map_or((attributes.threshold, attributes.alignment), |next| {
+                (next.threshold, next.alignment)
+            });
         Ok(ReceiverHeader {
             receiver,
             journal: self.id,

@@ -37,7 +37,8 @@ impl MarkFile {
     pub(super) fn open(disk: &dyn Disk, dir: &Path) -> Result<(Self, Option<Mark>), JournalError> {
         let path = dir.join("mark");
         let io = |action, source| JournalError::io(action, &path, source);
-        let bytes = read_whole(disk, &path, 4096).map_err(|source| io("could not be read", source))?;
+        let bytes =
+            read_whole(disk, &path, 4096).map_err(|source| io("could not be read", source))?;
         let file = if bytes.is_some() {
             disk.open(&path)
         } else {
@@ -49,8 +50,19 @@ impl MarkFile {
             })
         };
         let file = file.map_err(|source| io("could not be opened", source))?;
-        let newest = bytes.unwrap_or_default().chunks(SLOT_BYTES).filter_map(read).max_by_key(|mark| mark.written.sequence);
-        Ok((Self { file, path, next_slot: 0 }, newest))
+        let newest = bytes
+            .unwrap_or_default()
+            .chunks(SLOT_BYTES)
+            .filter_map(read)
+            .max_by_key(|mark| mark.written.sequence);
+        Ok((
+            Self {
+                file,
+                path,
+                next_slot: 0,
+            },
+            newest,
+        ))
     }
 
     /// Puts a mark down, without a flush.
@@ -68,7 +80,9 @@ impl MarkFile {
         slot.resize(SLOT_BYTES, 0);
         let offset = self.next_slot * SLOT_BYTES as u64;
         self.next_slot = 1 - self.next_slot;
-        self.file.write_at(&slot, offset).map_err(|source| JournalError::io("could not be written", &self.path, source))
+        self.file
+            .write_at(&slot, offset)
+            .map_err(|source| JournalError::io("could not be written", &self.path, source))
     }
 
     /// Puts a mark down in both slots and flushes it: where nothing else will, or where the mark goes back after a cut.
@@ -78,7 +92,9 @@ impl MarkFile {
     pub(super) fn write_durably(&mut self, mark: Mark) -> Result<(), JournalError> {
         self.write(mark)?;
         self.write(mark)?;
-        self.file.sync().map_err(|source| JournalError::io("could not be flushed", &self.path, source))
+        self.file
+            .sync()
+            .map_err(|source| JournalError::io("could not be flushed", &self.path, source))
     }
 }
 
@@ -91,6 +107,8 @@ fn read(slot: &[u8]) -> Option<Mark> {
     let head = ChainHead::from_bytes(cursor.array()?);
     let confirmed = Sequence::new(cursor.u64()?);
     let covered = SLOT_BYTES.checked_sub(cursor.remaining())?;
-    (cursor.u32()? == crc32fast::hash(slot.get(..covered)?))
-        .then_some(Mark { written: Position { sequence, head }, confirmed })
+    (cursor.u32()? == crc32fast::hash(slot.get(..covered)?)).then_some(Mark {
+        written: Position { sequence, head },
+        confirmed,
+    })
 }

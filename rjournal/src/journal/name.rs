@@ -7,9 +7,17 @@ use crate::entry::{Name, QualifiedName};
 ///
 /// DSTR0001 gives DSTR0002; a name that does not end in a digit is cut to 6 characters and gets 0001; fewer than four
 /// digits at the end are widened to four where the name has room.
-pub fn next_receiver_name(last: QualifiedName, taken: impl Fn(QualifiedName) -> bool) -> Option<QualifiedName> {
+pub fn next_receiver_name(
+    last: QualifiedName,
+    taken: impl Fn(QualifiedName) -> bool,
+) -> Option<QualifiedName> {
     let text = last.name.as_str();
-    let digits = text.bytes().rev().take_while(u8::is_ascii_digit).count().min(4);
+    let digits = text
+        .bytes()
+        .rev()
+        .take_while(u8::is_ascii_digit)
+        .count()
+        .min(4);
     let (stem, number) = text.split_at(text.len() - digits);
     let first = number.parse::<u32>().unwrap_or(0) + 1;
     let stem: String = stem.chars().take(6).collect();
@@ -26,7 +34,10 @@ mod tests {
 
     fn next(name: &str) -> String {
         let last = QualifiedName::new(Name::new("L").unwrap(), Name::new(name).unwrap());
-        next_receiver_name(last, |_| false).unwrap().name.to_string()
+        next_receiver_name(last, |_| false)
+            .unwrap()
+            .name
+            .to_string()
     }
 
     #[test]

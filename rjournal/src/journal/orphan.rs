@@ -57,7 +57,9 @@ pub(super) fn archive(
     let file = PathBuf::from(ORPHANS_DIR).join(format!("orphan{number:06}.entries"));
     let path = dir.join(&file);
     let io = |source| JournalError::io("could not be archived to", &path, source);
-    disk.create_dir(&orphans).and_then(|()| disk.sync_dir(dir)).map_err(io)?;
+    disk.create_dir(&orphans)
+        .and_then(|()| disk.sync_dir(dir))
+        .map_err(io)?;
     match disk.remove(&path) {
         Err(source) if source.kind() != std::io::ErrorKind::NotFound => return Err(io(source)),
         _ => {}
@@ -82,11 +84,15 @@ pub(super) fn archive(
             epochs = Some(epochs.map_or((epoch, epoch), |(first, _)| (first, epoch)));
         }
     }
-    out.sync().and_then(|()| disk.sync_dir(&orphans)).map_err(io)?;
+    out.sync()
+        .and_then(|()| disk.sync_dir(&orphans))
+        .map_err(io)?;
     let attached = reader.attached();
     let orphan = Orphan {
         number,
-        journal: attached.as_ref().map_or(JournalId::NONE, |header| header.journal),
+        journal: attached
+            .as_ref()
+            .map_or(JournalId::NONE, |header| header.journal),
         name: attached.map_or_else(|| unreachable_name(), |header| header.journal_name),
         fork,
         last: tip,
@@ -97,7 +103,10 @@ pub(super) fn archive(
         reason: reason.to_owned(),
         file,
     };
-    let manifest = serde_json::to_vec_pretty(&orphan).map_err(|error| JournalError::Orphan { path: path.clone(), reason: error.to_string() })?;
+    let manifest = serde_json::to_vec_pretty(&orphan).map_err(|error| JournalError::Orphan {
+        path: path.clone(),
+        reason: error.to_string(),
+    })?;
     replace_whole(&**disk, &manifest_path(dir, number), &manifest).map_err(io)?;
     Ok(orphan)
 }
@@ -107,7 +116,8 @@ fn unreachable_name() -> QualifiedName {
 }
 
 fn manifest_path(dir: &Path, number: u64) -> PathBuf {
-    dir.join(ORPHANS_DIR).join(format!("orphan{number:06}.json"))
+    dir.join(ORPHANS_DIR)
+        .join(format!("orphan{number:06}.json"))
 }
 
 /// All archives of a journal.
@@ -121,9 +131,15 @@ pub(super) fn list(disk: &dyn Disk, dir: &Path) -> Result<Vec<Orphan>, JournalEr
     let mut found = Vec::new();
     for name in names.iter().filter(|name| name.ends_with(".json")) {
         let path = orphans.join(name);
-        let bytes = read_whole(disk, &path, 1024 * 1024).map_err(|source| JournalError::io("could not be read", &path, source))?;
-        let orphan: Orphan = serde_json::from_slice(&bytes.unwrap_or_default())
-            .map_err(|error| JournalError::Orphan { path, reason: error.to_string() })?;
+        let bytes = read_whole(disk, &path, 1024 * 1024)
+            .map_err(|source| JournalError::io("could not be read", &path, source))?;
+        let orphan: Orphan =
+            serde_json::from_slice(&bytes.unwrap_or_default()).map_err(|error| {
+                JournalError::Orphan {
+                    path,
+                    reason: error.to_string(),
+                }
+            })?;
         found.push(orphan);
     }
     found.sort_by_key(|orphan| orphan.number);
@@ -132,5 +148,7 @@ pub(super) fn list(disk: &dyn Disk, dir: &Path) -> Result<Vec<Orphan>, JournalEr
 
 /// Whether an entry is in an archive.
 pub fn is_archived(orphans: &[Orphan], sequence: Sequence) -> bool {
-    orphans.iter().any(|orphan| sequence > orphan.fork.sequence && sequence <= orphan.last.sequence)
+    orphans
+        .iter()
+        .any(|orphan| sequence > orphan.fork.sequence && sequence <= orphan.last.sequence)
 }

@@ -35,13 +35,26 @@ pub struct Retirement {
 /// Decides which receivers may go.
 ///
 /// `delete` says whether receivers nobody needs are deleted by themselves; `bytes_max` is the cap, 0 for none.
-pub fn retire(receivers: &[ReceiverRecord], holds: &[Hold], delete: bool, bytes_max: u64) -> Retirement {
-    let detached = receivers.split_last().map_or(&[][..], |(_, detached)| detached);
+pub fn retire(
+    receivers: &[ReceiverRecord],
+    holds: &[Hold],
+    delete: bool,
+    bytes_max: u64,
+) -> Retirement {
+    let detached = receivers
+        .split_last()
+        .map_or(&[][..], |(_, detached)| detached);
     let total: u64 = receivers.iter().map(|receiver| receiver.bytes).sum();
-    let mut excess = if bytes_max == 0 { 0 } else { total.saturating_sub(bytes_max) };
+    let mut excess = if bytes_max == 0 {
+        0
+    } else {
+        total.saturating_sub(bytes_max)
+    };
     let mut outcome = Retirement::default();
     for receiver in detached {
-        let last = receiver.last.map_or(receiver.before.sequence, |last| last.sequence);
+        let last = receiver
+            .last
+            .map_or(receiver.before.sequence, |last| last.sequence);
         let blocking: Vec<&Hold> = holds.iter().filter(|hold| hold.after < last).collect();
         let pressed = excess > 0;
         let goes = match (blocking.is_empty(), pressed) {
@@ -59,7 +72,10 @@ pub fn retire(receivers: &[ReceiverRecord], holds: &[Hold], delete: bool, bytes_
         excess = excess.saturating_sub(receiver.bytes);
         outcome.deletable.push(receiver.receiver);
     }
-    let oldest = holds.iter().filter(|hold| !outcome.given_up.contains(&hold.who)).min_by_key(|hold| hold.after);
+    let oldest = holds
+        .iter()
+        .filter(|hold| !outcome.given_up.contains(&hold.who))
+        .min_by_key(|hold| hold.after);
     outcome.oldest_hold = oldest.cloned();
     outcome
 }
@@ -72,7 +88,10 @@ mod tests {
     fn receivers() -> Vec<ReceiverRecord> {
         let head = ChainHead::genesis(JournalId::from_bytes([1; 16]));
         let name = QualifiedName::new(Name::new("L").unwrap(), Name::new("R").unwrap());
-        let at = |sequence| Position { sequence: Sequence::new(sequence), head };
+        let at = |sequence| Position {
+            sequence: Sequence::new(sequence),
+            head,
+        };
         (0..4)
             .map(|n| ReceiverRecord {
                 receiver: ReceiverId::from_bytes([n as u8 + 1; 16]),
@@ -89,7 +108,11 @@ mod tests {
     }
 
     fn hold(after: u64, expendable: bool) -> Hold {
-        Hold { who: format!("H{after}"), after: Sequence::new(after), expendable }
+        Hold {
+            who: format!("H{after}"),
+            after: Sequence::new(after),
+            expendable,
+        }
     }
 
     #[test]
@@ -108,7 +131,10 @@ mod tests {
     #[test]
     fn above_the_cap_the_one_furthest_behind_is_given_up_and_named() {
         let outcome = retire(&receivers(), &[hold(5, true), hold(35, true)], false, 350);
-        assert_eq!((outcome.deletable.len(), outcome.given_up), (1, vec!["H5".to_owned()]));
+        assert_eq!(
+            (outcome.deletable.len(), outcome.given_up),
+            (1, vec!["H5".to_owned()])
+        );
     }
 
     #[test]

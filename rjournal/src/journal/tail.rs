@@ -73,9 +73,25 @@ pub struct Tail {
 impl Tail {
     /// A tail that begins after `at`, everything before it settled up to `settled`.
     pub fn new(at: Position, settled: Sequence) -> Arc<Self> {
-        let marks = TailMarks { sealed: at.sequence, written: at.sequence, settled, ..TailMarks::default() };
-        let state = State { bundles: VecDeque::new(), bytes: 0, marks, head: at.head, closed: false };
-        Arc::new(Self { state: Mutex::new(state), sealed: Event::new(), written: Event::new(), settled: Event::new() })
+        let marks = TailMarks {
+            sealed: at.sequence,
+            written: at.sequence,
+            settled,
+            ..TailMarks::default()
+        };
+        let state = State {
+            bundles: VecDeque::new(),
+            bytes: 0,
+            marks,
+            head: at.head,
+            closed: false,
+        };
+        Arc::new(Self {
+            state: Mutex::new(state),
+            sealed: Event::new(),
+            written: Event::new(),
+            settled: Event::new(),
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -90,7 +106,10 @@ impl Tail {
     /// The last entry sealed or received, and the chain head there.
     pub fn tip(&self) -> Position {
         let state = self.lock();
-        Position { sequence: state.marks.sealed, head: state.head }
+        Position {
+            sequence: state.marks.sealed,
+            head: state.head,
+        }
     }
 
     /// Whether the journal was closed; nothing will come any more.
@@ -118,7 +137,11 @@ impl Tail {
     /// When it does not continue the tail.
     pub fn add(&self, stored: StoredBundle, bundle: &SealedBundle) {
         let mut state = self.lock();
-        assert_eq!(stored.header.first, state.marks.sealed.next(), "a bundle does not continue the tail");
+        assert_eq!(
+            stored.header.first,
+            state.marks.sealed.next(),
+            "a bundle does not continue the tail"
+        );
         state.marks.sealed = bundle.last().sequence;
         state.head = bundle.last().head;
         state.marks.sealed_time = bundle.last_time();
@@ -126,7 +149,10 @@ impl Tail {
         state.bundles.push_back((stored, bundle.last_time()));
         while state.bytes > MEMORY_BYTES_MAX && state.bundles.len() > 1 {
             // What is not written yet cannot be read from the receivers.
-            let oldest = state.bundles.front().map(|(oldest, _)| (oldest.header.last(), oldest.bytes.len()));
+            let oldest = state
+                .bundles
+                .front()
+                .map(|(oldest, _)| (oldest.header.last(), oldest.bytes.len()));
             match oldest {
                 Some((last, bytes)) if last <= state.marks.written => {
                     state.bundles.pop_front();
@@ -146,7 +172,10 @@ impl Tail {
     pub fn set_written(&self, written: Sequence) {
         let mut state = self.lock();
         let marks = state.marks;
-        assert!(marks.sealed >= written && written >= marks.written, "written {written:?} out of order: {marks:?}");
+        assert!(
+            marks.sealed >= written && written >= marks.written,
+            "written {written:?} out of order: {marks:?}"
+        );
         state.marks.written = written;
         drop(state);
         self.written.notify(usize::MAX);
@@ -159,12 +188,19 @@ impl Tail {
     pub fn set_settled(&self, settled: Sequence) {
         let mut state = self.lock();
         let marks = state.marks;
-        assert!(marks.written >= settled, "settled {settled:?} above what is written: {marks:?}");
+        assert!(
+            marks.written >= settled,
+            "settled {settled:?} above what is written: {marks:?}"
+        );
         if settled <= marks.settled {
             return;
         }
         state.marks.settled = settled;
-        let holding = state.bundles.iter().rev().find(|(bundle, _)| bundle.header.last() <= settled);
+        let holding = state
+            .bundles
+            .iter()
+            .rev()
+            .find(|(bundle, _)| bundle.header.last() <= settled);
         if let Some(time) = holding.map(|(_, time)| *time) {
             state.marks.settled_time = time;
         }
@@ -175,8 +211,14 @@ impl Tail {
     /// A copy was cut: what lies behind `at` is gone.
     pub fn cut(&self, at: Position) {
         let mut state = self.lock();
-        state.bundles.retain(|(bundle, _)| bundle.header.last() <= at.sequence);
-        state.bytes = state.bundles.iter().map(|(bundle, _)| bundle.bytes.len()).sum();
+        state
+            .bundles
+            .retain(|(bundle, _)| bundle.header.last() <= at.sequence);
+        state.bytes = state
+            .bundles
+            .iter()
+            .map(|(bundle, _)| bundle.bytes.len())
+            .sum();
         state.head = at.head;
         state.marks.sealed = at.sequence;
         state.marks.written = state.marks.written.min(at.sequence);
@@ -188,7 +230,12 @@ impl Tail {
         let mut state = self.lock();
         let sequence = at.sequence;
         state.head = at.head;
-        state.marks = TailMarks { sealed: sequence, written: sequence, settled: sequence, ..state.marks };
+        state.marks = TailMarks {
+            sealed: sequence,
+            written: sequence,
+            settled: sequence,
+            ..state.marks
+        };
     }
 
     /// Nothing will come any more; all listeners wake.
@@ -200,13 +247,20 @@ impl Tail {
     }
 
     /// Bundles after `after` from memory; nothing when the first of them is not there any more.
-    fn from_memory(&self, after: Sequence, limit: Limit, bytes_max: usize) -> Option<Vec<StoredBundle>> {
+    fn from_memory(
+        &self,
+        after: Sequence,
+        limit: Limit,
+        bytes_max: usize,
+    ) -> Option<Vec<StoredBundle>> {
         let state = self.lock();
         let upto = state.marks.at(limit);
         if after >= upto {
             return Some(Vec::new());
         }
-        let start = state.bundles.partition_point(|(bundle, _)| bundle.header.last() <= after);
+        let start = state
+            .bundles
+            .partition_point(|(bundle, _)| bundle.header.last() <= after);
         let first = state.bundles.get(start)?;
         if first.0.header.first > after.next() {
             return None;
@@ -228,11 +282,21 @@ impl Tail {
     ///
     /// # Errors
     /// As [`ChainReader::head_at`].
-    pub fn head_at(&self, reader: &ChainReader, sequence: Sequence) -> Result<Option<ChainHead>, ReceiverError> {
+    pub fn head_at(
+        &self,
+        reader: &ChainReader,
+        sequence: Sequence,
+    ) -> Result<Option<ChainHead>, ReceiverError> {
         let unwritten = {
             let state = self.lock();
-            let holding = |bundle: &StoredBundle| bundle.header.first <= sequence && sequence <= bundle.header.last();
-            let found = state.bundles.iter().find(|(bundle, _)| holding(bundle)).map(|(bundle, _)| bundle.clone());
+            let holding = |bundle: &StoredBundle| {
+                bundle.header.first <= sequence && sequence <= bundle.header.last()
+            };
+            let found = state
+                .bundles
+                .iter()
+                .find(|(bundle, _)| holding(bundle))
+                .map(|(bundle, _)| bundle.clone());
             found.filter(|_| sequence > state.marks.written)
         };
         match unwritten {

@@ -14,8 +14,8 @@ use super::tail::Tail;
 use crate::entry::codec::{self, BUNDLE_HEADER_BYTES, Seal};
 use crate::entry::control_entry::Neighbour;
 use crate::entry::{
-    Draft, Epoch, GroupId, Kind, Position, QualifiedName, RECEIVER_HEADER_BYTES, ReceiverHeader, ReceiverId, SealedBundle, Sequence,
-    Timestamp,
+    Draft, Epoch, GroupId, Kind, Position, QualifiedName, RECEIVER_HEADER_BYTES, ReceiverHeader,
+    ReceiverId, SealedBundle, Sequence, Timestamp,
 };
 use crate::error::JournalError;
 use crate::receiver::{Chain, SpareSlot, SpareState, StoredBundle};
@@ -60,9 +60,24 @@ pub(super) struct ChangeOrder {
 }
 
 impl Writer {
-    pub(super) fn new(journal: Arc<Journal>, chain: Chain, mark: MarkFile, entropy: Arc<dyn Entropy>, epoch: Epoch) -> Self {
+    pub(super) fn new(
+        journal: Arc<Journal>,
+        chain: Chain,
+        mark: MarkFile,
+        entropy: Arc<dyn Entropy>,
+        epoch: Epoch,
+    ) -> Self {
         let tip = chain.tip();
-        Self { journal, chain, mark, entropy, epoch, sealed: tip, written: tip, poisoned: false }
+        Self {
+            journal,
+            chain,
+            mark,
+            entropy,
+            epoch,
+            sealed: tip,
+            written: tip,
+            poisoned: false,
+        }
     }
 
     /// The journal this writes.
@@ -105,13 +120,21 @@ impl Writer {
         let attributes = self.journal.attributes();
         let next = self.next_receiver(&attributes)?;
         let room_after = |taken: u64| match &next {
-            Some((_, bytes)) => bytes.saturating_sub(RECEIVER_HEADER_BYTES as u64 + 2 * RESERVE_BYTES),
+            Some((_, bytes)) => {
+                bytes.saturating_sub(RECEIVER_HEADER_BYTES as u64 + 2 * RESERVE_BYTES)
+            }
             None => self.chain.room().saturating_sub(taken + RESERVE_BYTES),
         };
         let own = if next.is_some() { 2 } else { 0 };
         let taken = self.intake().take(own, now, room_after);
-        let mut batch = Batch { bundles: Vec::new(), change: None };
-        let taken_bytes = taken.bundle.as_ref().map_or(0, |bundle| bundle.buffer.len() as u64);
+        let mut batch = Batch {
+            bundles: Vec::new(),
+            change: None,
+        };
+        let taken_bytes = taken
+            .bundle
+            .as_ref()
+            .map_or(0, |bundle| bundle.buffer.len() as u64);
         let (time, wanted) = (taken.time, taken.room_wanted);
         if let Some(bundle) = self.seal_taken(taken, &attributes) {
             self.hand_over(&bundle);
@@ -126,7 +149,10 @@ impl Writer {
     }
 
     /// Whether the receiver is changed now, and to which one; `before` in its header is filled in when it is sealed.
-    fn next_receiver(&mut self, attributes: &Attributes) -> Result<Option<(ReceiverHeader, u64)>, JournalError> {
+    fn next_receiver(
+        &mut self,
+        attributes: &Attributes,
+    ) -> Result<Option<(ReceiverHeader, u64)>, JournalError> {
         let order = self.journal.take_change_order();
         let capacity = Chain::capacity(attributes.threshold);
         if order.is_some() {
@@ -135,19 +161,30 @@ impl Writer {
         }
         let due = self.chain.end() + self.intake().open_bytes() >= attributes.threshold;
         let by_itself = due && attributes.manage_receivers == ManageReceivers::System;
-        let SpareState::Ready(bytes) = self.chain.spare().state() else { return Ok(None) };
+        let SpareState::Ready(bytes) = self.chain.spare().state() else {
+            return Ok(None);
+        };
         if order.is_none() && !by_itself {
             return Ok(None);
         }
         let records = self.chain.reader().records();
         let taken = |name: QualifiedName| records.iter().any(|record| record.name == name);
-        let last = records.last().map_or(self.journal.name(), |record| record.name);
-        let named = order.and_then(|order| order.name).or_else(|| self.control().get().next_name);
+        let last = records
+            .last()
+            .map_or(self.journal.name(), |record| record.name);
+        let named = order
+            .and_then(|order| order.name)
+            .or_else(|| self.control().get().next_name);
         let name = match named.filter(|name| !taken(*name)) {
             Some(name) => name,
-            None => next_receiver_name(last, taken).ok_or(JournalError::NoFreeName { name: last })?,
+            None => {
+                next_receiver_name(last, taken).ok_or(JournalError::NoFreeName { name: last })?
+            }
         };
-        let previous = self.chain.attached().map_or(ReceiverId::NONE, |attached| attached.receiver);
+        let previous = self
+            .chain
+            .attached()
+            .map_or(ReceiverId::NONE, |attached| attached.receiver);
         let header = ReceiverHeader {
             receiver: ReceiverId::from_bytes(self.entropy.id()),
             journal: self.journal.id(),
@@ -166,12 +203,32 @@ impl Writer {
 
     fn seal_taken(&mut self, taken: Taken, attributes: &Attributes) -> Option<SealedBundle> {
         let bundle = taken.bundle?;
-        assert_eq!(taken.first, self.sealed.sequence.next(), "a bundle does not follow the last one sealed");
-        Some(self.seal_buffer(bundle.buffer, bundle.entries, self.chain.attached()?.receiver, self.chain.end(), attributes))
+        assert_eq!(
+            taken.first,
+            self.sealed.sequence.next(),
+            "a bundle does not follow the last one sealed"
+        );
+        Some(self.seal_buffer(
+            bundle.buffer,
+            bundle.entries,
+            self.chain.attached()?.receiver,
+            self.chain.end(),
+            attributes,
+        ))
     }
 
-    fn seal_buffer(&mut self, buffer: Vec<u8>, entries: u32, receiver: ReceiverId, offset: u64, attributes: &Attributes) -> SealedBundle {
-        let attached = self.chain.attached().filter(|attached| attached.receiver == receiver);
+    fn seal_buffer(
+        &mut self,
+        buffer: Vec<u8>,
+        entries: u32,
+        receiver: ReceiverId,
+        offset: u64,
+        attributes: &Attributes,
+    ) -> SealedBundle {
+        let attached = self
+            .chain
+            .attached()
+            .filter(|attached| attached.receiver == receiver);
         let alignment = attached.map_or(attributes.alignment, |attached| attached.alignment);
         let seal = Seal {
             receiver,
@@ -187,19 +244,48 @@ impl Writer {
     }
 
     /// Seals an entry of the journal's own in a bundle of its own (ruling 17).
-    fn seal_own(&mut self, draft: &Draft<'_>, time: Timestamp, receiver: ReceiverId, offset: u64, attributes: &Attributes) -> SealedBundle {
+    fn seal_own(
+        &mut self,
+        draft: &Draft<'_>,
+        time: Timestamp,
+        receiver: ReceiverId,
+        offset: u64,
+        attributes: &Attributes,
+    ) -> SealedBundle {
         let mut buffer = vec![0; BUNDLE_HEADER_BYTES];
-        codec::encode_entry(&mut buffer, draft, self.sealed.sequence.next(), time, None, None);
+        codec::encode_entry(
+            &mut buffer,
+            draft,
+            self.sealed.sequence.next(),
+            time,
+            None,
+            None,
+        );
         self.seal_buffer(buffer, 1, receiver, offset, attributes)
     }
 
     /// Seals the entries that end the attached receiver and begin the next.
-    fn seal_change(&mut self, batch: &mut Batch, mut header: ReceiverHeader, time: Timestamp, attributes: &Attributes) {
-        let end = batch.bundles.last().map_or(self.chain.end(), |bundle| bundle.header().end());
+    fn seal_change(
+        &mut self,
+        batch: &mut Batch,
+        mut header: ReceiverHeader,
+        time: Timestamp,
+        attributes: &Attributes,
+    ) {
+        let end = batch
+            .bundles
+            .last()
+            .map_or(self.chain.end(), |bundle| bundle.header().end());
         let last = self.chain.attached();
         if let Some(last) = &last {
             let next = Neighbour::of(header.receiver, header.name, &header).encode();
-            let bundle = self.seal_own(&Draft::new(Kind::RECEIVER_NEXT, &next), time, last.receiver, end, attributes);
+            let bundle = self.seal_own(
+                &Draft::new(Kind::RECEIVER_NEXT, &next),
+                time,
+                last.receiver,
+                end,
+                attributes,
+            );
             self.hand_over(&bundle);
             batch.bundles.push(bundle);
         }
@@ -207,8 +293,17 @@ impl Writer {
         let name = last.map_or(header.name, |last| last.name);
         let previous = Neighbour::of(header.previous, name, &header).encode();
         let begin = RECEIVER_HEADER_BYTES as u64;
-        let first = self.seal_own(&Draft::new(Kind::RECEIVER_PREVIOUS, &previous), time, header.receiver, begin, attributes);
-        batch.change = Some(Change { header: Arc::new(header), first });
+        let first = self.seal_own(
+            &Draft::new(Kind::RECEIVER_PREVIOUS, &previous),
+            time,
+            header.receiver,
+            begin,
+            attributes,
+        );
+        batch.change = Some(Change {
+            header: Arc::new(header),
+            first,
+        });
     }
 
     /// A depositor waits for more room than the attached receiver has, and there is no next one yet.
@@ -222,11 +317,15 @@ impl Writer {
             }
         };
         let room = self.chain.room().saturating_sub(kept);
-        self.intake().set_room(room, u64::from(attributes.alignment.bytes()), refused);
+        self.intake()
+            .set_room(room, u64::from(attributes.alignment.bytes()), refused);
     }
 
     fn hand_over(&self, bundle: &SealedBundle) {
-        let attached = self.chain.attached().expect("nothing is sealed without an attached receiver");
+        let attached = self
+            .chain
+            .attached()
+            .expect("nothing is sealed without an attached receiver");
         self.tail().add(stored(bundle, attached), bundle);
     }
 
@@ -249,13 +348,17 @@ impl Writer {
         let changed = batch.change.is_some();
         if let Some(change) = batch.change {
             self.chain.attach(&change.header, now)?;
-            self.tail().add(stored(&change.first, change.header), &change.first);
+            self.tail()
+                .add(stored(&change.first, change.header), &change.first);
             self.chain.write(&change.first)?;
         }
         self.chain.sync()?;
         // Persist, then say: only behind this line is anything written.
         self.written = self.chain.tip();
-        self.mark.write(Mark { written: self.written, confirmed: self.written.sequence })?;
+        self.mark.write(Mark {
+            written: self.written,
+            confirmed: self.written.sequence,
+        })?;
         self.tail().set_written(self.written.sequence);
         if changed {
             self.record_receivers()?;
@@ -266,14 +369,18 @@ impl Writer {
     /// Puts the receiver directory down, with what was true where the attached receiver begins.
     fn record_receivers(&mut self) -> Result<(), JournalError> {
         let receivers = self.chain.reader().records();
-        let begins = receivers.last().map_or(Sequence::NONE, |record| record.before.sequence);
+        let begins = receivers
+            .last()
+            .map_or(Sequence::NONE, |record| record.before.sequence);
         let checkpoint = Checkpoint {
             set: self.journal.set_at(begins),
             last_keyed: self.intake().last_keyed(),
             opened: self.journal.opened(),
         };
         self.control().update(|control| {
-            control.next_name = control.next_name.filter(|name| receivers.iter().all(|record| record.name != *name));
+            control.next_name = control
+                .next_name
+                .filter(|name| receivers.iter().all(|record| record.name != *name));
             control.receivers = receivers;
             control.checkpoint = checkpoint;
         })
@@ -281,7 +388,11 @@ impl Writer {
 
     /// Begins a receiver without ending one: the first of a journal, the one that J NR announced right before a crash, or
     /// (nothing given) the attached one whose first entry a crash took.
-    pub(super) fn begin_receiver(&mut self, header: Option<ReceiverHeader>, now: Timestamp) -> Result<(), JournalError> {
+    pub(super) fn begin_receiver(
+        &mut self,
+        header: Option<ReceiverHeader>,
+        now: Timestamp,
+    ) -> Result<(), JournalError> {
         let attributes = self.journal.attributes();
         let records = self.chain.reader().records();
         let header = match header {
@@ -289,10 +400,20 @@ impl Writer {
                 self.chain.attach(&header, now)?;
                 Arc::new(header)
             }
-            None => self.chain.attached().expect("only called so with an attached receiver"),
+            None => self
+                .chain
+                .attached()
+                .expect("only called so with an attached receiver"),
         };
-        let before = records.iter().find(|record| record.receiver == header.previous);
-        let previous = Neighbour::of(header.previous, before.map_or(header.name, |record| record.name), &header).encode();
+        let before = records
+            .iter()
+            .find(|record| record.receiver == header.previous);
+        let previous = Neighbour::of(
+            header.previous,
+            before.map_or(header.name, |record| record.name),
+            &header,
+        )
+        .encode();
         let taken = self.intake().take(1, now, |_| 0);
         let begin = RECEIVER_HEADER_BYTES as u64;
         let draft = Draft::new(Kind::RECEIVER_PREVIOUS, &previous);
@@ -307,8 +428,15 @@ impl Writer {
 
     /// Tells the intake how much room the attached receiver has.
     pub(super) fn announce_room(&self) {
-        let alignment = self.chain.attached().map_or(8, |attached| attached.alignment.bytes());
-        self.intake().set_room(self.chain.room().saturating_sub(RESERVE_BYTES), u64::from(alignment), None);
+        let alignment = self
+            .chain
+            .attached()
+            .map_or(8, |attached| attached.alignment.bytes());
+        self.intake().set_room(
+            self.chain.room().saturating_sub(RESERVE_BYTES),
+            u64::from(alignment),
+            None,
+        );
     }
 
     fn poison(&mut self) {
@@ -319,7 +447,10 @@ impl Writer {
 
     /// Where the next receiver is made ready, and with how many bytes: a job for another thread.
     pub fn spare(&self) -> (SpareSlot, u64) {
-        (self.chain.spare(), Chain::capacity(self.journal.attributes().threshold))
+        (
+            self.chain.spare(),
+            Chain::capacity(self.journal.attributes().threshold),
+        )
     }
 
     /// Whether a write or flush went wrong.
@@ -335,20 +466,31 @@ impl Writer {
     pub fn forget_upto(&mut self, receiver: ReceiverId) -> Result<u64, JournalError> {
         let paths = self.chain.forget_upto(receiver);
         let receivers = self.chain.reader().records();
-        self.control().update(|control| control.receivers = receivers)?;
+        self.control()
+            .update(|control| control.receivers = receivers)?;
         remove_files(&self.journal, &paths)
     }
 }
 
-pub(super) fn remove_files(journal: &Journal, paths: &[std::path::PathBuf]) -> Result<u64, JournalError> {
+pub(super) fn remove_files(
+    journal: &Journal,
+    paths: &[std::path::PathBuf],
+) -> Result<u64, JournalError> {
     for path in paths {
-        journal.disk.remove(path).map_err(|source| JournalError::io("could not be removed", path, source))?;
+        journal
+            .disk
+            .remove(path)
+            .map_err(|source| JournalError::io("could not be removed", path, source))?;
     }
     Ok(paths.len() as u64)
 }
 
 pub(super) fn stored(bundle: &SealedBundle, receiver: Arc<ReceiverHeader>) -> StoredBundle {
-    StoredBundle { receiver, header: *bundle.header(), bytes: bundle.bytes().clone() }
+    StoredBundle {
+        receiver,
+        header: *bundle.header(),
+        bytes: bundle.bytes().clone(),
+    }
 }
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

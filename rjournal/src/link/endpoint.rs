@@ -8,7 +8,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
-use quinn::{ClientConfig, Connection, Endpoint, IdleTimeout, RecvStream, SendStream, ServerConfig, TransportConfig, VarInt};
+use quinn::{
+    ClientConfig, Connection, Endpoint, IdleTimeout, RecvStream, SendStream, ServerConfig,
+    TransportConfig, VarInt,
+};
 
 use super::frame::{self, HEAD_BYTES, Wired};
 use super::tls::{Fingerprint, Identity, Partners, peer_fingerprint};
@@ -49,10 +52,16 @@ impl LinkEndpoint {
     ///
     /// # Errors
     /// [`LinkError::Bind`] when the address cannot be had.
-    pub fn bind(address: SocketAddr, identity: Identity, partners: Arc<dyn Partners>) -> Result<Self, LinkError> {
+    pub fn bind(
+        address: SocketAddr,
+        identity: Identity,
+        partners: Arc<dyn Partners>,
+    ) -> Result<Self, LinkError> {
         let transport = Arc::new(transport());
         let tls = identity.server_config(partners)?;
-        let crypto = QuicServerConfig::try_from(tls).map_err(|error| LinkError::Identity { reason: error.to_string() })?;
+        let crypto = QuicServerConfig::try_from(tls).map_err(|error| LinkError::Identity {
+            reason: error.to_string(),
+        })?;
         let mut config = ServerConfig::with_crypto(Arc::new(crypto));
         config
             .transport_config(Arc::clone(&transport))
@@ -61,8 +70,13 @@ impl LinkEndpoint {
             .incoming_buffer_size(64 * 1024)
             .incoming_buffer_size_total(4 * 1024 * 1024)
             .retry_token_lifetime(Duration::from_secs(5));
-        let endpoint = Endpoint::server(config, address).map_err(|source| LinkError::Bind { address, source })?;
-        Ok(Self { endpoint, identity, transport })
+        let endpoint = Endpoint::server(config, address)
+            .map_err(|source| LinkError::Bind { address, source })?;
+        Ok(Self {
+            endpoint,
+            identity,
+            transport,
+        })
     }
 
     /// The address it listens on.
@@ -79,43 +93,84 @@ impl LinkEndpoint {
     ///
     /// # Errors
     /// [`LinkError::Connect`] when it does not answer, or is not who it should be.
-    pub async fn connect(&self, address: SocketAddr, partner: Fingerprint) -> Result<LinkStream, LinkError> {
+    pub async fn connect(
+        &self,
+        address: SocketAddr,
+        partner: Fingerprint,
+    ) -> Result<LinkStream, LinkError> {
         let tls = self.identity.client_config(partner)?;
-        let crypto = QuicClientConfig::try_from(tls).map_err(|error| LinkError::Identity { reason: error.to_string() })?;
+        let crypto = QuicClientConfig::try_from(tls).map_err(|error| LinkError::Identity {
+            reason: error.to_string(),
+        })?;
         let mut config = ClientConfig::new(Arc::new(crypto));
         config.transport_config(Arc::clone(&self.transport));
         let failed = |reason: String| LinkError::Connect { address, reason };
-        let connecting = self.endpoint.connect_with(config, address, "rjournal").map_err(|error| failed(error.to_string()))?;
+        let connecting = self
+            .endpoint
+            .connect_with(config, address, "rjournal")
+            .map_err(|error| failed(error.to_string()))?;
         let connected = tokio::time::timeout(HANDSHAKE_MAX, async {
-            let connection = connecting.await.map_err(|error| failed(connect_reason(&error)))?;
-            let (send, receive) = connection.open_bi().await.map_err(|error| failed(error.to_string()))?;
-            Ok(LinkStream { connection, send, receive })
+            let connection = connecting
+                .await
+                .map_err(|error| failed(connect_reason(&error)))?;
+            let (send, receive) = connection
+                .open_bi()
+                .await
+                .map_err(|error| failed(error.to_string()))?;
+            Ok(LinkStream {
+                connection,
+                send,
+                receive,
+            })
         });
-        connected.await.map_err(|_| failed(format!("no answer within {} s", HANDSHAKE_MAX.as_secs())))?
+        connected
+            .await
+            .map_err(|_| failed(format!("no answer within {} s", HANDSHAKE_MAX.as_secs())))?
     }
 
     /// Accepts the next connection attempt; nothing when the endpoint is closed. The handshake goes on in the future that
     /// is given, so that a slow peer holds nobody up.
     ///
     /// Cancel safe: yes.
-    pub async fn accept(&self) -> Option<impl Future<Output = Result<Accepted, LinkError>> + Send + 'static + use<>> {
+    pub async fn accept(
+        &self,
+    ) -> Option<impl Future<Output = Result<Accepted, LinkError>> + Send + 'static + use<>> {
         let incoming = self.endpoint.accept().await?;
         let crowded = self.endpoint.open_connections() > INCOMING_MAX;
         Some(async move {
             let address = incoming.remote_address();
             let failed = |reason: String| LinkError::Connect { address, reason };
             if crowded && !incoming.remote_address_validated() {
-                incoming.retry().map_err(|error| failed(error.to_string()))?;
+                incoming
+                    .retry()
+                    .map_err(|error| failed(error.to_string()))?;
                 return Err(failed("asked to prove its address".to_owned()));
             }
             let handshake = tokio::time::timeout(HANDSHAKE_MAX, async {
-                let connection = incoming.accept().map_err(|error| failed(error.to_string()))?.await;
+                let connection = incoming
+                    .accept()
+                    .map_err(|error| failed(error.to_string()))?
+                    .await;
                 let connection = connection.map_err(|error| failed(error.to_string()))?;
-                let fingerprint = peer_fingerprint(connection.peer_identity()).ok_or_else(|| failed("no key".to_owned()))?;
-                let (send, receive) = connection.accept_bi().await.map_err(|error| failed(error.to_string()))?;
-                Ok(Accepted { fingerprint, address, stream: LinkStream { connection, send, receive } })
+                let fingerprint = peer_fingerprint(connection.peer_identity())
+                    .ok_or_else(|| failed("no key".to_owned()))?;
+                let (send, receive) = connection
+                    .accept_bi()
+                    .await
+                    .map_err(|error| failed(error.to_string()))?;
+                Ok(Accepted {
+                    fingerprint,
+                    address,
+                    stream: LinkStream {
+                        connection,
+                        send,
+                        receive,
+                    },
+                })
             });
-            handshake.await.map_err(|_| failed("the handshake took too long".to_owned()))?
+            handshake
+                .await
+                .map_err(|_| failed("the handshake took too long".to_owned()))?
         })
     }
 
@@ -130,7 +185,10 @@ impl LinkEndpoint {
             self.endpoint.wait_idle().await;
             drop(self);
             // The socket goes with the endpoint's driver, a moment after its last handle.
-            while address.as_ref().is_ok_and(|address| std::net::UdpSocket::bind(address).is_err()) {
+            while address
+                .as_ref()
+                .is_ok_and(|address| std::net::UdpSocket::bind(address).is_err())
+            {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
@@ -140,11 +198,16 @@ impl LinkEndpoint {
 
 fn connect_reason(error: &quinn::ConnectionError) -> String {
     match error {
-        quinn::ConnectionError::TransportError(inner) if inner.to_string().contains("certificate") => {
+        quinn::ConnectionError::TransportError(inner)
+            if inner.to_string().contains("certificate") =>
+        {
             format!("its key is not the one in the directory, or it does not know ours ({inner})")
         }
         quinn::ConnectionError::ConnectionClosed(close) => {
-            format!("it closed the connection, most likely because it does not know our key ({})", close.error_code)
+            format!(
+                "it closed the connection, most likely because it does not know our key ({})",
+                close.error_code
+            )
         }
         quinn::ConnectionError::TimedOut => "no answer".to_owned(),
         other => other.to_string(),
@@ -156,7 +219,9 @@ fn transport() -> TransportConfig {
     transport
         .max_concurrent_bidi_streams(VarInt::from_u32(4))
         .max_concurrent_uni_streams(VarInt::from_u32(0))
-        .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(IDLE_MAX.as_millis() as u32))))
+        .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(
+            IDLE_MAX.as_millis() as u32,
+        ))))
         .keep_alive_interval(Some(KEEP_ALIVE))
         .stream_receive_window(VarInt::from_u32(STREAM_WINDOW))
         .receive_window(VarInt::from_u32(2 * STREAM_WINDOW))
@@ -190,7 +255,15 @@ pub struct LinkReceiver {
 impl LinkStream {
     /// Takes the two halves apart, for two tasks.
     pub fn split(self) -> (LinkSender, LinkReceiver) {
-        (LinkSender { connection: self.connection, send: self.send }, LinkReceiver { receive: self.receive })
+        (
+            LinkSender {
+                connection: self.connection,
+                send: self.send,
+            },
+            LinkReceiver {
+                receive: self.receive,
+            },
+        )
     }
 
     /// Sends frames.
@@ -259,7 +332,12 @@ impl LinkReceiver {
 
 async fn send(stream: &mut SendStream, frames: &[Wired]) -> Result<(), LinkError> {
     let mut chunks = frame::lay_out(frames)?;
-    stream.write_all_chunks(&mut chunks).await.map_err(|error| LinkError::Broken { reason: error.to_string() })
+    stream
+        .write_all_chunks(&mut chunks)
+        .await
+        .map_err(|error| LinkError::Broken {
+            reason: error.to_string(),
+        })
 }
 
 async fn finish(connection: &Connection, stream: &mut SendStream) {
@@ -271,7 +349,9 @@ async fn finish(connection: &Connection, stream: &mut SendStream) {
 }
 
 async fn receive(stream: &mut RecvStream) -> Result<Option<Wired>, LinkError> {
-    let broken = |error: quinn::ReadExactError| LinkError::Broken { reason: error.to_string() };
+    let broken = |error: quinn::ReadExactError| LinkError::Broken {
+        reason: error.to_string(),
+    };
     let mut head = [0; HEAD_BYTES];
     match stream.read_exact(&mut head).await {
         Ok(()) => {}

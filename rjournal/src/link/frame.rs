@@ -42,7 +42,9 @@ pub enum Wired {
 /// # Errors
 /// [`LinkError::Encode`] when it has no such form.
 pub fn encode_message<T: Serialize>(message: &T) -> Result<Vec<u8>, LinkError> {
-    rmp_serde::to_vec_named(message).map_err(|error| LinkError::Encode { reason: error.to_string() })
+    rmp_serde::to_vec_named(message).map_err(|error| LinkError::Encode {
+        reason: error.to_string(),
+    })
 }
 
 /// Reads a message nobody has checked yet; bytes left over are an error.
@@ -51,11 +53,15 @@ pub fn encode_message<T: Serialize>(message: &T) -> Result<Vec<u8>, LinkError> {
 /// [`LinkError::Malformed`].
 pub fn decode_message<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, LinkError> {
     let mut deserializer = rmp_serde::Deserializer::new(std::io::Cursor::new(bytes));
-    let message = T::deserialize(&mut deserializer).map_err(|error| LinkError::Malformed { reason: error.to_string() })?;
+    let message = T::deserialize(&mut deserializer).map_err(|error| LinkError::Malformed {
+        reason: error.to_string(),
+    })?;
     if deserializer.position() == bytes.len() as u64 {
         Ok(message)
     } else {
-        Err(LinkError::Malformed { reason: "bytes are left over behind a message".to_owned() })
+        Err(LinkError::Malformed {
+            reason: "bytes are left over behind a message".to_owned(),
+        })
     }
 }
 
@@ -98,12 +104,20 @@ pub(super) fn body_length(head: [u8; HEAD_BYTES]) -> Result<usize, LinkError> {
         MESSAGE | REQUEST | REPLY => MESSAGE_BYTES_MAX,
         HEADER => RECEIVER_HEADER_BYTES,
         BUNDLE => FRAME_BYTES_MAX,
-        _ => return Err(LinkError::Malformed { reason: format!("a frame of unknown kind {kind}") }),
+        _ => {
+            return Err(LinkError::Malformed {
+                reason: format!("a frame of unknown kind {kind}"),
+            });
+        }
     };
     if length <= length_max {
         Ok(length)
     } else {
-        Err(LinkError::Malformed { reason: format!("a frame of kind {kind} claims {length} bytes, at most {length_max} are allowed") })
+        Err(LinkError::Malformed {
+            reason: format!(
+                "a frame of kind {kind} claims {length} bytes, at most {length_max} are allowed"
+            ),
+        })
     }
 }
 
@@ -115,7 +129,11 @@ pub(super) fn decode(kind: u8, body: Bytes) -> Result<Wired, LinkError> {
         BUNDLE => Wired::Session(Frame::Bundle(body)),
         REQUEST => Wired::Request(Box::new(decode_message(&body)?)),
         REPLY => Wired::Reply(Box::new(decode_message(&body)?)),
-        _ => return Err(LinkError::Malformed { reason: format!("a frame of unknown kind {kind}") }),
+        _ => {
+            return Err(LinkError::Malformed {
+                reason: format!("a frame of unknown kind {kind}"),
+            });
+        }
     })
 }
 
@@ -131,7 +149,9 @@ mod tests {
     #[test]
     fn frames_read_back_in_order_small_and_large() {
         let frames = vec![
-            Wired::Session(Frame::Message(Message::Confirm { upto: Sequence::new(7) })),
+            Wired::Session(Frame::Message(Message::Confirm {
+                upto: Sequence::new(7),
+            })),
             Wired::Session(Frame::Bundle(vec![1; 100].into())),
             Wired::Session(Frame::Bundle(vec![2; 100_000].into())),
             Wired::Session(Frame::Header(vec![3; 4096].into())),
@@ -157,7 +177,10 @@ mod tests {
 
     #[test]
     fn bytes_behind_a_message_are_an_error() {
-        let mut bytes = encode_message(&Message::Confirm { upto: Sequence::new(7) }).unwrap();
+        let mut bytes = encode_message(&Message::Confirm {
+            upto: Sequence::new(7),
+        })
+        .unwrap();
         assert!(decode_message::<Message>(&bytes).is_ok());
         bytes.push(0xc0);
         assert!(decode_message::<Message>(&bytes).is_err());

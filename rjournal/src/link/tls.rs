@@ -12,7 +12,9 @@ use rustls::crypto::{CryptoProvider, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error as TlsError, SignatureScheme};
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error as TlsError, SignatureScheme,
+};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::entry::SystemId;
@@ -33,7 +35,9 @@ pub struct Fingerprint([u8; 32]);
 impl Fingerprint {
     fn of(certificate: &CertificateDer<'_>) -> Result<Self, TlsError> {
         let parsed = ParsedCertificate::try_from(certificate)?;
-        Ok(Self(*blake3::hash(parsed.subject_public_key_info().as_ref()).as_bytes()))
+        Ok(Self(
+            *blake3::hash(parsed.subject_public_key_info().as_ref()).as_bytes(),
+        ))
     }
 
     /// The identity a system with this key begins with.
@@ -64,9 +68,15 @@ impl FromStr for Fingerprint {
     type Err = LinkError;
 
     fn from_str(text: &str) -> Result<Self, LinkError> {
-        let digits: String = text.chars().filter(|c| !matches!(c, '-' | ':' | ' ')).collect();
+        let digits: String = text
+            .chars()
+            .filter(|c| !matches!(c, '-' | ':' | ' '))
+            .collect();
         let hash = blake3::Hash::from_hex(digits.to_ascii_lowercase());
-        hash.map(|hash| Self(*hash.as_bytes())).map_err(|_| LinkError::Fingerprint { given: text.chars().take(100).collect() })
+        hash.map(|hash| Self(*hash.as_bytes()))
+            .map_err(|_| LinkError::Fingerprint {
+                given: text.chars().take(100).collect(),
+            })
     }
 }
 
@@ -94,7 +104,9 @@ pub struct Identity {
 impl fmt::Debug for Identity {
     /// Never shows the key.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Identity").field("fingerprint", &self.fingerprint).finish_non_exhaustive()
+        f.debug_struct("Identity")
+            .field("fingerprint", &self.fingerprint)
+            .finish_non_exhaustive()
     }
 }
 
@@ -105,10 +117,14 @@ impl Identity {
     /// # Errors
     /// [`LinkError::Identity`] when the machine has no randomness.
     pub fn generate(name: &str) -> Result<(Self, String), LinkError> {
-        let failed = |error: rcgen::Error| LinkError::Identity { reason: error.to_string() };
+        let failed = |error: rcgen::Error| LinkError::Identity {
+            reason: error.to_string(),
+        };
         let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).map_err(failed)?;
         let mut parameters = rcgen::CertificateParams::new(Vec::new()).map_err(failed)?;
-        parameters.distinguished_name.push(rcgen::DnType::CommonName, name);
+        parameters
+            .distinguished_name
+            .push(rcgen::DnType::CommonName, name);
         let certificate = parameters.self_signed(&key).map_err(failed)?;
         let pem = format!("{}{}", key.serialize_pem(), certificate.pem());
         Ok((Self::from_pem(&pem)?, pem))
@@ -121,10 +137,17 @@ impl Identity {
     pub fn from_pem(pem: &str) -> Result<Self, LinkError> {
         use rustls::pki_types::pem::PemObject;
         let failed = |reason: String| LinkError::Identity { reason };
-        let key = PrivateKeyDer::from_pem_slice(pem.as_bytes()).map_err(|error| failed(format!("no private key: {error}")))?;
-        let certificate = CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|error| failed(format!("no certificate: {error}")))?;
-        let fingerprint = Fingerprint::of(&certificate).map_err(|error| failed(error.to_string()))?;
-        Ok(Self { certificate, key: Arc::new(key), fingerprint })
+        let key = PrivateKeyDer::from_pem_slice(pem.as_bytes())
+            .map_err(|error| failed(format!("no private key: {error}")))?;
+        let certificate = CertificateDer::from_pem_slice(pem.as_bytes())
+            .map_err(|error| failed(format!("no certificate: {error}")))?;
+        let fingerprint =
+            Fingerprint::of(&certificate).map_err(|error| failed(error.to_string()))?;
+        Ok(Self {
+            certificate,
+            key: Arc::new(key),
+            fingerprint,
+        })
     }
 
     /// Fingerprint of the public key.
@@ -133,9 +156,15 @@ impl Identity {
     }
 
     /// What a connection to the partner with this key needs.
-    pub(super) fn client_config(&self, partner: Fingerprint) -> Result<rustls::ClientConfig, LinkError> {
+    pub(super) fn client_config(
+        &self,
+        partner: Fingerprint,
+    ) -> Result<rustls::ClientConfig, LinkError> {
         let provider = provider();
-        let verifier = Arc::new(PinnedServer { partner, provider: Arc::clone(&provider) });
+        let verifier = Arc::new(PinnedServer {
+            partner,
+            provider: Arc::clone(&provider),
+        });
         let mut config = rustls::ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(identity_error)?
@@ -150,9 +179,15 @@ impl Identity {
     }
 
     /// What accepting connections from known partners needs.
-    pub(super) fn server_config(&self, partners: Arc<dyn Partners>) -> Result<rustls::ServerConfig, LinkError> {
+    pub(super) fn server_config(
+        &self,
+        partners: Arc<dyn Partners>,
+    ) -> Result<rustls::ServerConfig, LinkError> {
         let provider = provider();
-        let verifier = Arc::new(KnownClient { partners, provider: Arc::clone(&provider) });
+        let verifier = Arc::new(KnownClient {
+            partners,
+            provider: Arc::clone(&provider),
+        });
         let mut config = rustls::ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(identity_error)?
@@ -167,7 +202,9 @@ impl Identity {
 }
 
 fn identity_error(error: TlsError) -> LinkError {
-    LinkError::Identity { reason: error.to_string() }
+    LinkError::Identity {
+        reason: error.to_string(),
+    }
 }
 
 /// Whose keys are known.
@@ -200,7 +237,9 @@ impl ServerCertVerifier for PinnedServer {
         if Fingerprint::of(end_entity)? == self.partner {
             Ok(ServerCertVerified::assertion())
         } else {
-            Err(TlsError::InvalidCertificate(CertificateError::ApplicationVerificationFailure))
+            Err(TlsError::InvalidCertificate(
+                CertificateError::ApplicationVerificationFailure,
+            ))
         }
     }
 
@@ -219,11 +258,18 @@ impl ServerCertVerifier for PinnedServer {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, TlsError> {
-        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+        verify_tls13_signature(
+            message,
+            cert,
+            dss,
+            &self.provider.signature_verification_algorithms,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
     }
 }
 
@@ -249,7 +295,9 @@ impl ClientCertVerifier for KnownClient {
             Ok(ClientCertVerified::assertion())
         } else {
             tracing::warn!(%fingerprint, "a system with an unknown key tried to connect");
-            Err(TlsError::InvalidCertificate(CertificateError::ApplicationVerificationFailure))
+            Err(TlsError::InvalidCertificate(
+                CertificateError::ApplicationVerificationFailure,
+            ))
         }
     }
 
@@ -268,11 +316,18 @@ impl ClientCertVerifier for KnownClient {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, TlsError> {
-        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+        verify_tls13_signature(
+            message,
+            cert,
+            dss,
+            &self.provider.signature_verification_algorithms,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
     }
 }
 
@@ -295,7 +350,10 @@ mod tests {
         let text = identity.fingerprint().to_string();
         assert_eq!(text.parse::<Fingerprint>().unwrap(), identity.fingerprint());
         let plain = text.replace('-', "").to_uppercase();
-        assert_eq!(plain.parse::<Fingerprint>().unwrap(), identity.fingerprint());
+        assert_eq!(
+            plain.parse::<Fingerprint>().unwrap(),
+            identity.fingerprint()
+        );
         assert!("12".parse::<Fingerprint>().is_err());
     }
 }

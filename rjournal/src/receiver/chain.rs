@@ -12,7 +12,10 @@ use super::recovery::{self, Evidence, Leftover};
 use super::spare::SpareSlot;
 use super::writer::ReceiverWriter;
 use crate::disk::{Disk, DiskFile, fill_with_zeros};
-use crate::entry::{ChainHead, CodecError, JournalId, Place, Position, QualifiedName, RECEIVER_HEADER_BYTES, ReceiverHeader, ReceiverId, SealedBundle, Timestamp};
+use crate::entry::{
+    ChainHead, CodecError, JournalId, Place, Position, QualifiedName, RECEIVER_HEADER_BYTES,
+    ReceiverHeader, ReceiverId, SealedBundle, Timestamp,
+};
 use crate::error::ReceiverError;
 
 /// Space beyond the threshold, so that deposits go on while the next receiver is being made ready.
@@ -58,33 +61,60 @@ impl Chain {
         opening.read_last(evidence, visit)?;
         while evidence.cut_at.is_none() && opening.join_next(evidence, visit)? {}
         opening.remove_leftovers()?;
-        let Opening { receivers, leftovers, next_number, .. } = opening;
+        let Opening {
+            receivers,
+            leftovers,
+            next_number,
+            ..
+        } = opening;
         let spare = SpareSlot::new(Arc::clone(&disk), dir, next_number);
         let genesis = ChainHead::genesis(journal);
         let shared = Arc::new(Shared::new(disk, dir.to_path_buf(), genesis, receivers));
         let writer = Self::resume_writer(&shared)?;
-        Ok(Opened { chain: Self { shared, writer, spare, journal }, leftovers })
+        Ok(Opened {
+            chain: Self {
+                shared,
+                writer,
+                spare,
+                journal,
+            },
+            leftovers,
+        })
     }
 
     fn resume_writer(shared: &Shared) -> Result<Option<ReceiverWriter>, ReceiverError> {
         let receivers = shared.receivers();
-        let Some(last) = receivers.last() else { return Ok(None) };
+        let Some(last) = receivers.last() else {
+            return Ok(None);
+        };
         let path = shared.path(last.number);
-        let opened = shared.disk.open(&path).map_err(|source| ReceiverError::io("could not be opened", &path, source))?;
+        let opened = shared
+            .disk
+            .open(&path)
+            .map_err(|source| ReceiverError::io("could not be opened", &path, source))?;
         let mut state = last.lock();
         state.file = Some(Arc::clone(&opened));
         state.detached_at = None;
-        Ok(Some(ReceiverWriter::resume(opened, path, last.header.name, state.end)?))
+        Ok(Some(ReceiverWriter::resume(
+            opened,
+            path,
+            last.header.name,
+            state.end,
+        )?))
     }
 
     /// Bytes a receiver's file is prepared with for a threshold.
     pub fn capacity(threshold: u64) -> u64 {
-        threshold + RECEIVER_HEADER_BYTES as u64 + (threshold / 16).clamp(SLACK_BYTES_MIN, SLACK_BYTES_MAX)
+        threshold
+            + RECEIVER_HEADER_BYTES as u64
+            + (threshold / 16).clamp(SLACK_BYTES_MIN, SLACK_BYTES_MAX)
     }
 
     /// Reads what is written here.
     pub fn reader(&self) -> ChainReader {
-        ChainReader { shared: Arc::clone(&self.shared) }
+        ChainReader {
+            shared: Arc::clone(&self.shared),
+        }
     }
 
     /// Where the next receiver's file is made ready.
@@ -105,8 +135,14 @@ impl Chain {
     /// Where the next bundle goes.
     pub fn place(&self) -> Place {
         let attached = self.attached();
-        let (receiver, previous) = attached.map_or_else(Default::default, |header| (header.receiver, header.previous));
-        Place { receiver, previous, offset: self.end() }
+        let (receiver, previous) = attached.map_or_else(Default::default, |header| {
+            (header.receiver, header.previous)
+        });
+        Place {
+            receiver,
+            previous,
+            offset: self.end(),
+        }
     }
 
     /// Byte of the attached receiver where the next bundle goes.
@@ -124,7 +160,9 @@ impl Chain {
     /// # Errors
     /// [`ReceiverError::Io`], with `StorageFull` inside when the disk is full; what was there stays usable.
     pub fn secure(&mut self, bytes: u64) -> Result<(), ReceiverError> {
-        self.writer.as_mut().map_or(Ok(()), |writer| writer.secure(bytes))
+        self.writer
+            .as_mut()
+            .map_or(Ok(()), |writer| writer.secure(bytes))
     }
 
     /// Attaches a receiver: what is in the one before it is flushed first. The header is durable after [`Self::sync`]. An
@@ -140,7 +178,11 @@ impl Chain {
         let at_tip = place.is_nowhere() || self.tip() == header.before;
         if header.journal != self.journal || !at_tip || !(follows || replaces) {
             let (begins, ends) = (header.before.sequence, self.tip().sequence);
-            return Err(ReceiverError::NotJoined { receiver: header.name, begins, ends });
+            return Err(ReceiverError::NotJoined {
+                receiver: header.name,
+                begins,
+                ends,
+            });
         }
         self.sync()?;
         if replaces {
@@ -154,7 +196,13 @@ impl Chain {
             }
         };
         let writer = ReceiverWriter::begin(spare.file, spare.path, spare.bytes, header)?;
-        let receiver = Receiver::new(header.clone(), spare.number, now, writer.end(), header.before);
+        let receiver = Receiver::new(
+            header.clone(),
+            spare.number,
+            now,
+            writer.end(),
+            header.before,
+        );
         receiver.lock().file = Some(writer.file());
         self.writer = Some(writer);
         let mut receivers = self.shared.receivers_mut();
@@ -173,7 +221,11 @@ impl Chain {
         let unused = self.shared.receivers_mut().pop();
         if let Some(receiver) = unused {
             let path = self.shared.path(receiver.number);
-            let removed = self.shared.disk.remove(&path).and_then(|()| self.shared.disk.sync_dir(&self.shared.dir));
+            let removed = self
+                .shared
+                .disk
+                .remove(&path)
+                .and_then(|()| self.shared.disk.sync_dir(&self.shared.dir));
             removed.map_err(|source| ReceiverError::io("could not be removed", path, source))?;
         }
         Ok(())
@@ -186,9 +238,16 @@ impl Chain {
     /// `Poisoned` as the medium says.
     pub fn write(&mut self, bundle: &SealedBundle) -> Result<(), ReceiverError> {
         let last = self.shared.receivers().last().cloned();
-        let ends = last.as_ref().map_or(self.tip().sequence, |receiver| receiver.lock().last.sequence);
-        let not_continued = || ReceiverError::NotContinued { first: bundle.header().first, ends };
-        let (Some(receiver), Some(writer)) = (last, self.writer.as_mut()) else { return Err(not_continued()) };
+        let ends = last.as_ref().map_or(self.tip().sequence, |receiver| {
+            receiver.lock().last.sequence
+        });
+        let not_continued = || ReceiverError::NotContinued {
+            first: bundle.header().first,
+            ends,
+        };
+        let (Some(receiver), Some(writer)) = (last, self.writer.as_mut()) else {
+            return Err(not_continued());
+        };
         let continues = receiver.header.receiver == bundle.receiver()
             && receiver.lock().last == bundle.before()
             && writer.end() == bundle.header().offset;
@@ -198,7 +257,9 @@ impl Chain {
         writer.secure(u64::from(bundle.header().length))?;
         writer.write(bundle)?;
         let mut state = receiver.lock();
-        state.index.note(bundle.header().first, bundle.header().offset);
+        state
+            .index
+            .note(bundle.header().first, bundle.header().offset);
         state.end = bundle.header().end();
         state.last = bundle.last();
         Ok(())
@@ -227,10 +288,15 @@ impl Chain {
         };
         for receiver in &removed {
             let path = self.shared.path(receiver.number);
-            self.shared.disk.remove(&path).map_err(|source| ReceiverError::io("could not be removed", path, source))?;
+            self.shared
+                .disk
+                .remove(&path)
+                .map_err(|source| ReceiverError::io("could not be removed", path, source))?;
         }
         let sync_dir = || self.shared.disk.sync_dir(&self.shared.dir);
-        sync_dir().map_err(|source| ReceiverError::io("could not be flushed", &self.shared.dir, source))?;
+        sync_dir().map_err(|source| {
+            ReceiverError::io("could not be flushed", &self.shared.dir, source)
+        })?;
         if let Some((index, end)) = boundary {
             let receiver = self.shared.receivers().get(index).cloned();
             if let Some(receiver) = receiver {
@@ -241,7 +307,12 @@ impl Chain {
         Ok(())
     }
 
-    fn zero_behind(&self, receiver: &Receiver, at: Position, end: u64) -> Result<(), ReceiverError> {
+    fn zero_behind(
+        &self,
+        receiver: &Receiver,
+        at: Position,
+        end: u64,
+    ) -> Result<(), ReceiverError> {
         let path = self.shared.path(receiver.number);
         let zeroed = self.shared.disk.open(&path).and_then(|file| {
             let length = file.length()?;
@@ -269,13 +340,22 @@ impl Chain {
             if receiver.header.before.sequence < at.sequence {
                 let next = reader.bundles_after(at.sequence, last.sequence, 0)?;
                 let found = next.first().filter(|bundle| {
-                    bundle.header.first == at.sequence.next() && bundle.header.head_before == at.head
+                    bundle.header.first == at.sequence.next()
+                        && bundle.header.head_before == at.head
                 });
-                return found.map_or(Err(ReceiverError::NotABoundary { at }), |next| Ok(Some((index, next.header.offset))));
+                return found.map_or(Err(ReceiverError::NotABoundary { at }), |next| {
+                    Ok(Some((index, next.header.offset)))
+                });
             }
         }
-        let before_all = receivers.first().is_none_or(|first| first.header.before == at);
-        if before_all { Ok(None) } else { Err(ReceiverError::NotABoundary { at }) }
+        let before_all = receivers
+            .first()
+            .is_none_or(|first| first.header.before == at);
+        if before_all {
+            Ok(None)
+        } else {
+            Err(ReceiverError::NotABoundary { at })
+        }
     }
 
     /// Takes the oldest receivers out of the chain, up to and with the one named, and gives the paths of their files, to be
@@ -283,13 +363,23 @@ impl Chain {
     pub fn forget_upto(&mut self, receiver: ReceiverId) -> Vec<PathBuf> {
         let mut receivers = self.shared.receivers_mut();
         let position = receivers.iter().position(|r| r.header.receiver == receiver);
-        let count = position.map_or(0, |index| index + 1).min(receivers.len().saturating_sub(1));
-        receivers.drain(..count).map(|r| self.shared.path(r.number)).collect()
+        let count = position
+            .map_or(0, |index| index + 1)
+            .min(receivers.len().saturating_sub(1));
+        receivers
+            .drain(..count)
+            .map(|r| self.shared.path(r.number))
+            .collect()
     }
 
     /// Records that a save of a receiver was made.
     pub fn mark_saved(&self, receiver: ReceiverId) {
-        if let Some(found) = self.shared.receivers().iter().find(|r| r.header.receiver == receiver) {
+        if let Some(found) = self
+            .shared
+            .receivers()
+            .iter()
+            .find(|r| r.header.receiver == receiver)
+        {
             found.lock().saved = true;
         }
     }
@@ -310,12 +400,24 @@ struct Opening<'a> {
 }
 
 impl<'a> Opening<'a> {
-    fn new(disk: &'a Arc<dyn Disk>, dir: &Path, journal: JournalId, records: &[ReceiverRecord]) -> Result<Self, ReceiverError> {
-        disk.sync_dir(dir).map_err(|source| ReceiverError::io("could not be flushed", dir, source))?;
-        let names = disk.list(dir).map_err(|source| ReceiverError::io("could not be listed", dir, source))?;
+    fn new(
+        disk: &'a Arc<dyn Disk>,
+        dir: &Path,
+        journal: JournalId,
+        records: &[ReceiverRecord],
+    ) -> Result<Self, ReceiverError> {
+        disk.sync_dir(dir)
+            .map_err(|source| ReceiverError::io("could not be flushed", dir, source))?;
+        let names = disk
+            .list(dir)
+            .map_err(|source| ReceiverError::io("could not be listed", dir, source))?;
         let mut unknown = Vec::new();
         let mut strays = Vec::new();
-        let mut next_number = records.iter().map(|record| record.file + 1).max().unwrap_or(1);
+        let mut next_number = records
+            .iter()
+            .map(|record| record.file + 1)
+            .max()
+            .unwrap_or(1);
         for name in names {
             match file::file_number(&name) {
                 Some(number) => {
@@ -330,7 +432,16 @@ impl<'a> Opening<'a> {
         }
         unknown.sort_unstable();
         let dir = dir.to_path_buf();
-        Ok(Self { disk, dir, journal, unknown, strays, next_number, receivers: Vec::new(), leftovers: Vec::new() })
+        Ok(Self {
+            disk,
+            dir,
+            journal,
+            unknown,
+            strays,
+            next_number,
+            receivers: Vec::new(),
+            leftovers: Vec::new(),
+        })
     }
 
     fn path(&self, number: u64) -> PathBuf {
@@ -339,7 +450,9 @@ impl<'a> Opening<'a> {
 
     fn open_file(&self, number: u64) -> Result<Arc<dyn DiskFile>, ReceiverError> {
         let path = self.path(number);
-        self.disk.open(&path).map_err(|source| ReceiverError::io("could not be opened", path, source))
+        self.disk
+            .open(&path)
+            .map_err(|source| ReceiverError::io("could not be opened", path, source))
     }
 
     /// Each recorded receiver must be there, be what the record says, and join the one before it.
@@ -350,27 +463,50 @@ impl<'a> Opening<'a> {
             let file = match self.disk.open(&path) {
                 Ok(file) => file,
                 Err(source) if source.kind() == std::io::ErrorKind::NotFound => {
-                    return Err(ReceiverError::Missing { receiver: record.name, first: record.first(), path });
+                    return Err(ReceiverError::Missing {
+                        receiver: record.name,
+                        first: record.first(),
+                        path,
+                    });
                 }
                 Err(source) => return Err(ReceiverError::io("could not be opened", path, source)),
             };
             let header = self.header_of(&*file, &path, record.name)?;
             if header.receiver != record.receiver || header.before != record.before {
-                let found = CodecError::Reserved { what: "identity of a receiver" };
-                return Err(ReceiverError::Foreign { receiver: record.name, path, found });
+                let found = CodecError::Reserved {
+                    what: "identity of a receiver",
+                };
+                return Err(ReceiverError::Foreign {
+                    receiver: record.name,
+                    path,
+                    found,
+                });
             }
             if ends.is_some_and(|ends| ends != header.before) {
                 let ends = ends.map_or(header.before.sequence, |ends| ends.sequence);
-                return Err(ReceiverError::NotJoined { receiver: record.name, begins: header.before.sequence, ends });
+                return Err(ReceiverError::NotJoined {
+                    receiver: record.name,
+                    begins: header.before.sequence,
+                    ends,
+                });
             }
-            let length = file.length().map_err(|source| ReceiverError::io("could not be measured", &path, source))?;
+            let length = file
+                .length()
+                .map_err(|source| ReceiverError::io("could not be measured", &path, source))?;
             if length < record.bytes {
-                let known = record.last.map_or(record.before.sequence, |last| last.sequence);
-                return Err(ReceiverError::CutShort { receiver: record.name, last: record.before.sequence, known });
+                let known = record
+                    .last
+                    .map_or(record.before.sequence, |last| last.sequence);
+                return Err(ReceiverError::CutShort {
+                    receiver: record.name,
+                    last: record.before.sequence,
+                    known,
+                });
             }
             ends = record.last;
             let last = record.last.unwrap_or(header.before);
-            let receiver = Receiver::new(header, record.file, record.attached_at, record.bytes, last);
+            let receiver =
+                Receiver::new(header, record.file, record.attached_at, record.bytes, last);
             {
                 let mut state = receiver.lock();
                 state.detached_at = record.detached_at;
@@ -381,36 +517,70 @@ impl<'a> Opening<'a> {
         Ok(())
     }
 
-    fn header_of(&self, file: &dyn DiskFile, path: &Path, name: QualifiedName) -> Result<ReceiverHeader, ReceiverError> {
-        let foreign = |found| ReceiverError::Foreign { receiver: name, path: path.to_path_buf(), found };
+    fn header_of(
+        &self,
+        file: &dyn DiskFile,
+        path: &Path,
+        name: QualifiedName,
+    ) -> Result<ReceiverHeader, ReceiverError> {
+        let foreign = |found| ReceiverError::Foreign {
+            receiver: name,
+            path: path.to_path_buf(),
+            found,
+        };
         let header = file::read_header(file, path)?.map_err(foreign)?;
         if header.journal == self.journal {
             Ok(header)
         } else {
-            Err(foreign(CodecError::Reserved { what: "journal of a receiver" }))
+            Err(foreign(CodecError::Reserved {
+                what: "journal of a receiver",
+            }))
         }
     }
 
     /// Reads the last receiver to its end, from the medium.
-    fn read_last(&mut self, evidence: Evidence, visit: &mut dyn FnMut(&SealedBundle)) -> Result<(), ReceiverError> {
-        let Some(receiver) = self.receivers.last().cloned() else { return Ok(()) };
+    fn read_last(
+        &mut self,
+        evidence: Evidence,
+        visit: &mut dyn FnMut(&SealedBundle),
+    ) -> Result<(), ReceiverError> {
+        let Some(receiver) = self.receivers.last().cloned() else {
+            return Ok(());
+        };
         let path = self.path(receiver.number);
         let file = self.open_file(receiver.number)?;
         let io = |action, source| ReceiverError::io(action, &path, source);
         // A flush may have failed before this start: what memory shows is not what the disk holds (DESIGN rule 6).
-        file.sync().map_err(|source| io("could not be flushed", source))?;
-        file.drop_cache().map_err(|source| io("could not be read afresh", source))?;
-        let length = file.length().map_err(|source| io("could not be measured", source))?;
+        file.sync()
+            .map_err(|source| io("could not be flushed", source))?;
+        file.drop_cache()
+            .map_err(|source| io("could not be read afresh", source))?;
+        let length = file
+            .length()
+            .map_err(|source| io("could not be measured", source))?;
         let mut window = Window::new(Arc::clone(&file), path.clone(), receiver.header.receiver);
         // An entry known to be beyond this receiver is looked for in the next one.
         let beyond = evidence.cut_at.is_none() && self.next_candidate()?.is_some();
-        let known = if beyond { evidence.known.min(receiver.header.before.sequence) } else { evidence.known };
+        let known = if beyond {
+            evidence.known.min(receiver.header.before.sequence)
+        } else {
+            evidence.known
+        };
         let evidence = Evidence { known, ..evidence };
-        let readable = recovery::read_to_end(&mut window, &receiver.header, length, evidence, visit)?;
+        let readable =
+            recovery::read_to_end(&mut window, &receiver.header, length, evidence, visit)?;
         if readable.torn && evidence.cut_at.is_some() {
-            fill_with_zeros(&*file, readable.end, length).map_err(|source| io("could not be cut", source))?;
+            fill_with_zeros(&*file, readable.end, length)
+                .map_err(|source| io("could not be cut", source))?;
         } else if readable.torn {
-            self.leftovers.extend(recovery::clean(&**self.disk, &*file, &mut window, &path, readable.end, length)?);
+            self.leftovers.extend(recovery::clean(
+                &**self.disk,
+                &*file,
+                &mut window,
+                &path,
+                readable.end,
+                length,
+            )?);
         }
         let mut state = receiver.lock();
         state.end = readable.end;
@@ -420,7 +590,10 @@ impl<'a> Opening<'a> {
 
     /// The unknown file that names the last receiver as its previous one, or the first of all.
     fn next_candidate(&self) -> Result<Option<(u64, ReceiverHeader)>, ReceiverError> {
-        let previous = self.receivers.last().map_or(ReceiverId::NONE, |last| last.header.receiver);
+        let previous = self
+            .receivers
+            .last()
+            .map_or(ReceiverId::NONE, |last| last.header.receiver);
         for number in &self.unknown {
             let path = self.path(*number);
             let file = self.open_file(*number)?;
@@ -435,12 +608,22 @@ impl<'a> Opening<'a> {
     }
 
     /// Joins a receiver that was attached after the records were written. Says whether there was one.
-    fn join_next(&mut self, evidence: Evidence, visit: &mut dyn FnMut(&SealedBundle)) -> Result<bool, ReceiverError> {
-        let Some((number, header)) = self.next_candidate()? else { return Ok(false) };
+    fn join_next(
+        &mut self,
+        evidence: Evidence,
+        visit: &mut dyn FnMut(&SealedBundle),
+    ) -> Result<bool, ReceiverError> {
+        let Some((number, header)) = self.next_candidate()? else {
+            return Ok(false);
+        };
         let ends = self.receivers.last().map(|last| last.lock().last);
         if ends.is_some_and(|ends| ends != header.before) {
             let ends = ends.map_or(header.before.sequence, |ends| ends.sequence);
-            return Err(ReceiverError::NotJoined { receiver: header.name, begins: header.before.sequence, ends });
+            return Err(ReceiverError::NotJoined {
+                receiver: header.name,
+                begins: header.before.sequence,
+                ends,
+            });
         }
         if let Some(last) = self.receivers.last() {
             // The date of the change was not recorded; the entry that made it carries one.
@@ -449,20 +632,38 @@ impl<'a> Opening<'a> {
         self.unknown.retain(|unknown| *unknown != number);
         let end = RECEIVER_HEADER_BYTES as u64;
         let before = header.before;
-        self.receivers.push(Arc::new(Receiver::new(header, number, Timestamp::ZERO, end, before)));
+        self.receivers.push(Arc::new(Receiver::new(
+            header,
+            number,
+            Timestamp::ZERO,
+            end,
+            before,
+        )));
         self.read_last(evidence, visit)?;
         Ok(true)
     }
 
     /// Files that never became receivers: spares, and what an interrupted preparation or replacement left.
     fn remove_leftovers(&mut self) -> Result<(), ReceiverError> {
-        let files = self.unknown.iter().map(|number| self.path(*number)).collect::<Vec<_>>();
-        let strays = self.strays.iter().map(|name| self.dir.join(name)).collect::<Vec<_>>();
+        let files = self
+            .unknown
+            .iter()
+            .map(|number| self.path(*number))
+            .collect::<Vec<_>>();
+        let strays = self
+            .strays
+            .iter()
+            .map(|name| self.dir.join(name))
+            .collect::<Vec<_>>();
         for path in files.into_iter().chain(strays) {
-            self.disk.remove(&path).map_err(|source| ReceiverError::io("could not be removed", &path, source))?;
+            self.disk
+                .remove(&path)
+                .map_err(|source| ReceiverError::io("could not be removed", &path, source))?;
             self.leftovers.push(Leftover::File { path });
         }
         let dir = &self.dir;
-        self.disk.sync_dir(dir).map_err(|source| ReceiverError::io("could not be flushed", dir, source))
+        self.disk
+            .sync_dir(dir)
+            .map_err(|source| ReceiverError::io("could not be flushed", dir, source))
     }
 }

@@ -26,9 +26,14 @@ pub(super) fn file_number(name: &str) -> Option<u64> {
 }
 
 /// Reads the receiver header of a file.
-pub(super) fn read_header(file: &dyn DiskFile, path: &Path) -> Result<Result<ReceiverHeader, CodecError>, ReceiverError> {
+pub(super) fn read_header(
+    file: &dyn DiskFile,
+    path: &Path,
+) -> Result<Result<ReceiverHeader, CodecError>, ReceiverError> {
     let mut page = vec![0; RECEIVER_HEADER_BYTES];
-    let count = file.read_at(&mut page, 0).map_err(|source| ReceiverError::io("could not be read", path, source))?;
+    let count = file
+        .read_at(&mut page, 0)
+        .map_err(|source| ReceiverError::io("could not be read", path, source))?;
     page.truncate(count);
     Ok(ReceiverHeader::decode(&page))
 }
@@ -54,18 +59,28 @@ pub(super) struct Window {
 
 impl Window {
     pub(super) fn new(file: Arc<dyn DiskFile>, path: PathBuf, receiver: ReceiverId) -> Self {
-        Self { file, path, receiver, at: 0, bytes: Bytes::new() }
+        Self {
+            file,
+            path,
+            receiver,
+            at: 0,
+            bytes: Bytes::new(),
+        }
     }
 
     /// Up to `count` bytes at `offset`; fewer at the end of the file.
     pub(super) fn slice(&mut self, offset: u64, count: usize) -> Result<Bytes, ReceiverError> {
-        let inside = offset.checked_sub(self.at).map(|skip| skip as usize).filter(|skip| skip + count <= self.bytes.len());
+        let inside = offset
+            .checked_sub(self.at)
+            .map(|skip| skip as usize)
+            .filter(|skip| skip + count <= self.bytes.len());
         if let Some(skip) = inside {
             return Ok(self.bytes.slice(skip..skip + count));
         }
         let mut fresh = vec![0; count.max(WINDOW_BYTES)];
         let read = self.file.read_at(&mut fresh, offset);
-        let got = read.map_err(|source| ReceiverError::io("could not be read", &self.path, source))?;
+        let got =
+            read.map_err(|source| ReceiverError::io("could not be read", &self.path, source))?;
         fresh.truncate(got);
         self.at = offset;
         self.bytes = Bytes::from(fresh);
@@ -73,10 +88,19 @@ impl Window {
     }
 
     /// The header of the bundle at an offset, unchecked against its body.
-    pub(super) fn header_at(&mut self, offset: u64) -> Result<Result<BundleHeader, CodecError>, ReceiverError> {
+    pub(super) fn header_at(
+        &mut self,
+        offset: u64,
+    ) -> Result<Result<BundleHeader, CodecError>, ReceiverError> {
         let head = self.slice(offset, BUNDLE_HEADER_BYTES)?;
         Ok(BundleHeader::read(&head, self.receiver).and_then(|header| {
-            if header.offset == offset { Ok(header) } else { Err(CodecError::Reserved { what: "bundle offset" }) }
+            if header.offset == offset {
+                Ok(header)
+            } else {
+                Err(CodecError::Reserved {
+                    what: "bundle offset",
+                })
+            }
         }))
     }
 

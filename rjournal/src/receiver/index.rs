@@ -16,7 +16,10 @@ pub(super) struct Index {
 impl Index {
     /// Notes that a bundle beginning with `first` stands at `offset`; most are not kept.
     pub(super) fn note(&mut self, first: Sequence, offset: u64) {
-        let due = self.marks.last().is_none_or(|(_, last)| offset >= last + STEP_BYTES);
+        let due = self
+            .marks
+            .last()
+            .is_none_or(|(_, last)| offset >= last + STEP_BYTES);
         if due {
             self.marks.push((first, offset));
         }

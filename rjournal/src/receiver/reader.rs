@@ -11,7 +11,10 @@ use super::index::Index;
 use super::record::ReceiverRecord;
 use crate::disk::{Disk, DiskFile};
 use crate::entry::codec::Entries;
-use crate::entry::{BundleHeader, ChainHead, CodecError, Position, RECEIVER_HEADER_BYTES, ReceiverHeader, ReceiverId, Sequence, Timestamp};
+use crate::entry::{
+    BundleHeader, ChainHead, CodecError, Position, RECEIVER_HEADER_BYTES, ReceiverHeader,
+    ReceiverId, Sequence, Timestamp,
+};
 use crate::error::ReceiverError;
 
 /// A bundle as it was read back: header and checksum are checked, its entries are not.
@@ -82,9 +85,27 @@ pub(super) struct ReceiverState {
 }
 
 impl Receiver {
-    pub(super) fn new(header: ReceiverHeader, number: u64, attached_at: Timestamp, end: u64, last: Position) -> Self {
-        let state = ReceiverState { end, last, detached_at: None, saved: false, index: Index::default(), file: None };
-        Self { header: Arc::new(header), number, attached_at, state: Mutex::new(state) }
+    pub(super) fn new(
+        header: ReceiverHeader,
+        number: u64,
+        attached_at: Timestamp,
+        end: u64,
+        last: Position,
+    ) -> Self {
+        let state = ReceiverState {
+            end,
+            last,
+            detached_at: None,
+            saved: false,
+            index: Index::default(),
+            file: None,
+        };
+        Self {
+            header: Arc::new(header),
+            number,
+            attached_at,
+            state: Mutex::new(state),
+        }
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, ReceiverState> {
@@ -116,16 +137,30 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(disk: Arc<dyn Disk>, dir: PathBuf, genesis: ChainHead, receivers: Vec<Arc<Receiver>>) -> Self {
-        Self { disk, dir, genesis, receivers: RwLock::new(receivers) }
+    pub(super) fn new(
+        disk: Arc<dyn Disk>,
+        dir: PathBuf,
+        genesis: ChainHead,
+        receivers: Vec<Arc<Receiver>>,
+    ) -> Self {
+        Self {
+            disk,
+            dir,
+            genesis,
+            receivers: RwLock::new(receivers),
+        }
     }
 
     pub(super) fn receivers(&self) -> RwLockReadGuard<'_, Vec<Arc<Receiver>>> {
-        self.receivers.read().unwrap_or_else(PoisonError::into_inner)
+        self.receivers
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn receivers_mut(&self) -> RwLockWriteGuard<'_, Vec<Arc<Receiver>>> {
-        self.receivers.write().unwrap_or_else(PoisonError::into_inner)
+        self.receivers
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn path(&self, number: u64) -> PathBuf {
@@ -137,7 +172,10 @@ impl Shared {
         let kept = receiver.lock().file.clone();
         let file = match kept {
             Some(file) => file,
-            None => self.disk.open(&path).map_err(|source| ReceiverError::io("could not be opened", &path, source))?,
+            None => self
+                .disk
+                .open(&path)
+                .map_err(|source| ReceiverError::io("could not be opened", &path, source))?,
         };
         Ok(Window::new(file, path, receiver.header.receiver))
     }
@@ -153,8 +191,13 @@ impl ChainReader {
     /// The position before the oldest entry that is here.
     pub fn oldest(&self) -> Position {
         let receivers = self.shared.receivers();
-        let genesis = Position { sequence: Sequence::NONE, head: self.shared.genesis };
-        receivers.first().map_or(genesis, |receiver| receiver.header.before)
+        let genesis = Position {
+            sequence: Sequence::NONE,
+            head: self.shared.genesis,
+        };
+        receivers
+            .first()
+            .map_or(genesis, |receiver| receiver.header.before)
     }
 
     /// The last entry written.
@@ -165,23 +208,37 @@ impl ChainReader {
 
     /// The receiver directory, oldest first.
     pub fn records(&self) -> Vec<ReceiverRecord> {
-        self.shared.receivers().iter().map(|receiver| receiver.record()).collect()
+        self.shared
+            .receivers()
+            .iter()
+            .map(|receiver| receiver.record())
+            .collect()
     }
 
     /// The header of a receiver that is here.
     pub fn header(&self, receiver: ReceiverId) -> Option<Arc<ReceiverHeader>> {
         let receivers = self.shared.receivers();
-        receivers.iter().find(|r| r.header.receiver == receiver).map(|r| Arc::clone(&r.header))
+        receivers
+            .iter()
+            .find(|r| r.header.receiver == receiver)
+            .map(|r| Arc::clone(&r.header))
     }
 
     /// Header of the attached receiver.
     pub fn attached(&self) -> Option<Arc<ReceiverHeader>> {
-        self.shared.receivers().last().map(|receiver| Arc::clone(&receiver.header))
+        self.shared
+            .receivers()
+            .last()
+            .map(|receiver| Arc::clone(&receiver.header))
     }
 
     /// Paths of the receivers' files, relative to the disk's root, oldest first.
     pub fn paths(&self) -> Vec<PathBuf> {
-        self.shared.receivers().iter().map(|receiver| self.shared.path(receiver.number)).collect()
+        self.shared
+            .receivers()
+            .iter()
+            .map(|receiver| self.shared.path(receiver.number))
+            .collect()
     }
 
     /// The receiver that holds the entry after `after`.
@@ -197,17 +254,32 @@ impl ChainReader {
     /// # Errors
     /// [`ReceiverError::NotHere`] when the entry was deleted; [`ReceiverError::Corrupt`] when a bundle in the range is
     /// damaged; `Io` when the medium cannot be read.
-    pub fn bundles_after(&self, after: Sequence, upto: Sequence, bytes_max: usize) -> Result<Vec<StoredBundle>, ReceiverError> {
+    pub fn bundles_after(
+        &self,
+        after: Sequence,
+        upto: Sequence,
+        bytes_max: usize,
+    ) -> Result<Vec<StoredBundle>, ReceiverError> {
         if after >= upto {
             return Ok(Vec::new());
         }
         let Some(receiver) = self.receiver_after(after) else {
             let (oldest, last) = (self.oldest().sequence.next(), self.tip().sequence);
-            return Err(ReceiverError::NotHere { wanted: after.next(), oldest, last });
+            return Err(ReceiverError::NotHere {
+                wanted: after.next(),
+                oldest,
+                last,
+            });
         };
         let (mut at, end) = {
             let state = receiver.lock();
-            (state.index.start_for(after.next()).unwrap_or(RECEIVER_HEADER_BYTES as u64), state.end)
+            (
+                state
+                    .index
+                    .start_for(after.next())
+                    .unwrap_or(RECEIVER_HEADER_BYTES as u64),
+                state.end,
+            )
         };
         let mut window = self.shared.window(&receiver)?;
         let mut found: Vec<StoredBundle> = Vec::new();
@@ -224,7 +296,11 @@ impl ChainReader {
                 }
                 match window.bundle_at(at)? {
                     Found::Bundle(header, bytes) => {
-                        found.push(StoredBundle { receiver: Arc::clone(&receiver.header), header, bytes });
+                        found.push(StoredBundle {
+                            receiver: Arc::clone(&receiver.header),
+                            header,
+                            bytes,
+                        });
                     }
                     Found::Nothing(error) => return Err(self.damage(&receiver, at, error)),
                 }
@@ -238,7 +314,13 @@ impl ChainReader {
     fn damage(&self, receiver: &Receiver, offset: u64, found: CodecError) -> ReceiverError {
         let state = receiver.lock();
         let expected = state.last.sequence.min(self.tip().sequence);
-        ReceiverError::Corrupt { receiver: receiver.header.name, offset, expected, found, known: state.last.sequence }
+        ReceiverError::Corrupt {
+            receiver: receiver.header.name,
+            offset,
+            expected,
+            found,
+            known: state.last.sequence,
+        }
     }
 
     /// The chain head at an entry, computed from the bundle that holds it; nothing when the entry is not here.
@@ -257,7 +339,9 @@ impl ChainReader {
             return Ok(None);
         }
         let bundles = self.bundles_after(sequence.before(), tip.sequence, 0)?;
-        bundles.first().map_or(Ok(None), |bundle| bundle.head_at(sequence))
+        bundles
+            .first()
+            .map_or(Ok(None), |bundle| bundle.head_at(sequence))
     }
 
     /// The directory the receivers' files are in, relative to the disk's root.

@@ -22,7 +22,10 @@ use bytes::Bytes;
 use super::file::{Found, Window};
 use crate::disk::{Disk, DiskFile};
 use crate::entry::codec::{self, BUNDLE_BYTES_MAX, BUNDLE_HEADER_BYTES};
-use crate::entry::{BundleHeader, CodecError, Epoch, Position, RECEIVER_HEADER_BYTES, ReceiverHeader, SealedBundle, Sequence};
+use crate::entry::{
+    BundleHeader, CodecError, Epoch, Position, RECEIVER_HEADER_BYTES, ReceiverHeader, SealedBundle,
+    Sequence,
+};
 use crate::error::ReceiverError;
 
 /// What is known about this disk beside the receiver itself.
@@ -86,7 +89,11 @@ pub(super) fn read_to_end(
     let mut epoch = Epoch::NONE;
     let found = loop {
         if evidence.cut_at == Some(last) {
-            return Ok(Readable { end, last, torn: !is_zero(window, end, file_length)? });
+            return Ok(Readable {
+                end,
+                last,
+                torn: !is_zero(window, end, file_length)?,
+            });
         }
         match next_bundle(window, header, end, last, epoch)? {
             Ok(bundle) => {
@@ -108,9 +115,19 @@ pub(super) fn read_to_end(
     }
     if torn {
         let expected = last.sequence.next();
-        Err(ReceiverError::Corrupt { receiver: header.name, offset: end, expected, found, known })
+        Err(ReceiverError::Corrupt {
+            receiver: header.name,
+            offset: end,
+            expected,
+            found,
+            known,
+        })
     } else {
-        Err(ReceiverError::CutShort { receiver: header.name, last: last.sequence, known })
+        Err(ReceiverError::CutShort {
+            receiver: header.name,
+            last: last.sequence,
+            known,
+        })
     }
 }
 
@@ -128,9 +145,14 @@ fn next_bundle(
     };
     Ok(codec::open(bytes, header.receiver).and_then(|bundle| {
         if bundle.before() != last {
-            Err(CodecError::Gap { expected: last.sequence.next(), found: bundle.header().first })
+            Err(CodecError::Gap {
+                expected: last.sequence.next(),
+                found: bundle.header().first,
+            })
         } else if bundle.header().epoch.rank() < epoch.rank() {
-            Err(CodecError::Reserved { what: "bundle of an older epoch" })
+            Err(CodecError::Reserved {
+                what: "bundle of an older epoch",
+            })
         } else {
             Ok(bundle)
         }
@@ -146,7 +168,12 @@ fn last_nonzero(window: &mut Window, from: u64, to: u64) -> Result<Option<u64>, 
     let mut at = from;
     let mut last = None;
     while at < to {
-        let chunk = window.slice(at, usize::try_from(to - at).unwrap_or(usize::MAX).min(1024 * 1024))?;
+        let chunk = window.slice(
+            at,
+            usize::try_from(to - at)
+                .unwrap_or(usize::MAX)
+                .min(1024 * 1024),
+        )?;
         if chunk.is_empty() {
             break;
         }
@@ -172,7 +199,14 @@ fn later_durable_upto(
     let limit = to.min(from.saturating_add(2 * BUNDLE_BYTES_MAX as u64));
     while at + BUNDLE_HEADER_BYTES as u64 <= limit {
         match window.bundle_at(at)? {
-            Found::Bundle(BundleHeader { durable_upto, length, .. }, _) => {
+            Found::Bundle(
+                BundleHeader {
+                    durable_upto,
+                    length,
+                    ..
+                },
+                _,
+            ) => {
                 highest = highest.max(durable_upto);
                 at += u64::from(length);
             }
@@ -191,22 +225,42 @@ pub(super) fn clean(
     end: u64,
     file_length: u64,
 ) -> Result<Option<Leftover>, ReceiverError> {
-    let Some(last) = last_nonzero(window, end, file_length)? else { return Ok(None) };
+    let Some(last) = last_nonzero(window, end, file_length)? else {
+        return Ok(None);
+    };
     let io = |action, source| ReceiverError::io(action, path, source);
     let aside = path.with_extension(format!("torn{end}"));
     match disk.remove(&aside) {
-        Err(source) if source.kind() != std::io::ErrorKind::NotFound => return Err(io("left a torn tail that could not be replaced", source)),
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+            return Err(io("left a torn tail that could not be replaced", source));
+        }
         _ => {}
     }
-    let copy = disk.create(&aside).map_err(|source| io("has a torn tail that could not be copied", source))?;
+    let copy = disk
+        .create(&aside)
+        .map_err(|source| io("has a torn tail that could not be copied", source))?;
     let mut at = end;
     while at <= last {
-        let chunk = window.slice(at, usize::try_from(last + 1 - at).unwrap_or(usize::MAX).min(1024 * 1024))?;
-        copy.write_at(&chunk, at - end).map_err(|source| io("has a torn tail that could not be copied", source))?;
+        let chunk = window.slice(
+            at,
+            usize::try_from(last + 1 - at)
+                .unwrap_or(usize::MAX)
+                .min(1024 * 1024),
+        )?;
+        copy.write_at(&chunk, at - end)
+            .map_err(|source| io("has a torn tail that could not be copied", source))?;
         at += chunk.len() as u64;
     }
     let dir = path.parent().unwrap_or(Path::new(""));
-    copy.sync().and_then(|()| disk.sync_dir(dir)).map_err(|source| io("has a torn tail that could not be copied", source))?;
-    crate::disk::fill_with_zeros(file, end, last + 1).map_err(|source| io("could not be cleaned", source))?;
-    Ok(Some(Leftover::TornTail { path: path.to_path_buf(), offset: end, bytes: last + 1 - end, aside }))
+    copy.sync()
+        .and_then(|()| disk.sync_dir(dir))
+        .map_err(|source| io("has a torn tail that could not be copied", source))?;
+    crate::disk::fill_with_zeros(file, end, last + 1)
+        .map_err(|source| io("could not be cleaned", source))?;
+    Ok(Some(Leftover::TornTail {
+        path: path.to_path_buf(),
+        offset: end,
+        bytes: last + 1 - end,
+        aside,
+    }))
 }

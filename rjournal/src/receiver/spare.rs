@@ -46,8 +46,16 @@ pub struct SpareSlot {
 
 impl SpareSlot {
     pub(super) fn new(disk: Arc<dyn Disk>, dir: &Path, next_number: u64) -> Self {
-        let slot = Slot { state: SpareState::Missing, next_number, ready: None };
-        Self { disk, dir: dir.into(), slot: Arc::new(Mutex::new(slot)) }
+        let slot = Slot {
+            state: SpareState::Missing,
+            next_number,
+            ready: None,
+        };
+        Self {
+            disk,
+            dir: dir.into(),
+            slot: Arc::new(Mutex::new(slot)),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Slot> {
@@ -78,7 +86,12 @@ impl SpareSlot {
         let mut slot = self.lock();
         match filled {
             Ok(file) => {
-                slot.ready = Some(Spare { number, path, file, bytes });
+                slot.ready = Some(Spare {
+                    number,
+                    path,
+                    file,
+                    bytes,
+                });
                 slot.state = SpareState::Ready(bytes);
                 Ok(())
             }

@@ -25,16 +25,45 @@ pub(super) struct ReceiverWriter {
 
 impl ReceiverWriter {
     /// Begins a receiver: writes its header into a prepared, all-zero file. Durable after [`Self::sync`].
-    pub(super) fn begin(file: Arc<dyn DiskFile>, path: PathBuf, allocated: u64, header: &ReceiverHeader) -> Result<Self, ReceiverError> {
+    pub(super) fn begin(
+        file: Arc<dyn DiskFile>,
+        path: PathBuf,
+        allocated: u64,
+        header: &ReceiverHeader,
+    ) -> Result<Self, ReceiverError> {
         let end = RECEIVER_HEADER_BYTES as u64;
-        file.write_at(&header.encode(), 0).map_err(|source| ReceiverError::io("could not be written", &path, source))?;
-        Ok(Self { file, path, name: header.name, end, allocated, unsynced: true, poisoned: false })
+        file.write_at(&header.encode(), 0)
+            .map_err(|source| ReceiverError::io("could not be written", &path, source))?;
+        Ok(Self {
+            file,
+            path,
+            name: header.name,
+            end,
+            allocated,
+            unsynced: true,
+            poisoned: false,
+        })
     }
 
     /// Goes on with a receiver that recovery has read to its end.
-    pub(super) fn resume(file: Arc<dyn DiskFile>, path: PathBuf, name: QualifiedName, end: u64) -> Result<Self, ReceiverError> {
-        let allocated = file.length().map_err(|source| ReceiverError::io("could not be measured", &path, source))?;
-        Ok(Self { file, path, name, end, allocated, unsynced: false, poisoned: false })
+    pub(super) fn resume(
+        file: Arc<dyn DiskFile>,
+        path: PathBuf,
+        name: QualifiedName,
+        end: u64,
+    ) -> Result<Self, ReceiverError> {
+        let allocated = file
+            .length()
+            .map_err(|source| ReceiverError::io("could not be measured", &path, source))?;
+        Ok(Self {
+            file,
+            path,
+            name,
+            end,
+            allocated,
+            unsynced: false,
+            poisoned: false,
+        })
     }
 
     /// Where the next bundle goes.
@@ -66,7 +95,12 @@ impl ReceiverWriter {
     /// Writes a bundle at the end. Durable after [`Self::sync`].
     pub(super) fn write(&mut self, bundle: &SealedBundle) -> Result<(), ReceiverError> {
         self.unpoisoned()?;
-        assert_eq!(bundle.header().offset, self.end, "a bundle was sealed for another place of {}", self.name);
+        assert_eq!(
+            bundle.header().offset,
+            self.end,
+            "a bundle was sealed for another place of {}",
+            self.name
+        );
         let written = self.file.write_at(bundle.bytes(), self.end);
         self.poison_on_error("could not be written", written)?;
         self.end = bundle.header().end();
@@ -87,10 +121,20 @@ impl ReceiverWriter {
     }
 
     fn unpoisoned(&self) -> Result<(), ReceiverError> {
-        if self.poisoned { Err(ReceiverError::Poisoned { receiver: self.name }) } else { Ok(()) }
+        if self.poisoned {
+            Err(ReceiverError::Poisoned {
+                receiver: self.name,
+            })
+        } else {
+            Ok(())
+        }
     }
 
-    fn poison_on_error(&mut self, action: &'static str, outcome: std::io::Result<()>) -> Result<(), ReceiverError> {
+    fn poison_on_error(
+        &mut self,
+        action: &'static str,
+        outcome: std::io::Result<()>,
+    ) -> Result<(), ReceiverError> {
         outcome.map_err(|source| {
             self.poisoned = true;
             ReceiverError::io(action, &self.path, source)

@@ -4,7 +4,10 @@
 use bytes::Bytes;
 
 use crate::entry::codec;
-use crate::entry::{CodecError, Epoch, JournalId, Place, Position, RECEIVER_HEADER_BYTES, ReceiverHeader, SealedBundle, Sequence};
+use crate::entry::{
+    CodecError, Epoch, JournalId, Place, Position, RECEIVER_HEADER_BYTES, ReceiverHeader,
+    SealedBundle, Sequence,
+};
 
 /// What was wrong with what the other side sent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -14,7 +17,9 @@ pub enum Violation {
     #[error("{0}")]
     Codec(#[from] CodecError),
     /// A receiver of another journal, or one that does not continue the chain.
-    #[error("a receiver was sent that begins after entry {begins}, but the copy ends at entry {ends} or with another history")]
+    #[error(
+        "a receiver was sent that begins after entry {begins}, but the copy ends at entry {ends} or with another history"
+    )]
     Receiver {
         /// The entry before its first.
         begins: Sequence,
@@ -22,7 +27,9 @@ pub enum Violation {
         ends: Sequence,
     },
     /// A bundle that does not continue the chain.
-    #[error("a bundle was sent that begins with entry {first}, but the copy ends at entry {ends} or with another history")]
+    #[error(
+        "a bundle was sent that begins with entry {first}, but the copy ends at entry {ends} or with another history"
+    )]
     Bundle {
         /// Its first entry.
         first: Sequence,
@@ -30,7 +37,9 @@ pub enum Violation {
         ends: Sequence,
     },
     /// A bundle that stands at another byte at the sender.
-    #[error("a bundle was sent for byte {found} of its receiver, the copy's ends at byte {expected}")]
+    #[error(
+        "a bundle was sent for byte {found} of its receiver, the copy's ends at byte {expected}"
+    )]
     Offset {
         /// Where it stands at the sender.
         found: u64,
@@ -79,8 +88,20 @@ pub struct Acceptor {
 
 impl Acceptor {
     /// A copy that ends at `tip` and `place`, its last bundle of epoch `last`, in a session of epoch `session`.
-    pub const fn new(journal: JournalId, tip: Position, place: Place, last: Epoch, session: Epoch) -> Self {
-        Self { journal, tip, place, last, session }
+    pub const fn new(
+        journal: JournalId,
+        tip: Position,
+        place: Place,
+        last: Epoch,
+        session: Epoch,
+    ) -> Self {
+        Self {
+            journal,
+            tip,
+            place,
+            last,
+            session,
+        }
     }
 
     /// The last entry accepted.
@@ -99,10 +120,17 @@ impl Acceptor {
         let replaces = place.is_unused() && place.previous == header.previous;
         let follows = place.is_nowhere() || header.previous == place.receiver || replaces;
         if header.journal != self.journal || header.before != self.tip || !follows {
-            return Err(Violation::Receiver { begins: header.before.sequence, ends: self.tip.sequence });
+            return Err(Violation::Receiver {
+                begins: header.before.sequence,
+                ends: self.tip.sequence,
+            });
         }
         let offset = RECEIVER_HEADER_BYTES as u64;
-        self.place = Place { receiver: header.receiver, previous: header.previous, offset };
+        self.place = Place {
+            receiver: header.receiver,
+            previous: header.previous,
+            offset,
+        };
         Ok((!there).then_some(header))
     }
 
@@ -114,16 +142,26 @@ impl Acceptor {
         let bundle = codec::open(bytes, self.place.receiver)?;
         let header = bundle.header();
         if bundle.before() != self.tip {
-            return Err(Violation::Bundle { first: header.first, ends: self.tip.sequence });
+            return Err(Violation::Bundle {
+                first: header.first,
+                ends: self.tip.sequence,
+            });
         }
         if header.offset != self.place.offset {
-            return Err(Violation::Offset { found: header.offset, expected: self.place.offset });
+            return Err(Violation::Offset {
+                found: header.offset,
+                expected: self.place.offset,
+            });
         }
         let (found, last, session) = (header.epoch, self.last, self.session);
         let falls = found.rank() < last.rank() || found.is_duplicate_of(last);
         let exceeds = found.rank() > session.rank() || found.is_duplicate_of(session);
         if falls || exceeds {
-            return Err(Violation::Epoch { found, last, session });
+            return Err(Violation::Epoch {
+                found,
+                last,
+                session,
+            });
         }
         self.tip = bundle.last();
         self.place.offset = header.end();

@@ -31,7 +31,10 @@ pub struct MemberKey {
 
 impl From<&Member> for MemberKey {
     fn from(member: &Member) -> Self {
-        Self { system: member.system, journal: member.journal }
+        Self {
+            system: member.system,
+            journal: member.journal,
+        }
     }
 }
 
@@ -139,9 +142,20 @@ pub struct Confirmation {
 
 impl Confirmation {
     /// A journal that was just opened: everything up to `released` is answered, `set` is the last change of the set.
-    pub fn new(policy: Policy, timeout: Duration, waiting_entries_max: u64, set: Option<(Sequence, SetChange)>, released: Sequence) -> Self {
-        let (number, members) = set.map_or((Sequence::NONE, Vec::new()), |(number, set)| (number, set.members));
-        let progress = members.iter().map(|member| (MemberKey::from(member), Progress::default())).collect();
+    pub fn new(
+        policy: Policy,
+        timeout: Duration,
+        waiting_entries_max: u64,
+        set: Option<(Sequence, SetChange)>,
+        released: Sequence,
+    ) -> Self {
+        let (number, members) = set.map_or((Sequence::NONE, Vec::new()), |(number, set)| {
+            (number, set.members)
+        });
+        let progress = members
+            .iter()
+            .map(|member| (MemberKey::from(member), Progress::default()))
+            .collect();
         Self {
             policy,
             timeout,
@@ -149,7 +163,11 @@ impl Confirmation {
             sealed: released,
             written: released,
             released,
-            segments: VecDeque::from([Segment { set: number, members, shrank: false }]),
+            segments: VecDeque::from([Segment {
+                set: number,
+                members,
+                shrank: false,
+            }]),
             progress,
             outstanding: VecDeque::new(),
             candidates: BTreeMap::new(),
@@ -173,7 +191,10 @@ impl Confirmation {
 
     /// Whether a target is in the set.
     pub fn is_member(&self, key: MemberKey) -> bool {
-        self.members().0.iter().any(|member| MemberKey::from(member) == key)
+        self.members()
+            .0
+            .iter()
+            .any(|member| MemberKey::from(member) == key)
     }
 
     /// Everything up to here has its class.
@@ -187,7 +208,13 @@ impl Confirmation {
     }
 
     /// An operator changed policy or time-out.
-    pub fn handle_policy(&mut self, policy: Policy, timeout: Duration, waiting_entries_max: u64, now: Moment) {
+    pub fn handle_policy(
+        &mut self,
+        policy: Policy,
+        timeout: Duration,
+        waiting_entries_max: u64,
+        now: Moment,
+    ) {
         self.policy = policy;
         self.timeout = timeout;
         self.waiting_entries_max = waiting_entries_max;
@@ -210,8 +237,16 @@ impl Confirmation {
     }
 
     /// A target acknowledged.
-    pub fn handle_acknowledged(&mut self, key: MemberKey, received: Sequence, written: Sequence, now: Moment) {
-        let Some(progress) = self.progress.get_mut(&key) else { return };
+    pub fn handle_acknowledged(
+        &mut self,
+        key: MemberKey,
+        received: Sequence,
+        written: Sequence,
+        now: Moment,
+    ) {
+        let Some(progress) = self.progress.get_mut(&key) else {
+            return;
+        };
         progress.received = progress.received.max(received);
         progress.written = progress.written.max(written);
         self.release(now);
@@ -223,8 +258,18 @@ impl Confirmation {
         if self.is_member(key) {
             return;
         }
-        let join_after = self.candidates.get(&key).map_or(Moment::ZERO, |candidate| candidate.join_after);
-        self.candidates.insert(key, Candidate { member, ready: true, join_after });
+        let join_after = self
+            .candidates
+            .get(&key)
+            .map_or(Moment::ZERO, |candidate| candidate.join_after);
+        self.candidates.insert(
+            key,
+            Candidate {
+                member,
+                ready: true,
+                join_after,
+            },
+        );
         self.propose_join(now);
     }
 
@@ -249,9 +294,17 @@ impl Confirmation {
     /// # Panics
     /// When no change was ordered.
     pub fn handle_set_changed(&mut self, sequence: Sequence, now: Moment) {
-        let change = self.changing.take().expect("a change of the set was ordered");
+        let change = self
+            .changing
+            .take()
+            .expect("a change of the set was ordered");
         let before = self.segments.back().expect("there is always a segment");
-        let shrank = before.members.iter().any(|old| !change.members.iter().any(|new| MemberKey::from(new) == MemberKey::from(old)));
+        let shrank = before.members.iter().any(|old| {
+            !change
+                .members
+                .iter()
+                .any(|new| MemberKey::from(new) == MemberKey::from(old))
+        });
         for member in &change.members {
             let key = MemberKey::from(member);
             self.progress.entry(key).or_default();
@@ -268,11 +321,22 @@ impl Confirmation {
             flaps.count += 1;
             let join_after = now + hold_down(flaps.count);
             if change.reason != SetReason::Operator {
-                self.candidates.insert(key, Candidate { member: member.clone(), ready: false, join_after });
+                self.candidates.insert(
+                    key,
+                    Candidate {
+                        member: member.clone(),
+                        ready: false,
+                        join_after,
+                    },
+                );
             }
             self.outputs.push_back(ConfirmOutput::Left(key));
         }
-        self.segments.push_back(Segment { set: sequence, members: change.members, shrank });
+        self.segments.push_back(Segment {
+            set: sequence,
+            members: change.members,
+            shrank,
+        });
         self.release(now);
     }
 
@@ -281,28 +345,49 @@ impl Confirmation {
         let overdue = if self.holding || self.changing.is_some() {
             None
         } else {
-            self.outstanding.front().map(|(_, sealed_at)| *sealed_at + self.timeout)
+            self.outstanding
+                .front()
+                .map(|(_, sealed_at)| *sealed_at + self.timeout)
         };
-        let joins = self.candidates.values().filter(|candidate| candidate.ready).map(|candidate| candidate.join_after).min();
-        [overdue, joins.filter(|_| self.changing.is_none())].into_iter().flatten().min()
+        let joins = self
+            .candidates
+            .values()
+            .filter(|candidate| candidate.ready)
+            .map(|candidate| candidate.join_after)
+            .min();
+        [overdue, joins.filter(|_| self.changing.is_none())]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Time went on.
     pub fn handle_timeout(&mut self, now: Moment) {
         self.propose_join(now);
-        let Some((oldest, sealed_at)) = self.outstanding.front().copied() else { return };
+        let Some((oldest, sealed_at)) = self.outstanding.front().copied() else {
+            return;
+        };
         if now < sealed_at + self.timeout || self.changing.is_some() {
             return;
         }
         match self.policy {
             Policy::Degrade => {
-                let late: Vec<MemberKey> = self.members().0.iter().map(MemberKey::from).filter(|key| !self.has(*key, oldest)).collect();
+                let late: Vec<MemberKey> = self
+                    .members()
+                    .0
+                    .iter()
+                    .map(MemberKey::from)
+                    .filter(|key| !self.has(*key, oldest))
+                    .collect();
                 self.take_out(&late, SetReason::TimedOut, now);
                 self.resume();
             }
-            Policy::Block if !self.holding => self.hold(self.sealed.checked_add(self.waiting_entries_max)),
+            Policy::Block if !self.holding => {
+                self.hold(self.sealed.checked_add(self.waiting_entries_max))
+            }
             Policy::Reject if !self.holding => {
-                self.outputs.push_back(ConfirmOutput::GiveUp { upto: self.sealed });
+                self.outputs
+                    .push_back(ConfirmOutput::GiveUp { upto: self.sealed });
                 self.hold(Some(self.sealed));
             }
             Policy::Block | Policy::Reject => {}
@@ -311,7 +396,9 @@ impl Confirmation {
 
     fn hold(&mut self, upto: Option<Sequence>) {
         self.holding = true;
-        self.outputs.push_back(ConfirmOutput::Hold { upto: upto.unwrap_or(Sequence::LAST_USABLE) });
+        self.outputs.push_back(ConfirmOutput::Hold {
+            upto: upto.unwrap_or(Sequence::LAST_USABLE),
+        });
     }
 
     fn resume(&mut self) {
@@ -323,13 +410,21 @@ impl Confirmation {
 
     /// Whether a member of the last set has done with an entry what its level asks for.
     fn has(&self, key: MemberKey, sequence: Sequence) -> bool {
-        let member = self.members().0.iter().find(|member| MemberKey::from(*member) == key);
+        let member = self
+            .members()
+            .0
+            .iter()
+            .find(|member| MemberKey::from(*member) == key);
         member.is_some_and(|member| self.reach(member) >= sequence)
     }
 
     /// How far a member counts.
     fn reach(&self, member: &Member) -> Sequence {
-        let progress = self.progress.get(&MemberKey::from(member)).copied().unwrap_or_default();
+        let progress = self
+            .progress
+            .get(&MemberKey::from(member))
+            .copied()
+            .unwrap_or_default();
         match member.level {
             Level::Received => progress.received,
             Level::Written => progress.written,
@@ -337,13 +432,17 @@ impl Confirmation {
     }
 
     fn flushed(&self, member: &Member) -> Sequence {
-        self.progress.get(&MemberKey::from(member)).map_or(Sequence::NONE, |progress| progress.written)
+        self.progress
+            .get(&MemberKey::from(member))
+            .map_or(Sequence::NONE, |progress| progress.written)
     }
 
     fn take_out(&mut self, keys: &[MemberKey], reason: SetReason, _now: Moment) {
         let (members, _) = self.members();
-        let (left, stay): (Vec<Member>, Vec<Member>) =
-            members.iter().cloned().partition(|member| keys.contains(&MemberKey::from(member)));
+        let (left, stay): (Vec<Member>, Vec<Member>) = members
+            .iter()
+            .cloned()
+            .partition(|member| keys.contains(&MemberKey::from(member)));
         if !left.is_empty() && self.changing.is_none() {
             self.order_change(stay, left, reason);
         }
@@ -353,18 +452,32 @@ impl Confirmation {
         if self.changing.is_some() {
             return;
         }
-        let due = self.candidates.values().find(|candidate| candidate.ready && candidate.join_after <= now);
-        let Some(member) = due.map(|candidate| candidate.member.clone()) else { return };
+        let due = self
+            .candidates
+            .values()
+            .find(|candidate| candidate.ready && candidate.join_after <= now);
+        let Some(member) = due.map(|candidate| candidate.member.clone()) else {
+            return;
+        };
         let mut members = self.members().0.to_vec();
         members.push(member);
         self.order_change(members, Vec::new(), SetReason::Joined);
     }
 
     fn order_change(&mut self, members: Vec<Member>, left: Vec<Member>, reason: SetReason) {
-        let known = |member: Member| Member { acknowledged: self.flushed(&member), ..member };
+        let known = |member: Member| Member {
+            acknowledged: self.flushed(&member),
+            ..member
+        };
         let members: Vec<Member> = members.into_iter().map(known).collect();
         let left: Vec<Member> = left.into_iter().map(known).collect();
-        let change = SetChange { required: members.len() as u32, policy: self.policy, reason, members, left };
+        let change = SetChange {
+            required: members.len() as u32,
+            policy: self.policy,
+            reason,
+            members,
+            left,
+        };
         self.changing = Some(change.clone());
         self.outputs.push_back(ConfirmOutput::ChangeSet(change));
     }
@@ -374,9 +487,22 @@ impl Confirmation {
         loop {
             let by_shrinking = self.shrunk();
             let segment = self.segments.front().expect("there is always a segment");
-            let end = self.segments.get(1).map_or(Sequence::LAST_USABLE, |next| next.set.before());
-            let reach = segment.members.iter().map(|member| self.reach(member)).min().unwrap_or(Sequence::LAST_USABLE);
-            let flushed = segment.members.iter().map(|member| self.flushed(member)).min().unwrap_or(Sequence::LAST_USABLE);
+            let end = self
+                .segments
+                .get(1)
+                .map_or(Sequence::LAST_USABLE, |next| next.set.before());
+            let reach = segment
+                .members
+                .iter()
+                .map(|member| self.reach(member))
+                .min()
+                .unwrap_or(Sequence::LAST_USABLE);
+            let flushed = segment
+                .members
+                .iter()
+                .map(|member| self.flushed(member))
+                .min()
+                .unwrap_or(Sequence::LAST_USABLE);
             let upto = self.written.min(reach).min(end);
             let (set, empty) = (segment.set, segment.members.is_empty());
             if empty {
@@ -399,14 +525,27 @@ impl Confirmation {
     /// The last change that shrank the set and is flushed here and at everyone who remained.
     fn shrunk(&self) -> Option<usize> {
         let effective = |segment: &Segment| {
-            segment.shrank && self.written >= segment.set && segment.members.iter().all(|member| self.flushed(member) >= segment.set)
+            segment.shrank
+                && self.written >= segment.set
+                && segment
+                    .members
+                    .iter()
+                    .all(|member| self.flushed(member) >= segment.set)
         };
-        (1..self.segments.len()).rev().find(|index| self.segments.get(*index).is_some_and(effective))
+        (1..self.segments.len())
+            .rev()
+            .find(|index| self.segments.get(*index).is_some_and(effective))
     }
 
     fn release_shrunk(&mut self, index: usize) {
-        let Some(segment) = self.segments.get(index).cloned() else { return };
-        let class = if segment.members.is_empty() { Class::Local } else { Class::Sync };
+        let Some(segment) = self.segments.get(index).cloned() else {
+            return;
+        };
+        let class = if segment.members.is_empty() {
+            Class::Local
+        } else {
+            Class::Sync
+        };
         self.say(segment.set.before(), class, segment.set);
         self.segments.drain(..index);
         if let Some(first) = self.segments.front_mut() {
@@ -417,24 +556,47 @@ impl Confirmation {
     fn say(&mut self, upto: Sequence, class: Class, set: Sequence) {
         if upto > self.released {
             self.released = upto;
-            self.outputs.push_back(ConfirmOutput::Release { upto, class, set });
+            self.outputs
+                .push_back(ConfirmOutput::Release { upto, class, set });
         }
     }
 
     /// Forgets bundles every member has, and who is no longer in any set.
     fn prune(&mut self, _now: Moment) {
-        let reach = self.members().0.iter().map(|member| self.reach(member)).min().unwrap_or(Sequence::LAST_USABLE);
-        while self.outstanding.front().is_some_and(|(last, _)| *last <= reach) {
+        let reach = self
+            .members()
+            .0
+            .iter()
+            .map(|member| self.reach(member))
+            .min()
+            .unwrap_or(Sequence::LAST_USABLE);
+        while self
+            .outstanding
+            .front()
+            .is_some_and(|(last, _)| *last <= reach)
+        {
             self.outstanding.pop_front();
         }
         if self.outstanding.is_empty() {
             self.resume();
         }
         let segments = &self.segments;
-        let in_some_set = |key: &MemberKey| segments.iter().any(|s| s.members.iter().any(|member| MemberKey::from(member) == *key));
+        let in_some_set = |key: &MemberKey| {
+            segments.iter().any(|s| {
+                s.members
+                    .iter()
+                    .any(|member| MemberKey::from(member) == *key)
+            })
+        };
         let waiting = self.changing.as_ref();
         self.progress.retain(|key, _| {
-            in_some_set(key) || waiting.is_some_and(|change| change.members.iter().any(|member| MemberKey::from(member) == *key))
+            in_some_set(key)
+                || waiting.is_some_and(|change| {
+                    change
+                        .members
+                        .iter()
+                        .any(|member| MemberKey::from(member) == *key)
+                })
         });
     }
 }

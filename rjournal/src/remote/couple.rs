@@ -75,7 +75,16 @@ impl Search {
     /// Begins where both histories could agree at best: at the end of the shorter one.
     pub(super) fn new(source: Extent, target: Extent) -> Self {
         let asked = source.tip.sequence.min(target.tip.sequence);
-        Self { source, target, low: None, high: asked.next(), asked, ours: None, theirs: None, step: 1 }
+        Self {
+            source,
+            target,
+            low: None,
+            high: asked.next(),
+            asked,
+            ours: None,
+            theirs: None,
+            step: 1,
+        }
     }
 
     fn floor(&self) -> Sequence {
@@ -84,7 +93,10 @@ impl Search {
 
     /// A side's own ends are known without asking.
     fn known(extent: &Extent, sequence: Sequence) -> Option<ChainHead> {
-        [extent.tip, extent.oldest].into_iter().find(|position| position.sequence == sequence).map(|position| position.head)
+        [extent.tip, extent.oldest]
+            .into_iter()
+            .find(|position| position.sequence == sequence)
+            .map(|position| position.head)
     }
 
     pub(super) fn wanted(&mut self) -> Wanted {
@@ -99,8 +111,12 @@ impl Search {
                 return Wanted::Decided(self.decide(low));
             }
             let asked = self.asked;
-            let Some(ours) = self.ours.or_else(|| Self::known(&self.source, asked)) else { return Wanted::Ours(asked) };
-            let Some(theirs) = self.theirs.or_else(|| Self::known(&self.target, asked)) else { return Wanted::Theirs(asked) };
+            let Some(ours) = self.ours.or_else(|| Self::known(&self.source, asked)) else {
+                return Wanted::Ours(asked);
+            };
+            let Some(theirs) = self.theirs.or_else(|| Self::known(&self.target, asked)) else {
+                return Wanted::Theirs(asked);
+            };
             if !self.compare(ours == theirs, ours) {
                 return Wanted::Decided(Coupling::Strangers);
             }
@@ -111,7 +127,10 @@ impl Search {
     fn compare(&mut self, equal: bool, head: ChainHead) -> bool {
         let floor = self.floor();
         if equal {
-            self.low = Some(Position { sequence: self.asked, head });
+            self.low = Some(Position {
+                sequence: self.asked,
+                head,
+            });
         } else if self.asked == floor {
             return false;
         } else {
@@ -120,7 +139,9 @@ impl Search {
         self.ours = None;
         self.theirs = None;
         self.asked = match self.low {
-            Some(low) => Sequence::new(low.sequence.get().midpoint(self.high.get())).max(low.sequence.next()),
+            Some(low) => {
+                Sequence::new(low.sequence.get().midpoint(self.high.get())).max(low.sequence.next())
+            }
             None => {
                 // Forks lie near the end: step back 1, 2, 4 ... before halving.
                 let back = Sequence::new(self.asked.get().saturating_sub(self.step)).max(floor);
@@ -174,17 +195,29 @@ mod tests {
     }
 
     fn extent(heads: &[ChainHead], oldest: usize) -> Extent {
-        let at = |n: usize| Position { sequence: Sequence::new(n as u64), head: heads[n] };
-        Extent { oldest: at(oldest), tip: at(heads.len() - 1) }
+        let at = |n: usize| Position {
+            sequence: Sequence::new(n as u64),
+            head: heads[n],
+        };
+        Extent {
+            oldest: at(oldest),
+            tip: at(heads.len() - 1),
+        }
     }
 
     /// Runs a search to its end; gives the outcome and how many questions it took.
-    fn search(source: &[ChainHead], target: &[ChainHead], oldest: (usize, usize)) -> (Coupling, usize) {
+    fn search(
+        source: &[ChainHead],
+        target: &[ChainHead],
+        oldest: (usize, usize),
+    ) -> (Coupling, usize) {
         let mut search = Search::new(extent(source, oldest.0), extent(target, oldest.1));
         for questions in 0..100 {
             match search.wanted() {
                 Wanted::Ours(at) => search.tell_ours(at, source.get(at.get() as usize).copied()),
-                Wanted::Theirs(at) => search.tell_theirs(at, target.get(at.get() as usize).copied()),
+                Wanted::Theirs(at) => {
+                    search.tell_theirs(at, target.get(at.get() as usize).copied())
+                }
                 Wanted::Decided(coupling) => return (coupling, questions),
             }
         }
@@ -193,8 +226,15 @@ mod tests {
 
     /// What two histories have in common, by looking.
     fn expected(source: &[u8], target: &[u8], all: &[ChainHead]) -> Coupling {
-        let common = source.iter().zip(target).take_while(|(a, b)| a == b).count();
-        let at = Position { sequence: Sequence::new(common as u64), head: all[common] };
+        let common = source
+            .iter()
+            .zip(target)
+            .take_while(|(a, b)| a == b)
+            .count();
+        let at = Position {
+            sequence: Sequence::new(common as u64),
+            head: all[common],
+        };
         if common == target.len() {
             Coupling::Continue { at }
         } else if common == source.len() {
@@ -208,13 +248,20 @@ mod tests {
     fn every_pair_of_short_histories_is_decided_rightly() {
         let mut histories: Vec<Vec<u8>> = vec![vec![]];
         for length in 1..=5_u32 {
-            histories.extend((0..3_u32.pow(length)).map(|n| (0..length).map(|k| (n / 3_u32.pow(k) % 3) as u8).collect()));
+            histories.extend(
+                (0..3_u32.pow(length))
+                    .map(|n| (0..length).map(|k| (n / 3_u32.pow(k) % 3) as u8).collect()),
+            );
         }
         for source in &histories {
             let ours = heads(source);
             for target in &histories {
                 let (found, _) = search(&ours, &heads(target), (0, 0));
-                assert_eq!(found, expected(source, target, &ours), "{source:?} {target:?}");
+                assert_eq!(
+                    found,
+                    expected(source, target, &ours),
+                    "{source:?} {target:?}"
+                );
             }
         }
     }
@@ -228,7 +275,15 @@ mod tests {
         other.extend([255; 90]);
         let ours = heads(&long);
         let (found, questions) = search(&ours, &heads(&other), (0, 0));
-        assert_eq!(found, Coupling::Forked { at: Position { sequence: Sequence::new(fork as u64), head: ours[fork] } });
+        assert_eq!(
+            found,
+            Coupling::Forked {
+                at: Position {
+                    sequence: Sequence::new(fork as u64),
+                    head: ours[fork]
+                }
+            }
+        );
         assert!(questions < 40, "{questions}");
     }
 
@@ -237,6 +292,9 @@ mod tests {
         let (ours, theirs) = (heads(&[1; 20]), heads(&[2; 20]));
         assert_eq!(search(&ours, &theirs, (5, 5)).0, Coupling::Strangers);
         assert_eq!(search(&ours, &heads(&[1; 4]), (5, 0)).0, Coupling::Gap);
-        assert_eq!(search(&heads(&[1; 4]), &ours, (0, 5)).0, Coupling::Strangers);
+        assert_eq!(
+            search(&heads(&[1; 4]), &ours, (0, 5)).0,
+            Coupling::Strangers
+        );
     }
 }

@@ -150,10 +150,20 @@ pub enum LinkOutput {
 #[derive(Debug)]
 enum State {
     Inactive,
-    Dialing { since: Moment },
-    Session { session: Box<SourceSession>, caught_up: bool },
-    Draining { session: Box<SourceSession>, upto: Sequence },
-    Waiting { until: Moment },
+    Dialing {
+        since: Moment,
+    },
+    Session {
+        session: Box<SourceSession>,
+        caught_up: bool,
+    },
+    Draining {
+        session: Box<SourceSession>,
+        upto: Sequence,
+    },
+    Waiting {
+        until: Moment,
+    },
     Failed,
 }
 
@@ -197,7 +207,9 @@ impl Link {
             State::Inactive | State::Failed => None,
             State::Dialing { since } => Some(*since + DIAL_MAX),
             State::Waiting { until } => Some(*until),
-            State::Session { session, .. } | State::Draining { session, .. } => session.poll_timeout(),
+            State::Session { session, .. } | State::Draining { session, .. } => {
+                session.poll_timeout()
+            }
         }
     }
 
@@ -245,10 +257,18 @@ impl Link {
     pub fn inactivate(&mut self, upto: Option<Sequence>, now: Moment) {
         let state = std::mem::replace(&mut self.state, State::Inactive);
         match (state, upto) {
-            (State::Session { session, caught_up: true }, Some(upto)) if !self.activation.sync && session.written() < upto => {
+            (
+                State::Session {
+                    session,
+                    caught_up: true,
+                },
+                Some(upto),
+            ) if !self.activation.sync && session.written() < upto => {
                 self.state = State::Draining { session, upto };
             }
-            (State::Draining { session, .. }, Some(upto)) => self.state = State::Draining { session, upto },
+            (State::Draining { session, .. }, Some(upto)) => {
+                self.state = State::Draining { session, upto }
+            }
             (State::Session { mut session, .. } | State::Draining { mut session, .. }, _) => {
                 session.handle_close(EndReason::Inactivated, now);
                 self.drain_last(session);
@@ -273,13 +293,17 @@ impl Link {
 
     fn inactivated(&mut self) {
         self.state = State::Inactive;
-        self.outputs.push_back(LinkOutput::Event(LinkEvent::Inactivated));
+        self.outputs
+            .push_back(LinkOutput::Event(LinkEvent::Inactivated));
     }
 
     /// The connection is up: a session begins.
     pub fn handle_connected(&mut self, facts: SessionFacts, marks: SourceMarks, now: Moment) {
         if matches!(self.state, State::Dialing { .. }) {
-            self.state = State::Session { session: Box::new(SourceSession::new(facts, marks, now)), caught_up: false };
+            self.state = State::Session {
+                session: Box::new(SourceSession::new(facts, marks, now)),
+                caught_up: false,
+            };
             self.pump(now);
         } else {
             self.outputs.push_back(LinkOutput::Disconnect);
@@ -329,7 +353,9 @@ impl Link {
 
     /// What was to be shipped cannot be read.
     pub fn handle_unreadable(&mut self, now: Moment) {
-        self.with_session(now, |session| session.handle_close(EndReason::SourceFailed, now));
+        self.with_session(now, |session| {
+            session.handle_close(EndReason::SourceFailed, now)
+        });
     }
 
     /// The target left the in-sync set, the session goes on.
@@ -342,7 +368,9 @@ impl Link {
 
     /// The system stops.
     pub fn handle_shutdown(&mut self, now: Moment) {
-        self.with_session(now, |session| session.handle_close(EndReason::ShuttingDown, now));
+        self.with_session(now, |session| {
+            session.handle_close(EndReason::ShuttingDown, now)
+        });
     }
 
     /// Time went on.
@@ -359,18 +387,44 @@ impl Link {
 
     fn pump(&mut self, now: Moment) {
         loop {
-            let (State::Session { session, .. } | State::Draining { session, .. }) = &mut self.state else { return };
-            let Some(output) = session.poll_output() else { return };
+            let (State::Session { session, .. } | State::Draining { session, .. }) =
+                &mut self.state
+            else {
+                return;
+            };
+            let Some(output) = session.poll_output() else {
+                return;
+            };
             match output {
                 SourceOutput::Send(message) => self.outputs.push_back(LinkOutput::Send(message)),
-                SourceOutput::LookUpHead(sequence) => self.outputs.push_back(LinkOutput::LookUpHead(sequence)),
-                SourceOutput::Ship { after, bytes } => self.outputs.push_back(LinkOutput::Ship { after, bytes }),
-                SourceOutput::Coupled { tip, archived, went_back } => {
-                    self.attempts = 0;
-                    self.event(LinkEvent::Coupled { tip, archived, went_back });
+                SourceOutput::LookUpHead(sequence) => {
+                    self.outputs.push_back(LinkOutput::LookUpHead(sequence))
                 }
-                SourceOutput::Acknowledged { received, written, low_space } => {
-                    self.event(LinkEvent::Acknowledged { received, written, low_space });
+                SourceOutput::Ship { after, bytes } => {
+                    self.outputs.push_back(LinkOutput::Ship { after, bytes })
+                }
+                SourceOutput::Coupled {
+                    tip,
+                    archived,
+                    went_back,
+                } => {
+                    self.attempts = 0;
+                    self.event(LinkEvent::Coupled {
+                        tip,
+                        archived,
+                        went_back,
+                    });
+                }
+                SourceOutput::Acknowledged {
+                    received,
+                    written,
+                    low_space,
+                } => {
+                    self.event(LinkEvent::Acknowledged {
+                        received,
+                        written,
+                        low_space,
+                    });
                     self.drained(written, now);
                 }
                 SourceOutput::CaughtUp => {
@@ -384,7 +438,10 @@ impl Link {
                     self.ended(reason, now);
                 }
                 // A session that replicates never hears without coupling, and never adopts.
-                SourceOutput::Heard { .. } | SourceOutput::AdoptReceiver(_) | SourceOutput::Adopt(_) | SourceOutput::TailEnded => {}
+                SourceOutput::Heard { .. }
+                | SourceOutput::AdoptReceiver(_)
+                | SourceOutput::Adopt(_)
+                | SourceOutput::TailEnded => {}
             }
         }
     }
@@ -406,23 +463,41 @@ impl Link {
             return self.inactivated();
         }
         let (loss, failed, wait) = match &reason {
-            EndReason::Refused(Refusal { code, .. }) => (Loss::Failed, !code.may_pass(), WAIT_REFUSED),
+            EndReason::Refused(Refusal { code, .. }) => {
+                (Loss::Failed, !code.may_pass(), WAIT_REFUSED)
+            }
             EndReason::Violation(_) | EndReason::SourceFailed => (Loss::Failed, true, WAIT_REFUSED),
             EndReason::Full | EndReason::TargetFailed => (Loss::Failed, false, WAIT_REFUSED),
             EndReason::Inactivated => (Loss::Failed, false, WAIT_REFUSED),
-            EndReason::ShuttingDown | EndReason::Superseded | EndReason::Silent | EndReason::Lost => (Loss::Connection, false, WAIT_MIN),
+            EndReason::ShuttingDown
+            | EndReason::Superseded
+            | EndReason::Silent
+            | EndReason::Lost => (Loss::Connection, false, WAIT_MIN),
         };
         self.attempts = self.attempts.saturating_add(1);
-        self.state = if failed { State::Failed } else { State::Waiting { until: now + self.wait(wait) } };
+        self.state = if failed {
+            State::Failed
+        } else {
+            State::Waiting {
+                until: now + self.wait(wait),
+            }
+        };
         self.last_end = Some(reason.clone());
-        self.event(LinkEvent::Ended { reason, loss, failed });
+        self.event(LinkEvent::Ended {
+            reason,
+            loss,
+            failed,
+        });
     }
 
     /// Doubles with every attempt; between half and all of it is waited, so that many links do not dial at once.
     fn wait(&mut self, least: Duration) -> Duration {
         let doubled = WAIT_MIN.saturating_mul(1 << self.attempts.saturating_sub(1).min(10));
         let full = doubled.clamp(least, WAIT_MAX);
-        self.jitter = self.jitter.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.jitter = self
+            .jitter
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         let half = u64::try_from(full.as_micros() / 2).unwrap_or(u64::MAX);
         Duration::from_micros(half + (self.jitter >> 33) % half.max(1))
     }

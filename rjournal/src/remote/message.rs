@@ -5,7 +5,10 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::entry::control_entry::Level;
-use crate::entry::{ChainHead, Epoch, GroupId, JournalId, Position, QualifiedName, Sequence, SystemId, SystemName, Timestamp};
+use crate::entry::{
+    ChainHead, Epoch, GroupId, JournalId, Position, QualifiedName, Sequence, SystemId, SystemName,
+    Timestamp,
+};
 
 /// Version of the protocol, also in the ALPN name.
 pub const PROTOCOL_VERSION: u16 = 1;
@@ -139,7 +142,15 @@ pub enum RefusalCode {
 impl RefusalCode {
     /// Whether trying again by itself can help: an operator, or time, may have changed the other side.
     pub const fn may_pass(self) -> bool {
-        matches!(self, Self::NoSuchJournal | Self::NotAuthorised | Self::Busy | Self::Stopped | Self::Damaged | Self::Protocol)
+        matches!(
+            self,
+            Self::NoSuchJournal
+                | Self::NotAuthorised
+                | Self::Busy
+                | Self::Stopped
+                | Self::Damaged
+                | Self::Protocol
+        )
     }
 }
 

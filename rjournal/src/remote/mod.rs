@@ -19,10 +19,12 @@ mod receive;
 mod ship;
 
 pub use accept::{Acceptor, Violation};
-pub use confirm::{Class, Confirmation, ConfirmOutput, Loss, MemberKey};
+pub use confirm::{Class, ConfirmOutput, Confirmation, Loss, MemberKey};
 pub use couple::{Coupling, Extent};
 pub use delivery::{Activation, Link, LinkEvent, LinkOutput, LinkState, Shown};
-pub use message::{EndReason, Frame, Hello, Message, PROTOCOL_VERSION, Purpose, Refusal, RefusalCode, Welcome};
+pub use message::{
+    EndReason, Frame, Hello, Message, PROTOCOL_VERSION, Purpose, Refusal, RefusalCode, Welcome,
+};
 pub use opening::{ADOPT_WINDOW, Heard, Opening, OpeningStep};
 pub use partner::{Held, PartnerReply, PartnerRequest};
 pub use receive::{TargetFacts, TargetOutput, TargetSession};

@@ -70,14 +70,31 @@ pub struct Opening {
 
 impl Opening {
     /// A journal recovered up to `tip`, last opened at `rank`, with these members recorded.
-    pub fn new(tip: Position, rank: (u64, u64), members: impl IntoIterator<Item = MemberKey>) -> Self {
-        let members = members.into_iter().map(|key| Asked { key, answer: None }).collect();
-        Self { tip, rank, members, alone: false, adopt: false, adopted: false }
+    pub fn new(
+        tip: Position,
+        rank: (u64, u64),
+        members: impl IntoIterator<Item = MemberKey>,
+    ) -> Self {
+        let members = members
+            .into_iter()
+            .map(|key| Asked { key, answer: None })
+            .collect();
+        Self {
+            tip,
+            rank,
+            members,
+            alone: false,
+            adopt: false,
+            adopted: false,
+        }
     }
 
     /// Who has not answered.
     pub fn missing(&self) -> impl Iterator<Item = MemberKey> {
-        self.members.iter().filter(|member| member.answer.is_none()).map(|member| member.key)
+        self.members
+            .iter()
+            .filter(|member| member.answer.is_none())
+            .map(|member| member.key)
     }
 
     /// An operator opens it without hearing everybody.
@@ -106,7 +123,11 @@ impl Opening {
         if let Some(member) = self.members.iter_mut().find(|member| member.key == key) {
             // That a target is missing, busy or not allowed is no statement about histories: it is asked again.
             let passing = matches!(&heard, Heard::Refused(refusal) if refusal.code.may_pass());
-            member.answer = if passing || matches!(heard, Heard::Lost) { None } else { Some(heard) };
+            member.answer = if passing || matches!(heard, Heard::Lost) {
+                None
+            } else {
+                Some(heard)
+            };
         }
     }
 
@@ -134,18 +155,27 @@ impl Opening {
     /// What is to be done with what was heard so far.
     pub fn step(&self) -> OpeningStep {
         if let Some(refusal) = self.members.iter().find_map(refused) {
-            return OpeningStep::Refuse { code: refusal.code, text: refusal.text.clone() };
+            return OpeningStep::Refuse {
+                code: refusal.code,
+                text: refusal.text.clone(),
+            };
         }
         let all_heard = self.members.iter().all(|member| member.answer.is_some());
         if !all_heard && !self.alone {
             return OpeningStep::Wait;
         }
-        let ahead = self.members.iter().filter_map(|member| match &member.answer {
-            Some(Heard::Welcome(welcome, Coupling::Ahead { .. })) => Some((member.key, welcome)),
-            _ => None,
-        });
+        let ahead = self
+            .members
+            .iter()
+            .filter_map(|member| match &member.answer {
+                Some(Heard::Welcome(welcome, Coupling::Ahead { .. })) => {
+                    Some((member.key, welcome))
+                }
+                _ => None,
+            });
         // The later epoch first, then the longer tail (ruling 29): they are on one chain, so longest is most.
-        let furthest = ahead.max_by_key(|(_, welcome)| (welcome.tip_epoch.rank(), welcome.tip.sequence));
+        let furthest =
+            ahead.max_by_key(|(_, welcome)| (welcome.tip_epoch.rank(), welcome.tip.sequence));
         if let Some((key, welcome)) = furthest {
             let missing = welcome.tip.sequence.entries_since(self.tip.sequence);
             if missing > ADOPT_WINDOW && !self.adopt {
@@ -158,7 +188,10 @@ impl Opening {
             (true, true) => OpenReason::Adopted,
             (false, true) => OpenReason::Restarted,
         };
-        OpeningStep::Open { reason, rank_above: self.highest_rank() }
+        OpeningStep::Open {
+            reason,
+            rank_above: self.highest_rank(),
+        }
     }
 
     fn refuse_behind(&self, missing: u64, target: Sequence) -> OpeningStep {
@@ -167,14 +200,22 @@ impl Opening {
              explains. Was it restored from a backup? CHGJRN OPEN(*ADOPT) takes them over",
             self.tip.sequence
         );
-        OpeningStep::Refuse { code: RefusalCode::SourceBehind, text }
+        OpeningStep::Refuse {
+            code: RefusalCode::SourceBehind,
+            text,
+        }
     }
 
     fn highest_rank(&self) -> (u64, u64) {
-        let heard = self.members.iter().filter_map(|member| match &member.answer {
-            Some(Heard::Welcome(welcome, _)) => Some(welcome.promised.rank().max(welcome.tip_epoch.rank())),
-            _ => None,
-        });
+        let heard = self
+            .members
+            .iter()
+            .filter_map(|member| match &member.answer {
+                Some(Heard::Welcome(welcome, _)) => {
+                    Some(welcome.promised.rank().max(welcome.tip_epoch.rank()))
+                }
+                _ => None,
+            });
         heard.fold(self.rank, Ord::max)
     }
 }

@@ -16,11 +16,17 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::accept::{Acceptor, Violation};
-use super::message::{EndReason, Frame, Hello, Message, PATH_MAX, PROTOCOL_VERSION, Purpose, Refusal, RefusalCode, Welcome};
+use super::message::{
+    EndReason, Frame, Hello, Message, PATH_MAX, PROTOCOL_VERSION, Purpose, Refusal, RefusalCode,
+    Welcome,
+};
 use super::ship::message_name;
 use crate::entry::control_entry::Level;
 use crate::entry::progress::CopyProgress;
-use crate::entry::{ChainHead, Epoch, JournalId, Moment, Place, Position, ReceiverHeader, SealedBundle, Sequence, SystemId, Timestamp};
+use crate::entry::{
+    ChainHead, Epoch, JournalId, Moment, Place, Position, ReceiverHeader, SealedBundle, Sequence,
+    SystemId, Timestamp,
+};
 
 /// Nothing heard for this long ends the session.
 const SILENCE_MAX: Duration = Duration::from_secs(8);
@@ -89,10 +95,22 @@ pub enum TargetOutput {
 #[derive(Debug)]
 enum State {
     Awaiting,
-    Greeted { hello: Box<Hello> },
-    Promising { hello: Box<Hello>, fork: Position },
-    Archiving { hello: Box<Hello>, fork: Position },
-    Streaming { acceptor: Box<Acceptor>, epoch: Epoch, level: Level },
+    Greeted {
+        hello: Box<Hello>,
+    },
+    Promising {
+        hello: Box<Hello>,
+        fork: Position,
+    },
+    Archiving {
+        hello: Box<Hello>,
+        fork: Position,
+    },
+    Streaming {
+        acceptor: Box<Acceptor>,
+        epoch: Epoch,
+        level: Level,
+    },
     Ended,
 }
 
@@ -110,7 +128,14 @@ pub struct TargetSession {
 impl TargetSession {
     /// Waits for the greeting.
     pub fn new(facts: TargetFacts, now: Moment) -> Self {
-        Self { facts, state: State::Awaiting, outputs: VecDeque::new(), last_heard: now, flush_ordered: false, low_space: false }
+        Self {
+            facts,
+            state: State::Awaiting,
+            outputs: VecDeque::new(),
+            last_heard: now,
+            flush_ordered: false,
+            low_space: false,
+        }
     }
 
     /// What is to be done next.
@@ -131,7 +156,9 @@ impl TargetSession {
     /// The greeting, once it came.
     pub fn hello(&self) -> Option<&Hello> {
         match &self.state {
-            State::Greeted { hello } | State::Promising { hello, .. } | State::Archiving { hello, .. } => Some(hello),
+            State::Greeted { hello }
+            | State::Promising { hello, .. }
+            | State::Archiving { hello, .. } => Some(hello),
             _ => None,
         }
     }
@@ -148,7 +175,13 @@ impl TargetSession {
     }
 
     fn refuse(&mut self, code: RefusalCode, source: Sequence, text: String) {
-        let refusal = Refusal { code, source, target: self.facts.tip.sequence, fork: None, text };
+        let refusal = Refusal {
+            code,
+            source,
+            target: self.facts.tip.sequence,
+            fork: None,
+            text,
+        };
         self.send(Message::Refuse(refusal.clone()));
         self.end(EndReason::Refused(refusal));
     }
@@ -156,7 +189,9 @@ impl TargetSession {
     /// Ends the session from this side.
     pub fn handle_close(&mut self, reason: EndReason) {
         if !matches!(self.state, State::Ended) {
-            self.send(Message::End { reason: reason.clone() });
+            self.send(Message::End {
+                reason: reason.clone(),
+            });
             self.end(reason);
         }
     }
@@ -199,15 +234,25 @@ impl TargetSession {
                 self.outputs.push_back(TargetOutput::LookUpHead(sequence));
             }
             (State::Greeted { .. }, Message::Couple { fork }) => return self.handle_couple(fork),
-            (State::Greeted { hello }, Message::TailAsked { after }) if matches!(hello.purpose, Purpose::Open { .. }) => {
+            (State::Greeted { hello }, Message::TailAsked { after })
+                if matches!(hello.purpose, Purpose::Open { .. }) =>
+            {
                 self.outputs.push_back(TargetOutput::ServeTail(after));
             }
-            (State::Streaming { .. }, Message::Confirm { upto }) => self.outputs.push_back(TargetOutput::Confirm(upto)),
+            (State::Streaming { .. }, Message::Confirm { upto }) => {
+                self.outputs.push_back(TargetOutput::Confirm(upto))
+            }
             (State::Streaming { .. }, Message::Heartbeat { sealed, time }) => {
-                self.outputs.push_back(TargetOutput::SourceAt { sealed, time });
+                self.outputs
+                    .push_back(TargetOutput::SourceAt { sealed, time });
                 self.order_flush();
             }
-            (_, message) => return Err(Violation::Order { message: message_name(&message), state }),
+            (_, message) => {
+                return Err(Violation::Order {
+                    message: message_name(&message),
+                    state,
+                });
+            }
         }
         Ok(())
     }
@@ -228,23 +273,51 @@ impl TargetSession {
         let facts = &self.facts;
         let (epoch, promised) = (hello.epoch, facts.promised);
         let opening = matches!(hello.purpose, Purpose::Open { .. });
-        let forced = matches!(hello.purpose, Purpose::Open { forced: true } | Purpose::Compare);
+        let forced = matches!(
+            hello.purpose,
+            Purpose::Open { forced: true } | Purpose::Compare
+        );
         let source = hello.tip.sequence;
         let refusal = if hello.protocol != PROTOCOL_VERSION || hello.receiver_version < 1 {
-            Some((RefusalCode::Version, format!("the source speaks protocol {}, this system {PROTOCOL_VERSION}", hello.protocol)))
+            Some((
+                RefusalCode::Version,
+                format!(
+                    "the source speaks protocol {}, this system {PROTOCOL_VERSION}",
+                    hello.protocol
+                ),
+            ))
         } else if hello.system != facts.peer {
-            Some((RefusalCode::NotAuthorised, "the source names itself otherwise than its key does".to_owned()))
+            Some((
+                RefusalCode::NotAuthorised,
+                "the source names itself otherwise than its key does".to_owned(),
+            ))
         } else if hello.path.len() > PATH_MAX || hello.path.contains(&facts.system) {
-            Some((RefusalCode::Cycle, "the entries would come back to a system they have passed; remove one of the links".to_owned()))
+            Some((
+                RefusalCode::Cycle,
+                "the entries would come back to a system they have passed; remove one of the links"
+                    .to_owned(),
+            ))
         } else if hello.journal != facts.journal {
-            let text = format!("{} here is a copy of another journal; choose another TGTJRN, or delete it with DLTJRN", hello.target_journal);
+            let text = format!(
+                "{} here is a copy of another journal; choose another TGTJRN, or delete it with DLTJRN",
+                hello.target_journal
+            );
             Some((RefusalCode::WrongJournal, text))
         } else if hello.system != facts.bound_to {
-            Some((RefusalCode::Busy, format!("{} is fed by another system (bound to {})", hello.target_journal, facts.bound_to)))
+            Some((
+                RefusalCode::Busy,
+                format!(
+                    "{} is fed by another system (bound to {})",
+                    hello.target_journal, facts.bound_to
+                ),
+            ))
         } else if let Some(reason) = &facts.stopped {
             Some((RefusalCode::Stopped, reason.clone()))
         } else if promised.term > epoch.term {
-            let text = format!("term {} was promised here, the source is in term {}: another system is primary now", promised.term, epoch.term);
+            let text = format!(
+                "term {} was promised here, the source is in term {}: another system is primary now",
+                promised.term, epoch.term
+            );
             Some((RefusalCode::Fenced, text))
         } else if promised.rank() > epoch.rank() && !forced {
             let text = format!(
@@ -254,7 +327,9 @@ impl TargetSession {
             );
             Some((RefusalCode::StaleSource, text))
         } else if promised.is_duplicate_of(epoch) && !(opening && forced) {
-            let text = "two systems claim to be this journal's source; stop the one that is a clone".to_owned();
+            let text =
+                "two systems claim to be this journal's source; stop the one that is a clone"
+                    .to_owned();
             Some((RefusalCode::DuplicateIdentity, text))
         } else {
             None
@@ -273,7 +348,9 @@ impl TargetSession {
             empty: facts.place.is_nowhere(),
             free_bytes: facts.free_bytes,
         };
-        self.state = State::Greeted { hello: Box::new(hello) };
+        self.state = State::Greeted {
+            hello: Box::new(hello),
+        };
         self.send(Message::Welcome(welcome));
     }
 
@@ -288,7 +365,11 @@ impl TargetSession {
                     self.outputs.push_back(TargetOutput::Promise(hello_epoch));
                 } else {
                     let claim = fork.sequence;
-                    self.refuse(RefusalCode::Diverged, claim, format!("entry {claim} is not the same entry here"));
+                    self.refuse(
+                        RefusalCode::Diverged,
+                        claim,
+                        format!("entry {claim} is not the same entry here"),
+                    );
                 }
             }
             _ => {}
@@ -297,16 +378,25 @@ impl TargetSession {
 
     fn handle_couple(&mut self, fork: Position) -> Result<(), Violation> {
         let state = std::mem::replace(&mut self.state, State::Ended);
-        let State::Greeted { hello } = state else { return Ok(()) };
+        let State::Greeted { hello } = state else {
+            return Ok(());
+        };
         let empty = self.facts.place.is_nowhere();
         let tip = self.facts.tip.sequence;
         if hello.purpose != Purpose::Replicate {
             self.state = State::Greeted { hello };
-            return Err(Violation::Order { message: "a couple", state: "only comparing" });
+            return Err(Violation::Order {
+                message: "a couple",
+                state: "only comparing",
+            });
         }
         if !empty && fork.sequence > tip {
             self.state = State::Greeted { hello };
-            return Err(Violation::Claim { what: "a common position of", found: fork.sequence, limit: tip });
+            return Err(Violation::Claim {
+                what: "a common position of",
+                found: fork.sequence,
+                limit: tip,
+            });
         }
         self.state = State::Promising { hello, fork };
         if !empty && fork.sequence < self.facts.confirmed {
@@ -318,7 +408,8 @@ impl TargetSession {
         } else if empty || fork == self.facts.tip {
             self.handle_head(fork.sequence, Some(fork.head));
         } else {
-            self.outputs.push_back(TargetOutput::LookUpHead(fork.sequence));
+            self.outputs
+                .push_back(TargetOutput::LookUpHead(fork.sequence));
         }
         Ok(())
     }
@@ -353,16 +444,32 @@ impl TargetSession {
             self.state = state;
             return;
         };
-        let acceptor = Acceptor::new(self.facts.journal, fork, self.facts.place, self.facts.tip_epoch, hello.epoch);
+        let acceptor = Acceptor::new(
+            self.facts.journal,
+            fork,
+            self.facts.place,
+            self.facts.tip_epoch,
+            hello.epoch,
+        );
         self.facts.tip = fork;
-        self.state = State::Streaming { acceptor: Box::new(acceptor), epoch: hello.epoch, level: hello.level };
-        self.send(Message::Coupled { tip: fork.sequence, archived });
+        self.state = State::Streaming {
+            acceptor: Box::new(acceptor),
+            epoch: hello.epoch,
+            level: hello.level,
+        };
+        self.send(Message::Coupled {
+            tip: fork.sequence,
+            archived,
+        });
     }
 
     fn handle_header(&mut self, bytes: &[u8]) -> Result<(), Violation> {
         let state = self.state_name();
         let State::Streaming { acceptor, .. } = &mut self.state else {
-            return Err(Violation::Order { message: "a receiver header", state });
+            return Err(Violation::Order {
+                message: "a receiver header",
+                state,
+            });
         };
         let header = acceptor.header(bytes)?;
         self.outputs.extend(header.map(TargetOutput::Attach));
@@ -371,7 +478,12 @@ impl TargetSession {
 
     fn handle_bundle(&mut self, bytes: Bytes) -> Result<(), Violation> {
         let state = self.state_name();
-        let State::Streaming { acceptor, .. } = &mut self.state else { return Err(Violation::Order { message: "a bundle", state }) };
+        let State::Streaming { acceptor, .. } = &mut self.state else {
+            return Err(Violation::Order {
+                message: "a bundle",
+                state,
+            });
+        };
         let bundle = acceptor.bundle(bytes)?;
         self.outputs.push_back(TargetOutput::Write(bundle));
         self.order_flush();
@@ -387,7 +499,13 @@ impl TargetSession {
 
     /// Bundles are in memory, not flushed: acknowledged at once where level RECEIVED was asked for.
     pub fn handle_received(&mut self, progress: CopyProgress) {
-        if matches!(self.state, State::Streaming { level: Level::Received, .. }) {
+        if matches!(
+            self.state,
+            State::Streaming {
+                level: Level::Received,
+                ..
+            }
+        ) {
             self.acknowledge(progress);
         }
     }
@@ -396,7 +514,9 @@ impl TargetSession {
     /// while the session's epoch still is the one promised (failures.md I5).
     pub fn handle_flushed(&mut self, progress: CopyProgress, promised: Epoch) {
         self.flush_ordered = false;
-        let State::Streaming { epoch, .. } = &self.state else { return };
+        let State::Streaming { epoch, .. } = &self.state else {
+            return;
+        };
         if *epoch == promised {
             self.acknowledge(progress);
         } else {
@@ -406,9 +526,18 @@ impl TargetSession {
     }
 
     fn acknowledge(&mut self, progress: CopyProgress) {
-        let CopyProgress { received, written, confirmed } = progress;
+        let CopyProgress {
+            received,
+            written,
+            confirmed,
+        } = progress;
         let low_space = self.low_space;
-        self.send(Message::Acknowledge { received, written, confirmed, low_space });
+        self.send(Message::Acknowledge {
+            received,
+            written,
+            confirmed,
+            low_space,
+        });
     }
 
     /// Whether the disk will soon be full; said with every acknowledgement from now on.
@@ -418,7 +547,11 @@ impl TargetSession {
 
     /// What was asked of the disk could not be done.
     pub fn handle_failed(&mut self, disk_full: bool) {
-        self.handle_close(if disk_full { EndReason::Full } else { EndReason::TargetFailed });
+        self.handle_close(if disk_full {
+            EndReason::Full
+        } else {
+            EndReason::TargetFailed
+        });
     }
 
     /// The last bundle handed out for writing ends here.

@@ -17,11 +17,13 @@ use bytes::Bytes;
 
 use super::accept::{Acceptor, Violation};
 use super::couple::{Coupling, Extent, Search, Wanted};
-use super::message::{EndReason, Frame, Hello, Message, PROTOCOL_VERSION, Purpose, Refusal, RefusalCode, Welcome};
+use super::message::{
+    EndReason, Frame, Hello, Message, PROTOCOL_VERSION, Purpose, Refusal, RefusalCode, Welcome,
+};
 use crate::entry::control_entry::Level;
 use crate::entry::{
-    ChainHead, Epoch, GroupId, JournalId, Moment, Place, Position, QualifiedName, ReceiverHeader, SealedBundle, Sequence, SystemId,
-    SystemName, Timestamp,
+    ChainHead, Epoch, GroupId, JournalId, Moment, Place, Position, QualifiedName, ReceiverHeader,
+    SealedBundle, Sequence, SystemId, SystemName, Timestamp,
 };
 
 /// Bytes that may be on their way to one target.
@@ -158,10 +160,21 @@ pub enum SourceOutput {
 #[derive(Debug)]
 enum State {
     Greeting,
-    Searching { search: Box<Search>, asked: Option<Sequence>, welcome: Box<Welcome> },
-    Coupling { fork: Position, welcome: Box<Welcome> },
-    Heard { coupling: Coupling },
-    Adopting { acceptor: Box<Acceptor> },
+    Searching {
+        search: Box<Search>,
+        asked: Option<Sequence>,
+        welcome: Box<Welcome>,
+    },
+    Coupling {
+        fork: Position,
+        welcome: Box<Welcome>,
+    },
+    Heard {
+        coupling: Coupling,
+    },
+    Adopting {
+        acceptor: Box<Acceptor>,
+    },
     Streaming(Streaming),
     Ended,
 }
@@ -218,7 +231,14 @@ impl SourceSession {
             sync: facts.sync,
         };
         let outputs = VecDeque::from([SourceOutput::Send(Message::Hello(hello))]);
-        Self { facts, state: State::Greeting, marks, outputs, last_sent: now, last_heard: now }
+        Self {
+            facts,
+            state: State::Greeting,
+            marks,
+            outputs,
+            last_sent: now,
+            last_heard: now,
+        }
     }
 
     /// What is to be done next.
@@ -232,9 +252,13 @@ impl SourceSession {
             return None;
         }
         let silent = self.last_heard + SILENCE_MAX;
-        let State::Streaming(streaming) = &self.state else { return Some(silent) };
+        let State::Streaming(streaming) = &self.state else {
+            return Some(silent);
+        };
         let heartbeat = self.last_sent + HEARTBEAT;
-        let confirm = streaming.confirm_due.map_or(heartbeat, |due| due.min(heartbeat));
+        let confirm = streaming
+            .confirm_due
+            .map_or(heartbeat, |due| due.min(heartbeat));
         Some(silent.min(confirm))
     }
 
@@ -245,12 +269,20 @@ impl SourceSession {
 
     /// The last entry shipped in this session.
     pub fn shipped(&self) -> Sequence {
-        if let State::Streaming(streaming) = &self.state { streaming.shipped } else { Sequence::NONE }
+        if let State::Streaming(streaming) = &self.state {
+            streaming.shipped
+        } else {
+            Sequence::NONE
+        }
     }
 
     /// The last entry the target acknowledged as flushed in this session.
     pub fn written(&self) -> Sequence {
-        if let State::Streaming(streaming) = &self.state { streaming.written } else { Sequence::NONE }
+        if let State::Streaming(streaming) = &self.state {
+            streaming.written
+        } else {
+            Sequence::NONE
+        }
     }
 
     fn send(&mut self, message: Message, now: Moment) {
@@ -267,14 +299,24 @@ impl SourceSession {
 
     fn violated(&mut self, violation: &Violation, now: Moment) {
         let reason = EndReason::Violation(violation.to_string());
-        self.send(Message::End { reason: reason.clone() }, now);
+        self.send(
+            Message::End {
+                reason: reason.clone(),
+            },
+            now,
+        );
         self.end(reason);
     }
 
     /// Ends the session from this side.
     pub fn handle_close(&mut self, reason: EndReason, now: Moment) {
         if !matches!(self.state, State::Ended) {
-            self.send(Message::End { reason: reason.clone() }, now);
+            self.send(
+                Message::End {
+                    reason: reason.clone(),
+                },
+                now,
+            );
             self.end(reason);
         }
     }
@@ -317,24 +359,47 @@ impl SourceSession {
             (_, Message::Refuse(refusal)) => self.end(EndReason::Refused(refusal)),
             (_, Message::End { reason }) => self.end(reason),
             (State::Greeting, Message::Welcome(welcome)) => self.handle_welcome(welcome, now),
-            (State::Searching { search, asked, .. }, Message::HeadTold { sequence, head }) if *asked == Some(sequence) => {
+            (State::Searching { search, asked, .. }, Message::HeadTold { sequence, head })
+                if *asked == Some(sequence) =>
+            {
                 search.tell_theirs(sequence, head);
                 *asked = None;
                 self.search(now);
             }
-            (State::Coupling { .. }, Message::Coupled { tip, archived }) => return self.handle_coupled(tip, archived, now),
-            (State::Streaming(_), Message::Acknowledge { received, written, low_space, .. }) => {
+            (State::Coupling { .. }, Message::Coupled { tip, archived }) => {
+                return self.handle_coupled(tip, archived, now);
+            }
+            (
+                State::Streaming(_),
+                Message::Acknowledge {
+                    received,
+                    written,
+                    low_space,
+                    ..
+                },
+            ) => {
                 return self.handle_acknowledge(received, written, low_space, now);
             }
             (State::Adopting { acceptor }, Message::TailEnded { tip }) => {
                 let ends = acceptor.tip();
                 if tip != ends {
-                    return Err(Violation::Claim { what: "the end of the tail at", found: tip.sequence, limit: ends.sequence });
+                    return Err(Violation::Claim {
+                        what: "the end of the tail at",
+                        found: tip.sequence,
+                        limit: ends.sequence,
+                    });
                 }
                 self.outputs.push_back(SourceOutput::TailEnded);
-                self.state = State::Heard { coupling: Coupling::Continue { at: ends } };
+                self.state = State::Heard {
+                    coupling: Coupling::Continue { at: ends },
+                };
             }
-            (_, message) => return Err(Violation::Order { message: message_name(&message), state }),
+            (_, message) => {
+                return Err(Violation::Order {
+                    message: message_name(&message),
+                    state,
+                });
+            }
         }
         Ok(())
     }
@@ -355,14 +420,33 @@ impl SourceSession {
         if welcome.session != self.facts.session || welcome.system != self.facts.target {
             let text = "another system answered than the one this remote journal was added on; \
                         compare WRKRDBDIRE here with DSPSYSID there";
-            return self.refuse(RefusalCode::DuplicateIdentity, Sequence::NONE, None, text.into(), now);
+            return self.refuse(
+                RefusalCode::DuplicateIdentity,
+                Sequence::NONE,
+                None,
+                text.into(),
+                now,
+            );
         }
-        let target = Extent { oldest: welcome.oldest, tip: welcome.tip };
+        let target = Extent {
+            oldest: welcome.oldest,
+            tip: welcome.tip,
+        };
         if welcome.empty {
-            return self.decided(Coupling::Begin { at: self.facts.begin }, Box::new(welcome), now);
+            return self.decided(
+                Coupling::Begin {
+                    at: self.facts.begin,
+                },
+                Box::new(welcome),
+                now,
+            );
         }
         let search = Box::new(Search::new(self.facts.extent, target));
-        self.state = State::Searching { search, asked: None, welcome: Box::new(welcome) };
+        self.state = State::Searching {
+            search,
+            asked: None,
+            welcome: Box::new(welcome),
+        };
         self.search(now);
     }
 
@@ -383,7 +467,9 @@ impl SourceSession {
     }
 
     fn search(&mut self, now: Moment) {
-        let State::Searching { search, asked, .. } = &mut self.state else { return };
+        let State::Searching { search, asked, .. } = &mut self.state else {
+            return;
+        };
         match search.wanted() {
             Wanted::Ours(sequence) => self.outputs.push_back(SourceOutput::LookUpHead(sequence)),
             Wanted::Theirs(sequence) => {
@@ -403,13 +489,18 @@ impl SourceSession {
     fn decided(&mut self, coupling: Coupling, welcome: Box<Welcome>, now: Moment) {
         if self.facts.purpose != Purpose::Replicate {
             self.state = State::Heard { coupling };
-            self.outputs.push_back(SourceOutput::Heard { welcome, coupling });
+            self.outputs
+                .push_back(SourceOutput::Heard { welcome, coupling });
             return;
         }
         let target = welcome.tip.sequence;
         let fork = match coupling {
             Coupling::Continue { at } | Coupling::Begin { at } => at,
-            Coupling::Ahead { at } | Coupling::Forked { at } if at.sequence >= welcome.confirmed => at,
+            Coupling::Ahead { at } | Coupling::Forked { at }
+                if at.sequence >= welcome.confirmed =>
+            {
+                at
+            }
             Coupling::Ahead { at } | Coupling::Forked { at } => {
                 let text = format!(
                     "the histories fork after entry {}, but entry {} is confirmed at the target: one of the two was restored \
@@ -434,24 +525,57 @@ impl SourceSession {
             }
         };
         if fork.sequence < self.facts.extent.oldest.sequence {
-            let text = format!("the entries after {} are no longer here: their receiver was deleted", fork.sequence);
-            return self.refuse(RefusalCode::ReceiverMissing, target, Some(fork.sequence), text, now);
+            let text = format!(
+                "the entries after {} are no longer here: their receiver was deleted",
+                fork.sequence
+            );
+            return self.refuse(
+                RefusalCode::ReceiverMissing,
+                target,
+                Some(fork.sequence),
+                text,
+                now,
+            );
         }
         self.state = State::Coupling { fork, welcome };
         self.send(Message::Couple { fork }, now);
     }
 
-    fn refuse(&mut self, code: RefusalCode, target: Sequence, fork: Option<Sequence>, text: String, now: Moment) {
+    fn refuse(
+        &mut self,
+        code: RefusalCode,
+        target: Sequence,
+        fork: Option<Sequence>,
+        text: String,
+        now: Moment,
+    ) {
         let source = self.facts.extent.tip.sequence;
-        let refusal = Refusal { code, source, target, fork, text };
+        let refusal = Refusal {
+            code,
+            source,
+            target,
+            fork,
+            text,
+        };
         self.send(Message::Refuse(refusal.clone()), now);
         self.end(EndReason::Refused(refusal));
     }
 
-    fn handle_coupled(&mut self, tip: Sequence, archived: u64, now: Moment) -> Result<(), Violation> {
-        let State::Coupling { fork, welcome } = &self.state else { return Ok(()) };
+    fn handle_coupled(
+        &mut self,
+        tip: Sequence,
+        archived: u64,
+        now: Moment,
+    ) -> Result<(), Violation> {
+        let State::Coupling { fork, welcome } = &self.state else {
+            return Ok(());
+        };
         if tip != fork.sequence {
-            return Err(Violation::Claim { what: "a tip after coupling of", found: tip, limit: fork.sequence });
+            return Err(Violation::Claim {
+                what: "a tip after coupling of",
+                found: tip,
+                limit: fork.sequence,
+            });
         }
         let went_back = !welcome.empty && welcome.tip.sequence < self.facts.acknowledged;
         let told = welcome.confirmed.min(tip);
@@ -466,28 +590,57 @@ impl SourceSession {
             received: tip,
             written: tip,
         });
-        self.outputs.push_back(SourceOutput::Coupled { tip, archived, went_back });
+        self.outputs.push_back(SourceOutput::Coupled {
+            tip,
+            archived,
+            went_back,
+        });
         self.go_on(now);
         Ok(())
     }
 
-    fn handle_acknowledge(&mut self, received: Sequence, written: Sequence, low_space: bool, now: Moment) -> Result<(), Violation> {
-        let State::Streaming(streaming) = &mut self.state else { return Ok(()) };
+    fn handle_acknowledge(
+        &mut self,
+        received: Sequence,
+        written: Sequence,
+        low_space: bool,
+        now: Moment,
+    ) -> Result<(), Violation> {
+        let State::Streaming(streaming) = &mut self.state else {
+            return Ok(());
+        };
         // A target cannot have what it was never sent (failures.md SYN-14), and never forgets within a session.
         let limit = streaming.shipped;
         if received > limit || written > received {
-            return Err(Violation::Claim { what: "an acknowledgement of", found: received.max(written), limit });
+            return Err(Violation::Claim {
+                what: "an acknowledgement of",
+                found: received.max(written),
+                limit,
+            });
         }
         if written < streaming.written || received < streaming.received {
-            return Err(Violation::Claim { what: "an acknowledgement falling back to", found: written, limit: streaming.written });
+            return Err(Violation::Claim {
+                what: "an acknowledgement falling back to",
+                found: written,
+                limit: streaming.written,
+            });
         }
         streaming.received = received;
         streaming.written = written;
-        while let Some((_, bytes)) = streaming.in_flight.front().copied().filter(|(last, _)| *last <= written) {
+        while let Some((_, bytes)) = streaming
+            .in_flight
+            .front()
+            .copied()
+            .filter(|(last, _)| *last <= written)
+        {
             streaming.in_flight.pop_front();
             streaming.in_flight_bytes -= bytes;
         }
-        self.outputs.push_back(SourceOutput::Acknowledged { received, written, low_space });
+        self.outputs.push_back(SourceOutput::Acknowledged {
+            received,
+            written,
+            low_space,
+        });
         self.go_on(now);
         Ok(())
     }
@@ -495,10 +648,16 @@ impl SourceSession {
     /// Bundles were handed to the connection: the last entry in them, their bytes, and the highest `durable_upto` they
     /// carry. Nothing (`None`) when there was nothing to ship after all.
     pub fn handle_shipped(&mut self, shipped: Option<(Sequence, u64, Sequence)>, now: Moment) {
-        let State::Streaming(streaming) = &mut self.state else { return };
+        let State::Streaming(streaming) = &mut self.state else {
+            return;
+        };
         streaming.shipping = false;
         if let Some((last, bytes, durable_upto)) = shipped {
-            assert!(last > streaming.shipped, "shipped {last} after {}", streaming.shipped);
+            assert!(
+                last > streaming.shipped,
+                "shipped {last} after {}",
+                streaming.shipped
+            );
             streaming.shipped = last;
             streaming.in_flight.push_back((last, bytes));
             streaming.in_flight_bytes += bytes;
@@ -511,11 +670,16 @@ impl SourceSession {
     /// Whatever is due now: ship, tell the confirmation, say that the target has caught up.
     fn go_on(&mut self, now: Moment) {
         let marks = self.marks;
-        let State::Streaming(streaming) = &mut self.state else { return };
+        let State::Streaming(streaming) = &mut self.state else {
+            return;
+        };
         let more = marks.shippable > streaming.shipped;
         if more && !streaming.shipping && streaming.in_flight_bytes < WINDOW_BYTES_MAX {
             streaming.shipping = true;
-            self.outputs.push_back(SourceOutput::Ship { after: streaming.shipped, bytes: SHIP_BYTES });
+            self.outputs.push_back(SourceOutput::Ship {
+                after: streaming.shipped,
+                bytes: SHIP_BYTES,
+            });
         }
         let confirmable = marks.confirmable.min(streaming.shipped);
         if confirmable <= streaming.told {
@@ -538,7 +702,9 @@ impl SourceSession {
             return self.end(EndReason::Silent);
         }
         let marks = self.marks;
-        let State::Streaming(streaming) = &mut self.state else { return };
+        let State::Streaming(streaming) = &mut self.state else {
+            return;
+        };
         let confirmable = marks.confirmable.min(streaming.shipped);
         if streaming.confirm_due.is_some_and(|due| now >= due) {
             streaming.confirm_due = None;
@@ -549,19 +715,35 @@ impl SourceSession {
             }
         }
         if now >= self.last_sent + HEARTBEAT {
-            self.send(Message::Heartbeat { sealed: marks.last, time: marks.last_time }, now);
+            self.send(
+                Message::Heartbeat {
+                    sealed: marks.last,
+                    time: marks.last_time,
+                },
+                now,
+            );
         }
         self.go_on(now);
     }
 
     /// Purpose Open: asks for everything the target has after the own tip.
     pub fn adopt(&mut self, now: Moment) {
-        if let State::Heard { coupling: Coupling::Ahead { at } } = &self.state {
+        if let State::Heard {
+            coupling: Coupling::Ahead { at },
+        } = &self.state
+        {
             let (at, place) = (*at, self.facts.place);
             // What is adopted was sealed in an epoch this source gave out itself; it may be later than it remembers.
-            let session = Epoch { term: u64::MAX, boot: u64::MAX, nonce: 0 };
-            let acceptor = Acceptor::new(self.facts.journal, at, place, self.facts.tip_epoch, session);
-            self.state = State::Adopting { acceptor: Box::new(acceptor) };
+            let session = Epoch {
+                term: u64::MAX,
+                boot: u64::MAX,
+                nonce: 0,
+            };
+            let acceptor =
+                Acceptor::new(self.facts.journal, at, place, self.facts.tip_epoch, session);
+            self.state = State::Adopting {
+                acceptor: Box::new(acceptor),
+            };
             self.send(Message::TailAsked { after: at }, now);
         }
     }
@@ -569,7 +751,10 @@ impl SourceSession {
     fn handle_tail_header(&mut self, bytes: &[u8]) -> Result<(), Violation> {
         let state = self.state_name();
         let State::Adopting { acceptor } = &mut self.state else {
-            return Err(Violation::Order { message: "a receiver header", state });
+            return Err(Violation::Order {
+                message: "a receiver header",
+                state,
+            });
         };
         let header = acceptor.header(bytes)?;
         self.outputs.extend(header.map(SourceOutput::AdoptReceiver));
@@ -578,7 +763,12 @@ impl SourceSession {
 
     fn handle_tail_bundle(&mut self, bytes: Bytes) -> Result<(), Violation> {
         let state = self.state_name();
-        let State::Adopting { acceptor } = &mut self.state else { return Err(Violation::Order { message: "a bundle", state }) };
+        let State::Adopting { acceptor } = &mut self.state else {
+            return Err(Violation::Order {
+                message: "a bundle",
+                state,
+            });
+        };
         let bundle = acceptor.bundle(bytes)?;
         self.outputs.push_back(SourceOutput::Adopt(bundle));
         Ok(())

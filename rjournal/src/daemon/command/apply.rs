@@ -129,16 +129,23 @@ impl Shared {
             (Some(known), Some(journal)) if known.journal == journal => journal,
             (Some(known), Some(_)) => {
                 let text = format!("store {store} is made from {}", known.journal);
-                return Err(CommandError::refused("RJN4019", text).help("a store belongs to one journal; choose another name"));
+                return Err(CommandError::refused("RJN4019", text)
+                    .help("a store belongs to one journal; choose another name"));
             }
             (None, Some(journal)) => journal,
-            (None, None) => return Err(CommandError::not_found("store", store).help("name its journal with JRN to make it")),
+            (None, None) => {
+                return Err(CommandError::not_found("store", store)
+                    .help("name its journal with JRN to make it"));
+            }
         };
         self.require_journal(journal)?;
         if let (Some(known), Some(kind)) = (&known, &request.kind)
             && known.store != *kind
         {
-            return Err(CommandError::refused("RJN4019", format!("store {store} is of kind {}", known.store)));
+            return Err(CommandError::refused(
+                "RJN4019",
+                format!("store {store} is of kind {}", known.store),
+            ));
         }
         let record = known.unwrap_or_else(|| JobRecord {
             journal,
@@ -155,7 +162,12 @@ impl Shared {
             Some(skip) => Some(self.order_skip(store, &record, skip)?),
             None => record.skip,
         };
-        let record = JobRecord { active: true, stopped: None, skip, ..record };
+        let record = JobRecord {
+            active: true,
+            stopped: None,
+            skip,
+            ..record
+        };
         let kept = record.clone();
         self.update_catalog(|catalog| {
             catalog.jobs.insert(store, kept);
@@ -168,25 +180,51 @@ impl Shared {
         Ok(self.describe_job(store, &record))
     }
 
-    fn order_skip(&self, store: Name, record: &JobRecord, skip: SkipEntry) -> Result<SkipOrder, CommandError> {
+    fn order_skip(
+        &self,
+        store: Name,
+        record: &JobRecord,
+        skip: SkipEntry,
+    ) -> Result<SkipOrder, CommandError> {
         let SkipEntry { sequence, reason } = skip;
         let stopped_at = record.stopped.as_ref().and_then(|stopped| stopped.entry);
         if stopped_at != Some(sequence) {
-            let text = format!("store {store} did not stop at entry {sequence}: only the entry a job stopped at can be passed over");
-            return Err(CommandError::refused("RJN5008", text).help("WRKAPY says why a job stopped"));
+            let text = format!(
+                "store {store} did not stop at entry {sequence}: only the entry a job stopped at can be passed over"
+            );
+            return Err(
+                CommandError::refused("RJN5008", text).help("WRKAPY says why a job stopped")
+            );
         }
         if reason.trim().is_empty() {
-            return Err(CommandError::invalid("a reason is needed: it stays in the store for ever"));
+            return Err(CommandError::invalid(
+                "a reason is needed: it stays in the store for ever",
+            ));
         }
         let text = format!("entry {sequence} is to be passed over: {reason}");
-        self.post_about("RJN5009", crate::daemon::Severity::Alarm, &format!("store {store}"), text);
-        Ok(SkipOrder { sequence, reason, at: self.clock.wall() })
+        self.post_about(
+            "RJN5009",
+            crate::daemon::Severity::Alarm,
+            &format!("store {store}"),
+            text,
+        );
+        Ok(SkipOrder {
+            sequence,
+            reason,
+            at: self.clock.wall(),
+        })
     }
 
-    pub(super) async fn end_apply(&self, request: &EndApply) -> Result<JobDescription, CommandError> {
+    pub(super) async fn end_apply(
+        &self,
+        request: &EndApply,
+    ) -> Result<JobDescription, CommandError> {
         let store = request.store;
         let record = self.update_catalog(|catalog| {
-            let record = catalog.jobs.get_mut(&store).ok_or_else(|| CommandError::not_found("store", store).help("WRKAPY lists them"))?;
+            let record = catalog
+                .jobs
+                .get_mut(&store)
+                .ok_or_else(|| CommandError::not_found("store", store).help("WRKAPY lists them"))?;
             record.active = false;
             Ok(record.clone())
         })?;
@@ -202,13 +240,21 @@ impl Shared {
 
     pub(super) fn list_jobs(&self) -> Jobs {
         let records = self.catalog(|catalog| catalog.jobs.clone());
-        Jobs { jobs: records.iter().map(|(store, record)| self.describe_job(*store, record)).collect() }
+        Jobs {
+            jobs: records
+                .iter()
+                .map(|(store, record)| self.describe_job(*store, record))
+                .collect(),
+        }
     }
 
     pub(super) fn report_job(&self, request: ReportJob) -> Result<JobDescription, CommandError> {
         let store = request.store;
         let record = self.update_catalog(|catalog| {
-            let record = catalog.jobs.get_mut(&store).ok_or_else(|| CommandError::not_found("store", store))?;
+            let record = catalog
+                .jobs
+                .get_mut(&store)
+                .ok_or_else(|| CommandError::not_found("store", store))?;
             if let Some(place) = request.place {
                 record.applied = place.applied;
                 record.restart = place.restart;
@@ -221,34 +267,66 @@ impl Shared {
             Ok(record.clone())
         })?;
         if let Some(message) = request.message {
-            self.post_about(&message.id, message.severity, &format!("store {store}"), message.text);
+            self.post_about(
+                &message.id,
+                message.severity,
+                &format!("store {store}"),
+                message.text,
+            );
         }
         if let Some(stopped) = request.stopped {
             let text = format!("the apply job stopped: {}", stopped.reason);
-            self.post_about("RJN5002", crate::daemon::Severity::Alarm, &format!("store {store}"), text);
+            self.post_about(
+                "RJN5002",
+                crate::daemon::Severity::Alarm,
+                &format!("store {store}"),
+                text,
+            );
         }
         Ok(self.describe_job(store, &record))
     }
 
     /// Whether what a store's save does not cover keeps receivers that the cap will soon want gone.
     fn is_save_wanted(&self, record: &JobRecord) -> bool {
-        let Some(runtime) = self.runtime_of(record.journal) else { return false };
-        let bytes_max = runtime.attributes().map_or(0, |attributes| attributes.retention_bytes_max);
+        let Some(runtime) = self.runtime_of(record.journal) else {
+            return false;
+        };
+        let bytes_max = runtime
+            .attributes()
+            .map_or(0, |attributes| attributes.retention_bytes_max);
         let records = runtime.records();
         let bytes: u64 = records.iter().map(|receiver| receiver.bytes).sum();
-        let detached = records.iter().filter_map(|receiver| receiver.last).map(|last| last.sequence).next_back();
-        bytes_max > 0 && bytes > bytes_max / 5 * 4 && detached.is_some_and(|last| record.saved < last && record.applied >= last)
+        let detached = records
+            .iter()
+            .filter_map(|receiver| receiver.last)
+            .map(|last| last.sequence)
+            .next_back();
+        bytes_max > 0
+            && bytes > bytes_max / 5 * 4
+            && detached.is_some_and(|last| record.saved < last && record.applied >= last)
     }
 
-    pub(in crate::daemon) fn describe_job(&self, store: Name, record: &JobRecord) -> JobDescription {
+    pub(in crate::daemon) fn describe_job(
+        &self,
+        store: Name,
+        record: &JobRecord,
+    ) -> JobDescription {
         let (state, pid) = self.jobs.state(store);
-        let readable = self.runtime_of(record.journal).map_or(Sequence::NONE, |runtime: JournalRuntime| Self::readable_upto(&runtime));
+        let readable = self
+            .runtime_of(record.journal)
+            .map_or(Sequence::NONE, |runtime: JournalRuntime| {
+                Self::readable_upto(&runtime)
+            });
         JobDescription {
             store,
             kind: record.store.clone(),
             journal: record.journal,
             active: record.active,
-            state: if record.stopped.is_some() { JobState::Stopped } else { state },
+            state: if record.stopped.is_some() {
+                JobState::Stopped
+            } else {
+                state
+            },
             pid,
             applied: record.applied,
             lag_entries: readable.entries_since(record.applied),
@@ -256,7 +334,11 @@ impl Shared {
             needs_reinit: record.needs_reinit,
             save_wanted: self.is_save_wanted(record),
             skip: record.skip.clone(),
-            note: record.stopped.as_ref().map(|stopped| stopped.reason.clone()).or_else(|| self.jobs.note(store)),
+            note: record
+                .stopped
+                .as_ref()
+                .map(|stopped| stopped.reason.clone())
+                .or_else(|| self.jobs.note(store)),
         }
     }
 }

@@ -84,15 +84,25 @@ pub struct SystemDescription {
 }
 
 impl Shared {
-    pub(super) fn put_partner(&self, request: PutPartner) -> Result<PartnerDescription, CommandError> {
+    pub(super) fn put_partner(
+        &self,
+        request: PutPartner,
+    ) -> Result<PartnerDescription, CommandError> {
         let allowed = match &request.allow_journals {
             Some(patterns) => {
-                let parsed: Result<Vec<String>, String> = patterns.iter().map(|pattern| parse_pattern(pattern)).collect();
+                let parsed: Result<Vec<String>, String> = patterns
+                    .iter()
+                    .map(|pattern| parse_pattern(pattern))
+                    .collect();
                 Some(parsed.map_err(CommandError::invalid)?)
             }
             None => None,
         };
-        if let Some(address) = request.address.as_deref().filter(|address| !address.is_empty()) {
+        if let Some(address) = request
+            .address
+            .as_deref()
+            .filter(|address| !address.is_empty())
+        {
             check_address(address)?;
         }
         if request.fingerprint == Some(self.fingerprint()) {
@@ -101,21 +111,41 @@ impl Shared {
         }
         let rdb = request.rdb;
         let description = self.update_catalog(|catalog| {
-            let taken = catalog.partners.iter().find(|(name, partner)| **name != rdb && Some(partner.fingerprint) == request.fingerprint);
+            let taken = catalog.partners.iter().find(|(name, partner)| {
+                **name != rdb && Some(partner.fingerprint) == request.fingerprint
+            });
             if let Some((name, _)) = taken {
-                return Err(CommandError::refused("RJN4012", format!("directory entry {name} has this fingerprint already")));
+                return Err(CommandError::refused(
+                    "RJN4012",
+                    format!("directory entry {name} has this fingerprint already"),
+                ));
             }
             let before = catalog.partners.get(&rdb);
-            let mut partner = match (before, request.change) {
-                (Some(_), false) => return Err(CommandError::exists("directory entry", rdb).help("CHGRDBDIRE changes it")),
-                (None, true) => return Err(CommandError::not_found("directory entry", rdb).help("ADDRDBDIRE adds it")),
-                (Some(partner), true) => partner.clone(),
-                (None, false) => {
-                    let fingerprint = request.fingerprint.ok_or_else(|| CommandError::invalid("the partner's fingerprint is needed"))?;
-                    let system = fingerprint.system_id();
-                    Partner { fingerprint, system, address: None, allowed_journals: Vec::new(), text: String::new() }
-                }
-            };
+            let mut partner =
+                match (before, request.change) {
+                    (Some(_), false) => {
+                        return Err(CommandError::exists("directory entry", rdb)
+                            .help("CHGRDBDIRE changes it"));
+                    }
+                    (None, true) => {
+                        return Err(CommandError::not_found("directory entry", rdb)
+                            .help("ADDRDBDIRE adds it"));
+                    }
+                    (Some(partner), true) => partner.clone(),
+                    (None, false) => {
+                        let fingerprint = request.fingerprint.ok_or_else(|| {
+                            CommandError::invalid("the partner's fingerprint is needed")
+                        })?;
+                        let system = fingerprint.system_id();
+                        Partner {
+                            fingerprint,
+                            system,
+                            address: None,
+                            allowed_journals: Vec::new(),
+                            text: String::new(),
+                        }
+                    }
+                };
             if let Some(fingerprint) = request.fingerprint {
                 partner.fingerprint = fingerprint;
                 partner.system = fingerprint.system_id();
@@ -135,7 +165,13 @@ impl Shared {
     pub(super) fn remove_partner(&self, request: &RemovePartner) -> Result<Done, CommandError> {
         let rdb = request.rdb;
         let used = self.runtimes_by_name().into_iter().find(|(_, runtime)| {
-            runtime.links().iter().any(|link| link.record.lock().unwrap_or_else(std::sync::PoisonError::into_inner).rdb == rdb)
+            runtime.links().iter().any(|link| {
+                link.record
+                    .lock()
+                    .unwrap_or_else(std::sync::PoisonError::into_inner)
+                    .rdb
+                    == rdb
+            })
         });
         if let Some((journal, _)) = used {
             let text = format!("journal {journal} has a remote journal at {rdb}");
@@ -150,7 +186,13 @@ impl Shared {
     }
 
     pub(super) fn list_partners(&self) -> Partners {
-        let partners = self.catalog(|catalog| catalog.partners.iter().map(|(rdb, partner)| describe(*rdb, partner)).collect());
+        let partners = self.catalog(|catalog| {
+            catalog
+                .partners
+                .iter()
+                .map(|(rdb, partner)| describe(*rdb, partner))
+                .collect()
+        });
         Partners { partners }
     }
 
@@ -181,6 +223,14 @@ fn describe(rdb: RdbName, partner: &Partner) -> PartnerDescription {
 /// An address is `host:port`; the host may be a name.
 fn check_address(address: &str) -> Result<(), CommandError> {
     let (host, port) = address.rsplit_once(':').unwrap_or((address, ""));
-    let good = !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0) && !host.contains(char::is_whitespace);
-    if good { Ok(()) } else { Err(CommandError::invalid(format!("{address:?} is not an address: host:port is needed"))) }
+    let good = !host.is_empty()
+        && port.parse::<u16>().is_ok_and(|port| port > 0)
+        && !host.contains(char::is_whitespace);
+    if good {
+        Ok(())
+    } else {
+        Err(CommandError::invalid(format!(
+            "{address:?} is not an address: host:port is needed"
+        )))
+    }
 }

@@ -8,7 +8,10 @@ use super::{CommandError, ErrorKind};
 use crate::daemon::system::{JournalRuntime, Shared};
 use crate::entry::control_entry::{Neighbour, OpenEntry, SetChange};
 use crate::entry::record::Format;
-use crate::entry::{DepositKey, Draft, EntryView, FileName, Kind, ObjectId, Payload, QualifiedName, Sequence, Timestamp};
+use crate::entry::{
+    DepositKey, Draft, EntryView, FileName, Kind, ObjectId, Payload, QualifiedName, Sequence,
+    Timestamp,
+};
 use crate::journal::{AckClass, Answer, KeyFound, UnknownReason};
 use crate::remote::ShipLimit;
 
@@ -164,11 +167,18 @@ pub struct DepositFound {
 impl Shared {
     pub(super) async fn send_entry(&self, request: SendEntry) -> Result<EntrySent, CommandError> {
         let runtime = self.require_journal(request.journal)?;
-        let kind = Kind::user(&request.entry_type).map_err(|error| CommandError::invalid(error.to_string()))?;
+        let kind = Kind::user(&request.entry_type)
+            .map_err(|error| CommandError::invalid(error.to_string()))?;
         let local = match &runtime {
             JournalRuntime::Local(local) => local,
             JournalRuntime::Copy(_) => {
-                return Err(CommandError::refused("CPF7003", format!("{} is a remote journal; deposit at its source", request.journal)));
+                return Err(CommandError::refused(
+                    "CPF7003",
+                    format!(
+                        "{} is a remote journal; deposit at its source",
+                        request.journal
+                    ),
+                ));
             }
             JournalRuntime::Opening(_) | JournalRuntime::Broken(_) => {
                 let text = format!("journal {} is not open", request.journal);
@@ -179,23 +189,54 @@ impl Shared {
             Some(file) => self.catalog(|catalog| catalog.files.get(file).map(|record| record.id)),
             None => Some(ObjectId::NONE),
         };
-        let object = object.ok_or_else(|| CommandError::not_found("file", request.file.as_ref().map_or_else(String::new, ToString::to_string)))?;
+        let object = object.ok_or_else(|| {
+            CommandError::not_found(
+                "file",
+                request
+                    .file
+                    .as_ref()
+                    .map_or_else(String::new, ToString::to_string),
+            )
+        })?;
         let actor = local.journal.attributes().actor.then(|| self.actor());
-        let draft = Draft { object, key: request.key, actor: actor.as_ref(), ..Draft::new(kind, &request.data) };
-        let ticket = crate::daemon::deposit::deposit_unit(&local.journal, &[draft], &*self.clock).await?;
+        let draft = Draft {
+            object,
+            key: request.key,
+            actor: actor.as_ref(),
+            ..Draft::new(kind, &request.data)
+        };
+        let ticket =
+            crate::daemon::deposit::deposit_unit(&local.journal, &[draft], &*self.clock).await?;
         let again = ticket.again();
         let sequence = ticket.sequence();
         let answer = tokio::time::timeout(Duration::from_millis(request.wait_ms), ticket).await;
-        let unknown = |why| EntrySent { sequence, class: None, unknown: Some(why), again };
+        let unknown = |why| EntrySent {
+            sequence,
+            class: None,
+            unknown: Some(why),
+            again,
+        };
         match answer {
-            Ok(Answer::Landed { class, .. }) => Ok(EntrySent { sequence, class: Some(class), unknown: None, again }),
+            Ok(Answer::Landed { class, .. }) => Ok(EntrySent {
+                sequence,
+                class: Some(class),
+                unknown: None,
+                again,
+            }),
             Ok(Answer::Unknown { why, .. }) => Ok(unknown(why)),
-            Ok(Answer::Refused { .. }) => Err(CommandError::new(ErrorKind::Poisoned, "CPF7003", "the entry was not journaled: the journal stopped")),
+            Ok(Answer::Refused { .. }) => Err(CommandError::new(
+                ErrorKind::Poisoned,
+                "CPF7003",
+                "the entry was not journaled: the journal stopped",
+            )),
             Err(_) => Ok(unknown(UnknownReason::Deadline)),
         }
     }
 
-    pub(super) fn display_entries(&self, request: &DisplayEntries) -> Result<Entries, CommandError> {
+    pub(super) fn display_entries(
+        &self,
+        request: &DisplayEntries,
+    ) -> Result<Entries, CommandError> {
         let runtime = self.require_journal(request.journal)?;
         let (reader, written, settled) = match &runtime {
             JournalRuntime::Local(local) => {
@@ -206,24 +247,41 @@ impl Shared {
                 let marks = copy.copy.tail().marks();
                 (copy.copy.reader().clone(), marks.written, marks.settled)
             }
-            JournalRuntime::Opening(opening) => (opening.reader.clone(), opening.tip.sequence, opening.tip.sequence),
+            JournalRuntime::Opening(opening) => (
+                opening.reader.clone(),
+                opening.tip.sequence,
+                opening.tip.sequence,
+            ),
             JournalRuntime::Broken(broken) => {
-                return Err(CommandError::new(ErrorKind::Damaged, "RJN1002", broken.reason.clone()));
+                return Err(CommandError::new(
+                    ErrorKind::Damaged,
+                    "RJN1002",
+                    broken.reason.clone(),
+                ));
             }
         };
-        let last = if request.unconfirmed { written } else { settled };
+        let last = if request.unconfirmed {
+            written
+        } else {
+            settled
+        };
         let oldest = reader.oldest().sequence.next();
         let to = request.to.unwrap_or(last).min(last);
         let from = request.from.max(oldest);
         let limit = request.count.clamp(1, COUNT_MAX);
-        let mut entries: std::collections::VecDeque<DisplayedEntry> = std::collections::VecDeque::new();
+        let mut entries: std::collections::VecDeque<DisplayedEntry> =
+            std::collections::VecDeque::new();
         let (mut after, mut looked, mut next) = (from.before(), 0, None);
         'bundles: while after < to {
             let bundles = reader.bundles_after(after, written, 1024 * 1024)?;
-            let Some(end) = bundles.last().map(|bundle| bundle.header.last()) else { break };
+            let Some(end) = bundles.last().map(|bundle| bundle.header.last()) else {
+                break;
+            };
             for bundle in &bundles {
                 for view in bundle.entries() {
-                    let view = view.map_err(|error| CommandError::new(ErrorKind::Damaged, "RJN1002", error.to_string()))?;
+                    let view = view.map_err(|error| {
+                        CommandError::new(ErrorKind::Damaged, "RJN1002", error.to_string())
+                    })?;
                     if view.sequence <= after || view.sequence > to || !request.wants(&view) {
                         continue;
                     }
@@ -245,15 +303,27 @@ impl Shared {
                 break;
             }
         }
-        Ok(Entries { entries: entries.into(), next, oldest, last })
+        Ok(Entries {
+            entries: entries.into(),
+            next,
+            oldest,
+            last,
+        })
     }
 
     pub(super) fn find_deposit(&self, request: &FindDeposit) -> Result<DepositFound, CommandError> {
         let JournalRuntime::Local(local) = self.require_journal(request.journal)? else {
-            let text = format!("{} is no local journal that is open: deposits are found where they are made", request.journal);
+            let text = format!(
+                "{} is no local journal that is open: deposits are found where they are made",
+                request.journal
+            );
             return Err(CommandError::refused("RJN4010", text));
         };
-        let found = |state, sequence, class| DepositFound { state, sequence, class };
+        let found = |state, sequence, class| DepositFound {
+            state,
+            sequence,
+            class,
+        };
         Ok(match local.journal.find_key(request.key) {
             KeyFound::New => found(DepositState::Absent, None, None),
             KeyFound::TooOld => found(DepositState::TooOld, None, None),
@@ -269,10 +339,12 @@ impl Shared {
 
     /// How far entries of a journal may be read by those who apply them.
     pub(in crate::daemon) fn readable_upto(runtime: &JournalRuntime) -> Sequence {
-        runtime.source().map_or(Sequence::NONE, |source| match &runtime {
-            JournalRuntime::Local(local) => local.journal.tail().marks().settled,
-            _ => source.marks(ShipLimit::Confirmed).shippable,
-        })
+        runtime
+            .source()
+            .map_or(Sequence::NONE, |source| match &runtime {
+                JournalRuntime::Local(local) => local.journal.tail().marks().settled,
+                _ => source.marks(ShipLimit::Confirmed).shippable,
+            })
     }
 }
 
@@ -303,11 +375,19 @@ fn show(view: &EntryView<'_>, confirmed: bool, payload_bytes: usize) -> Displaye
         cycle: view.cycle,
         format: view.format,
         indicator: view.indicator,
-        actor: [text(extension.job), text(extension.user), text(extension.program), text(extension.system)],
+        actor: [
+            text(extension.job),
+            text(extension.user),
+            text(extension.program),
+            text(extension.system),
+        ],
         key: extension.key.map(|(key, _)| key),
         confirmed,
         payload_length,
-        payload: bytes.get(..payload_bytes.min(bytes.len())).unwrap_or_default().to_vec(),
+        payload: bytes
+            .get(..payload_bytes.min(bytes.len()))
+            .unwrap_or_default()
+            .to_vec(),
         meaning: meaning(view.kind, bytes),
     }
 }
@@ -317,22 +397,51 @@ fn meaning(kind: Kind, payload: &[u8]) -> Option<String> {
     match kind {
         Kind::OPENED => {
             let entry = OpenEntry::decode(payload).ok()?;
-            Some(format!("opened in epoch {} ({:?}), before it {}", entry.epoch, entry.reason, entry.epoch_before))
+            Some(format!(
+                "opened in epoch {} ({:?}), before it {}",
+                entry.epoch, entry.reason, entry.epoch_before
+            ))
         }
         Kind::IN_SYNC_SET => {
             let change = SetChange::decode(payload).ok()?;
             let names = |members: &[crate::entry::control_entry::Member]| {
-                members.iter().map(|member| format!("{}:{} at {}", member.rdb, member.journal, member.acknowledged)).collect::<Vec<_>>().join(", ")
+                members
+                    .iter()
+                    .map(|member| {
+                        format!(
+                            "{}:{} at {}",
+                            member.rdb, member.journal, member.acknowledged
+                        )
+                    })
+                    .collect::<Vec<_>>()
+                    .join(", ")
             };
-            let left = if change.left.is_empty() { String::new() } else { format!("; left: {}", names(&change.left)) };
-            Some(format!("in-sync set {{{}}} ({:?}, policy {:?}){left}", names(&change.members), change.reason, change.policy))
+            let left = if change.left.is_empty() {
+                String::new()
+            } else {
+                format!("; left: {}", names(&change.left))
+            };
+            Some(format!(
+                "in-sync set {{{}}} ({:?}, policy {:?}){left}",
+                names(&change.members),
+                change.reason,
+                change.policy
+            ))
         }
-        Kind::RECEIVER_NEXT => Neighbour::decode(payload).ok().map(|next| format!("next receiver {}", next.name)),
+        Kind::RECEIVER_NEXT => Neighbour::decode(payload)
+            .ok()
+            .map(|next| format!("next receiver {}", next.name)),
         Kind::RECEIVER_PREVIOUS => {
             let previous = Neighbour::decode(payload).ok()?;
-            Some(if previous.receiver.is_none() { "first receiver".to_owned() } else { format!("previous receiver {}", previous.name) })
+            Some(if previous.receiver.is_none() {
+                "first receiver".to_owned()
+            } else {
+                format!("previous receiver {}", previous.name)
+            })
         }
-        Kind::FILE_CREATE | Kind::FILE_CHANGE => Format::decode(payload).ok().map(|format| format!("file {}", format.file())),
+        Kind::FILE_CREATE | Kind::FILE_CHANGE => Format::decode(payload)
+            .ok()
+            .map(|format| format!("file {}", format.file())),
         _ => None,
     }
 }

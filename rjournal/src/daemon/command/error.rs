@@ -51,7 +51,12 @@ pub struct CommandError {
 impl CommandError {
     /// An error without a next step.
     pub fn new(kind: ErrorKind, id: &str, text: impl Into<String>) -> Self {
-        Self { kind, id: id.to_owned(), text: text.into(), help: None }
+        Self {
+            kind,
+            id: id.to_owned(),
+            text: text.into(),
+            help: None,
+        }
     }
 
     /// With a next step.
@@ -63,12 +68,20 @@ impl CommandError {
 
     /// Something named is not there.
     pub fn not_found(what: &str, name: impl fmt::Display) -> Self {
-        Self::new(ErrorKind::NotFound, "CPF9801", format!("{what} {name} not found"))
+        Self::new(
+            ErrorKind::NotFound,
+            "CPF9801",
+            format!("{what} {name} not found"),
+        )
     }
 
     /// Something of that name is there already.
     pub fn exists(what: &str, name: impl fmt::Display) -> Self {
-        Self::new(ErrorKind::Exists, "CPF9870", format!("{what} {name} exists already"))
+        Self::new(
+            ErrorKind::Exists,
+            "CPF9870",
+            format!("{what} {name} exists already"),
+        )
     }
 
     /// The command makes no sense as given.
@@ -97,7 +110,9 @@ impl std::error::Error for CommandError {}
 impl From<SystemError> for CommandError {
     fn from(error: SystemError) -> Self {
         let kind = match &error {
-            SystemError::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => ErrorKind::Full,
+            SystemError::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
+                ErrorKind::Full
+            }
             SystemError::NoSystem { .. } => ErrorKind::NotFound,
             SystemError::AlreadyInitialised { .. } => ErrorKind::Exists,
             SystemError::ForeignFiles { .. }
@@ -119,7 +134,9 @@ impl From<JournalError> for CommandError {
     fn from(error: JournalError) -> Self {
         let kind = match &error {
             error if error.is_disk_full() => ErrorKind::Full,
-            JournalError::Io { .. } | JournalError::Receiver(ReceiverError::Io { .. }) => ErrorKind::Internal,
+            JournalError::Io { .. } | JournalError::Receiver(ReceiverError::Io { .. }) => {
+                ErrorKind::Internal
+            }
             JournalError::NoFreeName { .. } | JournalError::Name(_) => ErrorKind::Invalid,
             _ => ErrorKind::Damaged,
         };
@@ -130,7 +147,9 @@ impl From<JournalError> for CommandError {
 impl From<ReceiverError> for CommandError {
     fn from(error: ReceiverError) -> Self {
         match error {
-            ReceiverError::NotHere { .. } => Self::new(ErrorKind::NotFound, "RJN4003", error.to_string()),
+            ReceiverError::NotHere { .. } => {
+                Self::new(ErrorKind::NotFound, "RJN4003", error.to_string())
+            }
             error => Self::from(JournalError::from(error)),
         }
     }
@@ -140,7 +159,9 @@ impl From<LinkError> for CommandError {
     fn from(error: LinkError) -> Self {
         let kind = match &error {
             LinkError::Fingerprint { .. } => ErrorKind::Invalid,
-            LinkError::Malformed { .. } | LinkError::Encode { .. } | LinkError::Identity { .. } => ErrorKind::Internal,
+            LinkError::Malformed { .. } | LinkError::Encode { .. } | LinkError::Identity { .. } => {
+                ErrorKind::Internal
+            }
             _ => ErrorKind::Unreachable,
         };
         Self::new(kind, "CPF70C5", error.to_string())
@@ -152,9 +173,15 @@ impl From<DepositError> for CommandError {
         let kind = match &error {
             DepositError::NoSpace { .. } => ErrorKind::Full,
             DepositError::Poisoned => ErrorKind::Poisoned,
-            DepositError::TooLarge { .. } | DepositError::ReservedKind { .. } | DepositError::KeyNotDeclared => ErrorKind::Invalid,
+            DepositError::TooLarge { .. }
+            | DepositError::ReservedKind { .. }
+            | DepositError::KeyNotDeclared => ErrorKind::Invalid,
             _ => ErrorKind::Refused,
         };
-        Self::new(kind, "CPF7003", format!("the entry was not journaled: {error}"))
+        Self::new(
+            kind,
+            "CPF7003",
+            format!("the entry was not journaled: {error}"),
+        )
     }
 }

@@ -7,10 +7,16 @@ impl Shared {
     /// Carries out a request. Those that change anything run one at a time.
     pub(crate) async fn execute(&self, request: Request) -> Result<Reply, CommandError> {
         if self.is_stopping() {
-            return Err(CommandError::new(ErrorKind::Refused, "RJN1005", "the system is stopping"));
+            return Err(CommandError::new(
+                ErrorKind::Refused,
+                "RJN1005",
+                "the system is stopping",
+            ));
         }
         Ok(match request {
-            Request::DescribeJournals(request) => Reply::DescribeJournals(self.describe_journals(&request)?),
+            Request::DescribeJournals(request) => {
+                Reply::DescribeJournals(self.describe_journals(&request)?)
+            }
             Request::DescribeStatus(_) => Reply::DescribeStatus(self.describe_status()),
             Request::ListMessages(request) => Reply::ListMessages(self.list_messages(&request)),
             Request::ListPartners(_) => Reply::ListPartners(self.list_partners()),
@@ -18,7 +24,9 @@ impl Shared {
             Request::ListFiles(request) => Reply::ListFiles(self.list_files(&request)?),
             Request::ListJobs(_) => Reply::ListJobs(self.list_jobs()),
             Request::SendEntry(request) => Reply::SendEntry(self.send_entry(request).await?),
-            Request::DisplayEntries(request) => Reply::DisplayEntries(self.display_entries(&request)?),
+            Request::DisplayEntries(request) => {
+                Reply::DisplayEntries(self.display_entries(&request)?)
+            }
             Request::FindDeposit(request) => Reply::FindDeposit(self.find_deposit(&request)?),
             Request::Verify(request) => Reply::Verify(self.verify(request).await?),
             Request::ReportJob(request) => Reply::ReportJob(self.report_job(request)?),
@@ -33,23 +41,49 @@ impl Shared {
         Ok(match request {
             Request::CreateLibrary(request) => Reply::CreateLibrary(self.create_library(request)?),
             Request::DeleteLibrary(request) => Reply::DeleteLibrary(self.delete_library(&request)?),
-            Request::CreateReceiver(request) => Reply::CreateReceiver(self.create_receiver(request)?),
-            Request::DeleteReceiver(request) => Reply::DeleteReceiver(self.delete_receiver(request).await?),
-            Request::CreateJournal(request) => Reply::CreateJournal(self.create_journal(request).await?),
-            Request::ChangeJournal(request) => Reply::ChangeJournal(self.change_journal(request).await?),
-            Request::DeleteJournal(request) => Reply::DeleteJournal(self.delete_journal(&request).await?),
+            Request::CreateReceiver(request) => {
+                Reply::CreateReceiver(self.create_receiver(request)?)
+            }
+            Request::DeleteReceiver(request) => {
+                Reply::DeleteReceiver(self.delete_receiver(request).await?)
+            }
+            Request::CreateJournal(request) => {
+                Reply::CreateJournal(self.create_journal(request).await?)
+            }
+            Request::ChangeJournal(request) => {
+                Reply::ChangeJournal(self.change_journal(request).await?)
+            }
+            Request::DeleteJournal(request) => {
+                Reply::DeleteJournal(self.delete_journal(&request).await?)
+            }
             Request::PutPartner(request) => Reply::PutPartner(self.put_partner(request)?),
             Request::RemovePartner(request) => Reply::RemovePartner(self.remove_partner(&request)?),
-            Request::AddRemoteJournal(request) => Reply::AddRemoteJournal(self.add_remote_journal(request).await?),
-            Request::ChangeRemoteJournal(request) => Reply::ChangeRemoteJournal(self.change_remote_journal(request).await?),
-            Request::RemoveRemoteJournal(request) => Reply::RemoveRemoteJournal(self.remove_remote_journal(&request).await?),
+            Request::AddRemoteJournal(request) => {
+                Reply::AddRemoteJournal(self.add_remote_journal(request).await?)
+            }
+            Request::ChangeRemoteJournal(request) => {
+                Reply::ChangeRemoteJournal(self.change_remote_journal(request).await?)
+            }
+            Request::RemoveRemoteJournal(request) => {
+                Reply::RemoveRemoteJournal(self.remove_remote_journal(&request).await?)
+            }
             Request::CreateFile(request) => Reply::CreateFile(self.create_file(request)?),
             Request::DeleteFile(request) => Reply::DeleteFile(self.delete_file(&request)?),
-            Request::StartJournaling(request) => Reply::StartJournaling(self.start_journaling(request).await?),
-            Request::EndJournaling(request) => Reply::EndJournaling(self.end_journaling(&request).await?),
+            Request::StartJournaling(request) => {
+                Reply::StartJournaling(self.start_journaling(request).await?)
+            }
+            Request::EndJournaling(request) => {
+                Reply::EndJournaling(self.end_journaling(&request).await?)
+            }
             Request::StartApply(request) => Reply::StartApply(self.start_apply(request)?),
             Request::EndApply(request) => Reply::EndApply(self.end_apply(&request).await?),
-            _ => return Err(CommandError::new(ErrorKind::Internal, "RJN1003", "a request was not carried out")),
+            _ => {
+                return Err(CommandError::new(
+                    ErrorKind::Internal,
+                    "RJN1003",
+                    "a request was not carried out",
+                ));
+            }
         })
     }
 }

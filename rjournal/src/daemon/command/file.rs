@@ -86,11 +86,23 @@ impl Shared {
         let format = if request.fields.is_empty() {
             Format::key_value(request.file.clone())
         } else {
-            Format::with_key_names(1, request.file.clone(), request.fields, &request.key, Images::Both)
-                .map_err(|error| CommandError::invalid(error.to_string()))?
+            Format::with_key_names(
+                1,
+                request.file.clone(),
+                request.fields,
+                &request.key,
+                Images::Both,
+            )
+            .map_err(|error| CommandError::invalid(error.to_string()))?
         };
         let id = ObjectId::from_bytes(self.entropy.id());
-        let record = FileRecord { id, format, journal: None, starts: 0, text: request.text };
+        let record = FileRecord {
+            id,
+            format,
+            journal: None,
+            starts: 0,
+            text: request.text,
+        };
         let description = describe(&request.file, &record);
         self.update_catalog(|catalog| {
             if catalog.files.contains_key(&request.file) {
@@ -113,7 +125,10 @@ impl Shared {
         })
     }
 
-    pub(super) async fn start_journaling(&self, request: StartJournaling) -> Result<FileDescription, CommandError> {
+    pub(super) async fn start_journaling(
+        &self,
+        request: StartJournaling,
+    ) -> Result<FileDescription, CommandError> {
         let record = self.require_file(&request.file)?;
         let runtime = self.require_journal(request.journal)?;
         if !matches!(runtime, JournalRuntime::Local(_)) {
@@ -121,16 +136,25 @@ impl Shared {
             return Err(CommandError::refused("RJN4010", text).help("WRKJRNA says what it is"));
         }
         match record.journal {
-            Some(journal) if journal == request.journal => return Ok(describe(&request.file, &record)),
+            Some(journal) if journal == request.journal => {
+                return Ok(describe(&request.file, &record));
+            }
             Some(journal) => {
-                return Err(CommandError::refused("RJN4007", format!("file {} is journaled to {journal} already", request.file)));
+                return Err(CommandError::refused(
+                    "RJN4007",
+                    format!("file {} is journaled to {journal} already", request.file),
+                ));
             }
             None => {}
         }
         let format = with_images(&record.format, request.images)?;
         let starts = record.starts + 1;
         let payload = format.encode();
-        let create = Draft { object: record.id, format: format.version(), ..Draft::new(Kind::FILE_CREATE, &payload) };
+        let create = Draft {
+            object: record.id,
+            format: format.version(),
+            ..Draft::new(Kind::FILE_CREATE, &payload)
+        };
         let start = Draft {
             object: record.id,
             format: format.version(),
@@ -140,7 +164,12 @@ impl Shared {
         };
         // The same unit lands once, however often the command is given again after a crash.
         self.deposit_answered(&runtime, &[create, start]).await?;
-        let kept = FileRecord { format, journal: Some(request.journal), starts, ..record };
+        let kept = FileRecord {
+            format,
+            journal: Some(request.journal),
+            starts,
+            ..record
+        };
         let description = describe(&request.file, &kept);
         self.update_catalog(|catalog| {
             catalog.files.insert(request.file, kept);
@@ -148,16 +177,30 @@ impl Shared {
         })
     }
 
-    pub(super) async fn end_journaling(&self, request: &EndJournaling) -> Result<FileDescription, CommandError> {
+    pub(super) async fn end_journaling(
+        &self,
+        request: &EndJournaling,
+    ) -> Result<FileDescription, CommandError> {
         let record = self.require_file(&request.file)?;
         let Some(journal) = record.journal else {
-            return Err(CommandError::refused("RJN4017", format!("file {} is not journaled", request.file)));
+            return Err(CommandError::refused(
+                "RJN4017",
+                format!("file {} is not journaled", request.file),
+            ));
         };
         let runtime = self.require_journal(journal)?;
         let key = start_key(record.id, record.starts | 1 << 63);
-        let end = Draft { object: record.id, format: record.format.version(), key: Some(key), ..Draft::new(Kind::JOURNALING_END, &[]) };
+        let end = Draft {
+            object: record.id,
+            format: record.format.version(),
+            key: Some(key),
+            ..Draft::new(Kind::JOURNALING_END, &[])
+        };
         self.deposit_answered(&runtime, &[end]).await?;
-        let kept = FileRecord { journal: None, ..record };
+        let kept = FileRecord {
+            journal: None,
+            ..record
+        };
         let description = describe(&request.file, &kept);
         self.update_catalog(|catalog| {
             catalog.files.insert(request.file.clone(), kept);
@@ -168,29 +211,52 @@ impl Shared {
     pub(super) fn list_files(&self, request: &ListFiles) -> Result<Files, CommandError> {
         if let Some(file) = &request.file {
             let record = self.require_file(file)?;
-            return Ok(Files { files: vec![describe(file, &record)] });
+            return Ok(Files {
+                files: vec![describe(file, &record)],
+            });
         }
-        let files = self.catalog(|catalog| catalog.files.iter().map(|(file, record)| describe(file, record)).collect());
+        let files = self.catalog(|catalog| {
+            catalog
+                .files
+                .iter()
+                .map(|(file, record)| describe(file, record))
+                .collect()
+        });
         Ok(Files { files })
     }
 
     fn require_file(&self, file: &FileName) -> Result<FileRecord, CommandError> {
         let help = "WRKF lists the files; CRTPF makes one";
-        self.catalog(|catalog| catalog.files.get(file).cloned()).ok_or_else(|| CommandError::not_found("file", file).help(help))
+        self.catalog(|catalog| catalog.files.get(file).cloned())
+            .ok_or_else(|| CommandError::not_found("file", file).help(help))
     }
 
     /// Deposits a unit and waits for its answer.
-    async fn deposit_answered(&self, runtime: &JournalRuntime, drafts: &[Draft<'_>]) -> Result<(), CommandError> {
+    async fn deposit_answered(
+        &self,
+        runtime: &JournalRuntime,
+        drafts: &[Draft<'_>],
+    ) -> Result<(), CommandError> {
         let JournalRuntime::Local(local) = runtime else {
-            return Err(CommandError::refused("RJN4010", "the journal is not open").help("WRKJRNA says why"));
+            return Err(CommandError::refused("RJN4010", "the journal is not open")
+                .help("WRKJRNA says why"));
         };
-        let ticket = crate::daemon::deposit::deposit_unit(&local.journal, drafts, &*self.clock).await?;
+        let ticket =
+            crate::daemon::deposit::deposit_unit(&local.journal, drafts, &*self.clock).await?;
         match ticket.await {
             Answer::Landed { .. } => Ok(()),
-            Answer::Refused { .. } => Err(CommandError::new(super::ErrorKind::Poisoned, "CPF7003", "the entry was not journaled")),
+            Answer::Refused { .. } => Err(CommandError::new(
+                super::ErrorKind::Poisoned,
+                "CPF7003",
+                "the entry was not journaled",
+            )),
             Answer::Unknown { .. } => {
                 let text = "the entry may be in the journal or not; give the command again, it lands at most once";
-                Err(CommandError::new(super::ErrorKind::TimedOut, "RJN4018", text))
+                Err(CommandError::new(
+                    super::ErrorKind::TimedOut,
+                    "RJN4018",
+                    text,
+                ))
             }
         }
     }
@@ -198,12 +264,21 @@ impl Shared {
 
 /// The deposit key of starting or ending the journaling of a file: an object is started once per count.
 fn start_key(id: ObjectId, count: u64) -> DepositKey {
-    DepositKey { client: ClientId::from_bytes(*id.as_bytes()), key: count }
+    DepositKey {
+        client: ClientId::from_bytes(*id.as_bytes()),
+        key: count,
+    }
 }
 
 fn with_images(format: &Format, images: Images) -> Result<Format, CommandError> {
-    Format::new(format.version(), format.file().clone(), format.fields().to_vec(), format.key().to_vec(), images)
-        .map_err(|error| CommandError::invalid(error.to_string()))
+    Format::new(
+        format.version(),
+        format.file().clone(),
+        format.fields().to_vec(),
+        format.key().to_vec(),
+        images,
+    )
+    .map_err(|error| CommandError::invalid(error.to_string()))
 }
 
 fn describe(file: &FileName, record: &FileRecord) -> FileDescription {

@@ -8,7 +8,9 @@ use crate::daemon::system::{JournalRuntime, Shared};
 use crate::daemon::task::copy::CopyEvent;
 use crate::daemon::task::opening::OpenOrder;
 use crate::entry::control_entry::{Level, Policy};
-use crate::entry::{Alignment, ChainHead, Epoch, JournalId, QualifiedName, RdbName, Sequence, SystemName, Timestamp};
+use crate::entry::{
+    Alignment, ChainHead, Epoch, JournalId, QualifiedName, RdbName, Sequence, SystemName, Timestamp,
+};
 use crate::journal::{Attributes, DeliveryMode, JournalKind, ManageReceivers, next_receiver_name};
 use crate::receiver::ReceiverRecord;
 use crate::remote::LinkState;
@@ -52,7 +54,9 @@ impl AttributePatch {
             if (min..=max).contains(&value) {
                 Ok(value)
             } else {
-                Err(CommandError::invalid(format!("{keyword} {value}: {min} to {max} are allowed")))
+                Err(CommandError::invalid(format!(
+                    "{keyword} {value}: {min} to {max} are allowed"
+                )))
             }
         };
         if self.threshold_kb.is_some() {
@@ -75,7 +79,9 @@ impl AttributePatch {
         }
         if let Some(text) = &self.text {
             if text.chars().count() > 200 {
-                return Err(CommandError::invalid("TEXT: at most 200 characters are kept"));
+                return Err(CommandError::invalid(
+                    "TEXT: at most 200 characters are kept",
+                ));
             }
             attributes.text.clone_from(text);
         }
@@ -90,7 +96,8 @@ impl AttributePatch {
 
     fn loosens(&self, before: &Attributes) -> bool {
         let guarded = |policy: Policy| policy != Policy::Degrade;
-        self.policy.is_some_and(|policy| guarded(before.policy) && !guarded(policy))
+        self.policy
+            .is_some_and(|policy| guarded(before.policy) && !guarded(policy))
     }
 }
 
@@ -309,7 +316,10 @@ pub struct JournalDescription {
 }
 
 impl Shared {
-    pub(super) async fn create_journal(&self, request: CreateJournal) -> Result<JournalCreated, CommandError> {
+    pub(super) async fn create_journal(
+        &self,
+        request: CreateJournal,
+    ) -> Result<JournalCreated, CommandError> {
         self.require_library(request.journal.library)?;
         if self.runtime_of(request.journal).is_some() {
             return Err(CommandError::exists("journal", request.journal));
@@ -319,29 +329,41 @@ impl Shared {
             Some(receiver) => {
                 let planned = self.catalog(|catalog| catalog.receivers.get(&receiver).cloned());
                 let help = format!("make it with: rjournal crtjrnrcv --jrnrcv {receiver}");
-                let planned = planned.ok_or_else(|| CommandError::not_found("receiver", receiver).help(help))?;
+                let planned = planned
+                    .ok_or_else(|| CommandError::not_found("receiver", receiver).help(help))?;
                 attributes.threshold = planned.threshold;
                 receiver
             }
             None => next_receiver_name(request.journal, |_| false).unwrap_or(request.journal),
         };
         request.attributes.apply(&mut attributes)?;
-        let journal_id = self.make_local(request.journal, receiver, attributes).await?;
+        let journal_id = self
+            .make_local(request.journal, receiver, attributes)
+            .await?;
         self.update_catalog(|catalog| {
             catalog.receivers.remove(&receiver);
             Ok(())
         })?;
-        Ok(JournalCreated { journal_id, receiver })
+        Ok(JournalCreated {
+            journal_id,
+            receiver,
+        })
     }
 
-    pub(super) async fn change_journal(&self, request: ChangeJournal) -> Result<JournalChanged, CommandError> {
+    pub(super) async fn change_journal(
+        &self,
+        request: ChangeJournal,
+    ) -> Result<JournalChanged, CommandError> {
         let runtime = self.require_journal(request.journal)?;
         if let Some(choice) = request.open {
             return open_journal(&runtime, choice).await;
         }
         if let Some(fed) = request.fed {
             let JournalRuntime::Copy(copy) = &runtime else {
-                return Err(CommandError::refused("RJN4021", "JRNSTATE is for remote journals; a local one is open while its system runs"));
+                return Err(CommandError::refused(
+                    "RJN4021",
+                    "JRNSTATE is for remote journals; a local one is open while its system runs",
+                ));
             };
             let reason = (!fed).then(|| "an operator made it inactive here; CHGJRN JRNSTATE(*ACTIVE) lets it be fed again".to_owned());
             copy.tell(CopyEvent::Stop(reason)).await;
@@ -354,7 +376,11 @@ impl Shared {
         Ok(JournalChanged { receiver })
     }
 
-    fn change_attributes(&self, request: &ChangeJournal, runtime: &JournalRuntime) -> Result<(), CommandError> {
+    fn change_attributes(
+        &self,
+        request: &ChangeJournal,
+        runtime: &JournalRuntime,
+    ) -> Result<(), CommandError> {
         let before = runtime.attributes().unwrap_or_default();
         let mut after = before.clone();
         request.attributes.apply(&mut after)?;
@@ -368,13 +394,28 @@ impl Shared {
         }
         match runtime {
             JournalRuntime::Local(local) => {
-                local.journal.update(|control| control.attributes = after.clone())?;
+                local
+                    .journal
+                    .update(|control| control.attributes = after.clone())?;
                 let timeout = std::time::Duration::from_millis(after.sync_timeout_ms);
                 let now = self.clock.now();
                 let left = {
-                    let mut confirmation = local.confirmation.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                    confirmation.handle_policy(after.policy, timeout, after.waiting_entries_max, now);
-                    crate::daemon::crank::carry_confirmation(&local.journal, &mut confirmation, self.clock.wall(), now)
+                    let mut confirmation = local
+                        .confirmation
+                        .lock()
+                        .unwrap_or_else(std::sync::PoisonError::into_inner);
+                    confirmation.handle_policy(
+                        after.policy,
+                        timeout,
+                        after.waiting_entries_max,
+                        now,
+                    );
+                    crate::daemon::crank::carry_confirmation(
+                        &local.journal,
+                        &mut confirmation,
+                        self.clock.wall(),
+                        now,
+                    )
                 };
                 local.links.tell_left(&left);
                 Ok(())
@@ -386,42 +427,78 @@ impl Shared {
                 comparable.retention_bytes_max = before.retention_bytes_max;
                 comparable.text.clone_from(&before.text);
                 if comparable != before {
-                    let text = format!("on a remote journal only {} can be changed; the rest follows its source", own.join(", "));
+                    let text = format!(
+                        "on a remote journal only {} can be changed; the rest follows its source",
+                        own.join(", ")
+                    );
                     return Err(CommandError::refused("RJN4005", text));
                 }
                 Ok(copy.copy.update(|control| control.attributes = after)?)
             }
-            JournalRuntime::Opening(_) | JournalRuntime::Broken(_) => Err(not_open(request.journal)),
+            JournalRuntime::Opening(_) | JournalRuntime::Broken(_) => {
+                Err(not_open(request.journal))
+            }
         }
     }
 
     fn lacks_a_member(&self, runtime: &JournalRuntime) -> bool {
-        let JournalRuntime::Local(local) = runtime else { return false };
+        let JournalRuntime::Local(local) = runtime else {
+            return false;
+        };
         local.links.all().iter().any(|link| {
-            let record = link.record.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
-            let key = crate::remote::MemberKey { system: record.system, journal: record.target };
+            let record = link
+                .record
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner)
+                .clone();
+            let key = crate::remote::MemberKey {
+                system: record.system,
+                journal: record.target,
+            };
             local.is_member(key) && !link.status().shown.streaming
         })
     }
 
-    async fn change_receiver(&self, runtime: &JournalRuntime, choice: ReceiverChoice) -> Result<QualifiedName, CommandError> {
+    async fn change_receiver(
+        &self,
+        runtime: &JournalRuntime,
+        choice: ReceiverChoice,
+    ) -> Result<QualifiedName, CommandError> {
         let JournalRuntime::Local(local) = runtime else {
-            return Err(CommandError::refused("RJN4006", "receivers of a remote journal change with their source's"));
+            return Err(CommandError::refused(
+                "RJN4006",
+                "receivers of a remote journal change with their source's",
+            ));
         };
         let name = match choice {
             ReceiverChoice::Generate => None,
             ReceiverChoice::Named(name) => {
                 self.require_library(name.library)?;
-                if local.journal.reader().records().iter().any(|record| record.name == name) {
+                if local
+                    .journal
+                    .reader()
+                    .records()
+                    .iter()
+                    .any(|record| record.name == name)
+                {
                     return Err(CommandError::exists("receiver", name));
                 }
-                if let Some(planned) = self.catalog(|catalog| catalog.receivers.get(&name).cloned()) {
-                    local.journal.update(|control| control.attributes.threshold = planned.threshold)?;
+                if let Some(planned) = self.catalog(|catalog| catalog.receivers.get(&name).cloned())
+                {
+                    local
+                        .journal
+                        .update(|control| control.attributes.threshold = planned.threshold)?;
                 }
                 Some(name)
             }
         };
-        let attached = || local.journal.reader().attached().map(|header| (header.receiver, header.name));
+        let attached = || {
+            local
+                .journal
+                .reader()
+                .attached()
+                .map(|header| (header.receiver, header.name))
+        };
         let before = attached();
         let mut written = local.journal.tail().listen(crate::journal::Limit::Written);
         local.journal.order_change(name);
@@ -435,48 +512,84 @@ impl Shared {
                 })?;
                 return Ok(name);
             }
-            if let Some(reason) = local.failure.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone() {
-                return Err(CommandError::new(super::ErrorKind::Poisoned, "RJN9001", reason));
+            if let Some(reason) = local
+                .failure
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner)
+                .clone()
+            {
+                return Err(CommandError::new(
+                    super::ErrorKind::Poisoned,
+                    "RJN9001",
+                    reason,
+                ));
             }
             if tokio::time::timeout_at(deadline, written).await.is_err() {
                 let text = "the receiver was not changed within 60 s; DSPMSG says why";
-                return Err(CommandError::new(super::ErrorKind::TimedOut, "RJN2007", text));
+                return Err(CommandError::new(
+                    super::ErrorKind::TimedOut,
+                    "RJN2007",
+                    text,
+                ));
             }
             written = local.journal.tail().listen(crate::journal::Limit::Written);
         }
     }
 
-    pub(super) async fn delete_journal(&self, request: &DeleteJournal) -> Result<Done, CommandError> {
+    pub(super) async fn delete_journal(
+        &self,
+        request: &DeleteJournal,
+    ) -> Result<Done, CommandError> {
         let name = request.journal;
         let runtime = self.require_journal(name)?;
         let file = self.catalog(|catalog| {
-            catalog.files.iter().find(|(_, file)| file.journal == Some(name)).map(|(file, _)| file.clone())
+            catalog
+                .files
+                .iter()
+                .find(|(_, file)| file.journal == Some(name))
+                .map(|(file, _)| file.clone())
         });
         if let Some(file) = file {
             let text = format!("file {file} is journaled to {name}");
-            return Err(CommandError::refused("RJN4007", text).help(format!("end that first: rjournal endjrnpf --file '{file}'")));
+            return Err(CommandError::refused("RJN4007", text)
+                .help(format!("end that first: rjournal endjrnpf --file '{file}'")));
         }
-        let job = self.catalog(|catalog| catalog.jobs.iter().find(|(_, job)| job.journal == name && job.active).map(|(store, _)| *store));
+        let job = self.catalog(|catalog| {
+            catalog
+                .jobs
+                .iter()
+                .find(|(_, job)| job.journal == name && job.active)
+                .map(|(store, _)| *store)
+        });
         if let Some(store) = job {
             let text = format!("apply job {store} reads {name}");
-            return Err(CommandError::refused("RJN4008", text).help(format!("end it first: rjournal endapy --store {store}")));
+            return Err(CommandError::refused("RJN4008", text)
+                .help(format!("end it first: rjournal endapy --store {store}")));
         }
         let links = runtime.links();
-        if links.iter().any(|link| link.status().shown.state == LinkState::Active) {
+        if links
+            .iter()
+            .any(|link| link.status().shown.state == LinkState::Active)
+        {
             let text = format!("a remote journal of {name} is active");
-            return Err(CommandError::refused("RJN4009", text).help("inactivate it first: CHGRMTJRN JRNSTATE(*INACTIVE)"));
+            return Err(CommandError::refused("RJN4009", text)
+                .help("inactivate it first: CHGRMTJRN JRNSTATE(*INACTIVE)"));
         }
         if let JournalRuntime::Copy(copy) = &runtime
             && copy.status().fed
         {
             let text = format!("{name} is being fed by its source");
-            return Err(CommandError::refused("RJN4009", text).help("inactivate it first, on the source: CHGRMTJRN JRNSTATE(*INACTIVE)"));
+            return Err(CommandError::refused("RJN4009", text)
+                .help("inactivate it first, on the source: CHGRMTJRN JRNSTATE(*INACTIVE)"));
         }
         self.drop_journal(name).await?;
         Ok(Done {})
     }
 
-    pub(super) fn describe_journals(&self, request: &DescribeJournals) -> Result<JournalDescriptions, CommandError> {
+    pub(super) fn describe_journals(
+        &self,
+        request: &DescribeJournals,
+    ) -> Result<JournalDescriptions, CommandError> {
         let names = match request.journal {
             Some(name) => {
                 self.require_journal(name)?;
@@ -484,16 +597,29 @@ impl Shared {
             }
             None => self.journal_names(),
         };
-        let journals = names.into_iter().filter_map(|name| Some(self.describe(name, &self.runtime_of(name)?))).collect();
+        let journals = names
+            .into_iter()
+            .filter_map(|name| Some(self.describe(name, &self.runtime_of(name)?)))
+            .collect();
         Ok(JournalDescriptions { journals })
     }
 
-    pub(in crate::daemon) fn require_journal(&self, name: QualifiedName) -> Result<JournalRuntime, CommandError> {
-        self.runtime_of(name).ok_or_else(|| CommandError::not_found("journal", name).help("WRKJRNA lists the journals of this system"))
+    pub(in crate::daemon) fn require_journal(
+        &self,
+        name: QualifiedName,
+    ) -> Result<JournalRuntime, CommandError> {
+        self.runtime_of(name).ok_or_else(|| {
+            CommandError::not_found("journal", name)
+                .help("WRKJRNA lists the journals of this system")
+        })
     }
 
     /// Everything there is to say about a journal, from memory (failures.md CTL-4).
-    pub(in crate::daemon) fn describe(&self, name: QualifiedName, runtime: &JournalRuntime) -> JournalDescription {
+    pub(in crate::daemon) fn describe(
+        &self,
+        name: QualifiedName,
+        runtime: &JournalRuntime,
+    ) -> JournalDescription {
         let mut description = JournalDescription {
             journal: name,
             journal_id: None,
@@ -516,12 +642,24 @@ impl Shared {
             JournalRuntime::Opening(opening) => {
                 description.journal_id = Some(opening.id);
                 description.state = JournalState::Opening;
-                description.note = Some(opening.waits_for.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone());
+                description.note = Some(
+                    opening
+                        .waits_for
+                        .lock()
+                        .unwrap_or_else(std::sync::PoisonError::into_inner)
+                        .clone(),
+                );
                 description.epoch = opening.control.epoch;
                 let at = opening.tip.sequence;
                 let head = Some(opening.tip.head);
-                description.watermarks =
-                    Watermarks { deposited: at, sealed: at, written: at, settled: at, head, last_time: Timestamp::ZERO };
+                description.watermarks = Watermarks {
+                    deposited: at,
+                    sealed: at,
+                    written: at,
+                    settled: at,
+                    head,
+                    last_time: Timestamp::ZERO,
+                };
             }
             JournalRuntime::Broken(broken) => {
                 description.journal_id = broken.id;
@@ -531,11 +669,19 @@ impl Shared {
         description
     }
 
-    fn describe_local(&self, local: &crate::daemon::task::local::LocalRuntime, description: &mut JournalDescription) {
+    fn describe_local(
+        &self,
+        local: &crate::daemon::task::local::LocalRuntime,
+        description: &mut JournalDescription,
+    ) {
         use crate::journal::Gate;
         let journal = &local.journal;
         let marks = journal.tail().marks();
-        let failure = local.failure.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+        let failure = local
+            .failure
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .clone();
         description.journal_id = Some(journal.id());
         description.state = match (journal.gate(), &failure) {
             (Gate::Poisoned, _) | (_, Some(_)) => JournalState::Failed,
@@ -546,7 +692,10 @@ impl Shared {
         description.note = failure.or_else(|| journal.control().stopped);
         description.epoch = journal.epoch();
         let members: Vec<_> = {
-            let confirmation = local.confirmation.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let confirmation = local
+                .confirmation
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
             confirmation.members().0.to_vec()
         };
         description.in_sync_set = members.iter().map(|member| member.rdb).collect();
@@ -559,20 +708,40 @@ impl Shared {
             last_time: marks.sealed_time,
         };
         description.open_cycles = journal.intake().open_cycles().len();
-        let (sealed, bytes) = (marks.sealed, average_bytes(&description.receivers, marks.sealed));
+        let (sealed, bytes) = (
+            marks.sealed,
+            average_bytes(&description.receivers, marks.sealed),
+        );
         description.links = local
             .links
             .all()
             .iter()
             .map(|link| {
-                let record = link.record.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
-                let in_sync = members.iter().any(|member| member.system == record.system && member.journal == record.target);
-                self.describe_link(&record, &link.status(), in_sync, sealed, marks.sealed_time, bytes)
+                let record = link
+                    .record
+                    .lock()
+                    .unwrap_or_else(std::sync::PoisonError::into_inner)
+                    .clone();
+                let in_sync = members.iter().any(|member| {
+                    member.system == record.system && member.journal == record.target
+                });
+                self.describe_link(
+                    &record,
+                    &link.status(),
+                    in_sync,
+                    sealed,
+                    marks.sealed_time,
+                    bytes,
+                )
             })
             .collect();
     }
 
-    fn describe_copy(&self, copy: &crate::daemon::task::copy::CopyRuntime, description: &mut JournalDescription) {
+    fn describe_copy(
+        &self,
+        copy: &crate::daemon::task::copy::CopyRuntime,
+        description: &mut JournalDescription,
+    ) {
         let status = copy.status();
         let control = copy.copy.control();
         let marks = copy.copy.tail().marks();
@@ -584,14 +753,22 @@ impl Shared {
             (None, false) => JournalState::Inactive,
         };
         let ended = status.last_end.as_ref().filter(|_| !status.fed);
-        description.note = status.failure.clone().or(control.stopped).or_else(|| ended.cloned());
+        description.note = status
+            .failure
+            .clone()
+            .or(control.stopped)
+            .or_else(|| ended.cloned());
         if let JournalKind::Remote(source) = &control.kind {
             description.source = Some((source.name, source.journal));
         }
         description.epoch = control.promised;
-        description.in_sync_set = copy.copy.set().map_or_else(Vec::new, |(_, set)| set.members.iter().map(|member| member.rdb).collect());
+        description.in_sync_set = copy.copy.set().map_or_else(Vec::new, |(_, set)| {
+            set.members.iter().map(|member| member.rdb).collect()
+        });
         description.watermarks = Watermarks {
-            deposited: status.source_at.map_or(Sequence::NONE, |(sealed, _)| sealed),
+            deposited: status
+                .source_at
+                .map_or(Sequence::NONE, |(sealed, _)| sealed),
             sealed: marks.sealed,
             written: marks.written,
             settled: marks.settled,
@@ -605,8 +782,19 @@ impl Shared {
             .all()
             .iter()
             .map(|link| {
-                let record = link.record.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
-                self.describe_link(&record, &link.status(), false, marks.settled, marks.settled_time, bytes)
+                let record = link
+                    .record
+                    .lock()
+                    .unwrap_or_else(std::sync::PoisonError::into_inner)
+                    .clone();
+                self.describe_link(
+                    &record,
+                    &link.status(),
+                    false,
+                    marks.settled,
+                    marks.settled_time,
+                    bytes,
+                )
             })
             .collect();
     }
@@ -628,10 +816,14 @@ impl Shared {
             (DeliveryMode::Async, true) => "*ASYNC",
             (DeliveryMode::Async, false) => "*ASYNCPEND",
         };
-        let note = status
-            .dial_error
-            .clone()
-            .or_else(|| status.shown.last_end.as_ref().filter(|_| !status.shown.streaming).map(crate::daemon::task::describe_end));
+        let note = status.dial_error.clone().or_else(|| {
+            status
+                .shown
+                .last_end
+                .as_ref()
+                .filter(|_| !status.shown.streaming)
+                .map(crate::daemon::task::describe_end)
+        });
         LinkDescription {
             rdb: record.rdb,
             target: record.target,
@@ -646,7 +838,8 @@ impl Shared {
                 Some(0)
             } else {
                 let waiting = self.clock.wall().since(status.heard_at.max(last_time));
-                (status.heard_at != Timestamp::ZERO).then(|| u64::try_from(waiting.as_millis()).unwrap_or(u64::MAX))
+                (status.heard_at != Timestamp::ZERO)
+                    .then(|| u64::try_from(waiting.as_millis()).unwrap_or(u64::MAX))
             },
             heard_at: status.heard_at,
             note,
@@ -656,12 +849,19 @@ impl Shared {
 }
 
 fn not_open(journal: QualifiedName) -> CommandError {
-    CommandError::refused("RJN4010", format!("journal {journal} is not open")).help("WRKJRNA says why")
+    CommandError::refused("RJN4010", format!("journal {journal} is not open"))
+        .help("WRKJRNA says why")
 }
 
-async fn open_journal(runtime: &JournalRuntime, choice: OpenChoice) -> Result<JournalChanged, CommandError> {
+async fn open_journal(
+    runtime: &JournalRuntime,
+    choice: OpenChoice,
+) -> Result<JournalChanged, CommandError> {
     let JournalRuntime::Opening(opening) = runtime else {
-        return Err(CommandError::refused("RJN4011", "the journal does not wait to be opened"));
+        return Err(CommandError::refused(
+            "RJN4011",
+            "the journal does not wait to be opened",
+        ));
     };
     let (done, answer) = tokio::sync::oneshot::channel();
     opening
@@ -676,7 +876,9 @@ async fn open_journal(runtime: &JournalRuntime, choice: OpenChoice) -> Result<Jo
 
 /// About how many bytes of receivers one entry takes.
 fn average_bytes(receivers: &[ReceiverRecord], last: Sequence) -> u64 {
-    let entries = receivers.first().map_or(0, |first| last.entries_since(first.before.sequence));
+    let entries = receivers
+        .first()
+        .map_or(0, |first| last.entries_since(first.before.sequence));
     let bytes: u64 = receivers.iter().map(|receiver| receiver.bytes).sum();
     bytes.checked_div(entries).unwrap_or(0)
 }

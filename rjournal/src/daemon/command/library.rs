@@ -32,19 +32,39 @@ impl Shared {
             if catalog.libraries.contains_key(&request.library) {
                 return Err(CommandError::exists("library", request.library));
             }
-            catalog.libraries.insert(request.library, Library { created_at, text: request.text });
+            catalog.libraries.insert(
+                request.library,
+                Library {
+                    created_at,
+                    text: request.text,
+                },
+            );
             Ok(Done {})
         })
     }
 
     pub(super) fn delete_library(&self, request: &DeleteLibrary) -> Result<Done, CommandError> {
         let library = request.library;
-        let journal = self.journal_names().into_iter().find(|name| name.library == library);
+        let journal = self
+            .journal_names()
+            .into_iter()
+            .find(|name| name.library == library);
         self.update_catalog(|catalog| {
-            let file = catalog.files.keys().find(|file| file.library == library).map(ToString::to_string);
-            let receiver = catalog.receivers.keys().find(|receiver| receiver.library == library).map(ToString::to_string);
+            let file = catalog
+                .files
+                .keys()
+                .find(|file| file.library == library)
+                .map(ToString::to_string);
+            let receiver = catalog
+                .receivers
+                .keys()
+                .find(|receiver| receiver.library == library)
+                .map(ToString::to_string);
             if let Some(inside) = journal.map(|name| name.to_string()).or(file).or(receiver) {
-                return Err(CommandError::refused("CPF2161", format!("library {library} is not empty: {inside} is in it")));
+                return Err(CommandError::refused(
+                    "CPF2161",
+                    format!("library {library} is not empty: {inside} is in it"),
+                ));
             }
             match catalog.libraries.remove(&library) {
                 Some(_) => Ok(Done {}),

@@ -44,13 +44,17 @@ pub struct ReceiversDeleted {
 
 /// Checks a threshold.
 pub(super) fn threshold_bytes(threshold_kb: Option<u64>) -> Result<u64, CommandError> {
-    let Some(kb) = threshold_kb else { return Ok(THRESHOLD_DEFAULT) };
+    let Some(kb) = threshold_kb else {
+        return Ok(THRESHOLD_DEFAULT);
+    };
     let bytes = kb.saturating_mul(1024);
     if (THRESHOLD_MIN..=THRESHOLD_MAX).contains(&bytes) {
         Ok(bytes)
     } else {
         let (min, max) = (THRESHOLD_MIN / 1024, THRESHOLD_MAX / 1024);
-        Err(CommandError::invalid(format!("THRESHOLD {kb}: {min} to {max} KB are allowed")))
+        Err(CommandError::invalid(format!(
+            "THRESHOLD {kb}: {min} to {max} KB are allowed"
+        )))
     }
 }
 
@@ -65,57 +69,102 @@ impl Shared {
             if catalog.receivers.contains_key(&request.receiver) {
                 return Err(CommandError::exists("receiver", request.receiver));
             }
-            catalog.receivers.insert(request.receiver, PlannedReceiver { threshold, text: request.text });
+            catalog.receivers.insert(
+                request.receiver,
+                PlannedReceiver {
+                    threshold,
+                    text: request.text,
+                },
+            );
             Ok(Done {})
         })
     }
 
     /// The journal that has a receiver of this name.
-    fn journal_of_receiver(&self, receiver: QualifiedName) -> Option<(QualifiedName, JournalRuntime, Vec<ReceiverRecord>)> {
+    fn journal_of_receiver(
+        &self,
+        receiver: QualifiedName,
+    ) -> Option<(QualifiedName, JournalRuntime, Vec<ReceiverRecord>)> {
         self.journal_names().into_iter().find_map(|name| {
             let runtime = self.runtime_of(name)?;
             let records = runtime.records();
-            records.iter().any(|record| record.name == receiver).then_some((name, runtime, records))
+            records
+                .iter()
+                .any(|record| record.name == receiver)
+                .then_some((name, runtime, records))
         })
     }
 
-    pub(super) async fn delete_receiver(&self, request: DeleteReceiver) -> Result<ReceiversDeleted, CommandError> {
+    pub(super) async fn delete_receiver(
+        &self,
+        request: DeleteReceiver,
+    ) -> Result<ReceiversDeleted, CommandError> {
         let name = request.receiver;
         let Some((journal, runtime, records)) = self.journal_of_receiver(name) else {
-            let planned = self.update_catalog(|catalog| Ok(catalog.receivers.remove(&name).is_some()))?;
+            let planned =
+                self.update_catalog(|catalog| Ok(catalog.receivers.remove(&name).is_some()))?;
             return if planned {
-                Ok(ReceiversDeleted { deleted: vec![name], given_up: Vec::new() })
+                Ok(ReceiversDeleted {
+                    deleted: vec![name],
+                    given_up: Vec::new(),
+                })
             } else {
                 Err(CommandError::not_found("receiver", name))
             };
         };
-        let upto = records.iter().position(|record| record.name == name).unwrap_or_default();
+        let upto = records
+            .iter()
+            .position(|record| record.name == name)
+            .unwrap_or_default();
         let Some(record) = records.get(upto).filter(|record| record.is_detached()) else {
             let text = format!("receiver {name} is attached to journal {journal}");
-            return Err(CommandError::refused("RJN4001", text).help("attach the next one first: CHGJRN JRNRCV(*GEN)"));
+            return Err(CommandError::refused("RJN4001", text)
+                .help("attach the next one first: CHGJRN JRNRCV(*GEN)"));
         };
         let holds = self.holds_of(journal);
-        let last = record.last.map_or(record.before.sequence, |last| last.sequence);
-        let needing: Vec<String> = holds.iter().filter(|hold| hold.after < last).map(|hold| hold.who.clone()).collect();
+        let last = record
+            .last
+            .map_or(record.before.sequence, |last| last.sequence);
+        let needing: Vec<String> = holds
+            .iter()
+            .filter(|hold| hold.after < last)
+            .map(|hold| hold.who.clone())
+            .collect();
         if !needing.is_empty() && !request.force {
             let text = format!("receiver {name} is still needed by {}", needing.join(", "));
-            return Err(CommandError::refused("RJN4002", text).help("--force deletes it; they must be loaded anew afterwards"));
+            return Err(CommandError::refused("RJN4002", text)
+                .help("--force deletes it; they must be loaded anew afterwards"));
         }
         self.give_up(journal, &needing).await?;
-        let deleted: Vec<QualifiedName> = records.iter().take(upto + 1).map(|record| record.name).collect();
+        let deleted: Vec<QualifiedName> = records
+            .iter()
+            .take(upto + 1)
+            .map(|record| record.name)
+            .collect();
         self.forget_receivers(&runtime, record.receiver).await?;
-        Ok(ReceiversDeleted { deleted, given_up: needing })
+        Ok(ReceiversDeleted {
+            deleted,
+            given_up: needing,
+        })
     }
 
     /// Deletes the oldest receivers of a journal, up to and with one.
-    pub(in crate::daemon) async fn forget_receivers(&self, runtime: &JournalRuntime, receiver: ReceiverId) -> Result<(), CommandError> {
+    pub(in crate::daemon) async fn forget_receivers(
+        &self,
+        runtime: &JournalRuntime,
+        receiver: ReceiverId,
+    ) -> Result<(), CommandError> {
         match runtime {
             JournalRuntime::Local(local) => local.forget_upto(receiver).await,
             JournalRuntime::Copy(copy) => {
                 let (done, answer) = tokio::sync::oneshot::channel();
                 copy.tell(CopyEvent::Forget { receiver, done }).await;
                 if let Ok(Err(text)) = answer.await {
-                    return Err(CommandError::new(super::ErrorKind::Internal, "CPI70E1", text));
+                    return Err(CommandError::new(
+                        super::ErrorKind::Internal,
+                        "CPI70E1",
+                        text,
+                    ));
                 }
             }
             JournalRuntime::Opening(_) | JournalRuntime::Broken(_) => {
@@ -126,13 +175,26 @@ impl Shared {
     }
 
     /// Deletes what nobody needs, where the journal says so, and presses on consumers above the cap.
-    pub(in crate::daemon) async fn retire_receivers(&self, journal: QualifiedName, runtime: &JournalRuntime) {
-        let Some(attributes) = runtime.attributes() else { return };
+    pub(in crate::daemon) async fn retire_receivers(
+        &self,
+        journal: QualifiedName,
+        runtime: &JournalRuntime,
+    ) {
+        let Some(attributes) = runtime.attributes() else {
+            return;
+        };
         if !attributes.delete_receivers && attributes.retention_bytes_max == 0 {
             return;
         }
-        let outcome = retire(&runtime.records(), &self.holds_of(journal), attributes.delete_receivers, attributes.retention_bytes_max);
-        let Some(last) = outcome.deletable.last() else { return };
+        let outcome = retire(
+            &runtime.records(),
+            &self.holds_of(journal),
+            attributes.delete_receivers,
+            attributes.retention_bytes_max,
+        );
+        let Some(last) = outcome.deletable.last() else {
+            return;
+        };
         if !outcome.given_up.is_empty()
             && let Err(error) = self.give_up(journal, &outcome.given_up).await
         {

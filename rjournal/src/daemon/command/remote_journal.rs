@@ -117,22 +117,38 @@ pub struct RemoveRemoteJournal {
 }
 
 fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    mutex
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 impl Shared {
-    pub(super) async fn add_remote_journal(&self, request: AddRemoteJournal) -> Result<RemoteJournalAdded, CommandError> {
+    pub(super) async fn add_remote_journal(
+        &self,
+        request: AddRemoteJournal,
+    ) -> Result<RemoteJournalAdded, CommandError> {
         let runtime = self.require_journal(request.source)?;
         let source = runtime.source().ok_or_else(|| {
-            CommandError::refused("RJN4010", format!("journal {} is not open", request.source)).help("WRKJRNA says why")
+            CommandError::refused("RJN4010", format!("journal {} is not open", request.source))
+                .help("WRKJRNA says why")
         })?;
         let target = request.target.unwrap_or(request.source);
         let control = source.control();
-        if control.links.iter().any(|link| link.rdb == request.rdb && link.target == target) {
-            return Err(CommandError::exists("remote journal", format!("{target} at {}", request.rdb)));
+        if control
+            .links
+            .iter()
+            .any(|link| link.rdb == request.rdb && link.target == target)
+        {
+            return Err(CommandError::exists(
+                "remote journal",
+                format!("{target} at {}", request.rdb),
+            ));
         }
         if control.links.len() >= REMOTE_JOURNALS_MAX {
-            return Err(CommandError::refused("RJN4014", format!("a journal has at most {REMOTE_JOURNALS_MAX} remote journals")));
+            return Err(CommandError::refused(
+                "RJN4014",
+                format!("a journal has at most {REMOTE_JOURNALS_MAX} remote journals"),
+            ));
         }
         let ask = PartnerRequest::AddRemoteJournal {
             protocol: PROTOCOL_VERSION,
@@ -147,9 +163,19 @@ impl Shared {
         let (system, again) = match self.ask_partner(request.rdb, ask).await? {
             PartnerReply::Added { system, again, .. } => (system, again),
             PartnerReply::Refused(refusal) => {
-                return Err(CommandError::new(refusal_kind(refusal.code), "CPF70D5", format!("{} refused: {}", request.rdb, refusal.text)));
+                return Err(CommandError::new(
+                    refusal_kind(refusal.code),
+                    "CPF70D5",
+                    format!("{} refused: {}", request.rdb, refusal.text),
+                ));
             }
-            _ => return Err(CommandError::new(ErrorKind::Internal, "CPF70C5", "the partner gave another answer than was asked for")),
+            _ => {
+                return Err(CommandError::new(
+                    ErrorKind::Internal,
+                    "CPF70C5",
+                    "the partner gave another answer than was asked for",
+                ));
+            }
         };
         let record = LinkRecord {
             rdb: request.rdb,
@@ -178,7 +204,10 @@ impl Shared {
     ) -> Result<(JournalRuntime, std::sync::Arc<LinkHandle>), CommandError> {
         let runtime = self.require_journal(source)?;
         if runtime.source().is_none() {
-            return Err(CommandError::refused("RJN4010", format!("journal {source} is not open")).help("WRKJRNA says why"));
+            return Err(
+                CommandError::refused("RJN4010", format!("journal {source} is not open"))
+                    .help("WRKJRNA says why"),
+            );
         }
         let mut found: Vec<_> = runtime
             .links()
@@ -190,17 +219,25 @@ impl Shared {
             .collect();
         match (found.pop(), found.is_empty()) {
             (Some(link), true) => Ok((runtime, link)),
-            (Some(_), false) => Err(CommandError::invalid(format!("{source} has several remote journals at {rdb}; name one with TGTJRN"))),
+            (Some(_), false) => Err(CommandError::invalid(format!(
+                "{source} has several remote journals at {rdb}; name one with TGTJRN"
+            ))),
             (None, _) => {
                 let name = format!("of {source} at {rdb}");
-                Err(CommandError::not_found("remote journal", name).help("WRKJRNA shows a journal's remote journals; ADDRMTJRN adds one"))
+                Err(CommandError::not_found("remote journal", name)
+                    .help("WRKJRNA shows a journal's remote journals; ADDRMTJRN adds one"))
             }
         }
     }
 
-    pub(super) async fn change_remote_journal(&self, request: ChangeRemoteJournal) -> Result<RemoteJournalChanged, CommandError> {
+    pub(super) async fn change_remote_journal(
+        &self,
+        request: ChangeRemoteJournal,
+    ) -> Result<RemoteJournalChanged, CommandError> {
         let (runtime, link) = self.find_link(request.rdb, request.source, request.target)?;
-        let source = runtime.source().ok_or_else(|| CommandError::refused("RJN4010", "the journal is not open"))?;
+        let source = runtime
+            .source()
+            .ok_or_else(|| CommandError::refused("RJN4010", "the journal is not open"))?;
         let before = lock(&link.record).clone();
         let mut after = before.clone();
         let state = link.status().shown.state;
@@ -214,19 +251,29 @@ impl Shared {
         }
         if active && (after.delivery != before.delivery || after.level != before.level) {
             let text = "delivery and level of an active remote journal cannot be changed";
-            return Err(CommandError::refused("RJN4016", text).help("inactivate it first: CHGRMTJRN JRNSTATE(*INACTIVE)"));
+            return Err(CommandError::refused("RJN4016", text)
+                .help("inactivate it first: CHGRMTJRN JRNSTATE(*INACTIVE)"));
         }
         match request.state {
             Some(WantedState::Active) => after.active = true,
-            Some(WantedState::InactiveControlled | WantedState::InactiveImmediate) => after.active = false,
+            Some(WantedState::InactiveControlled | WantedState::InactiveImmediate) => {
+                after.active = false
+            }
             None => {}
         }
         let begin = begin_at(&source, request.begin)?;
         if after != before {
             let kept = after.clone();
             source.update(|control| {
-                for record in control.links.iter_mut().filter(|record| record.rdb == kept.rdb && record.target == kept.target) {
-                    *record = LinkRecord { acknowledged: record.acknowledged, ..kept.clone() };
+                for record in control
+                    .links
+                    .iter_mut()
+                    .filter(|record| record.rdb == kept.rdb && record.target == kept.target)
+                {
+                    *record = LinkRecord {
+                        acknowledged: record.acknowledged,
+                        ..kept.clone()
+                    };
                 }
             })?;
             *lock(&link.record) = after.clone();
@@ -234,14 +281,27 @@ impl Shared {
         match request.state {
             Some(WantedState::Active) => {
                 let (done, answer) = oneshot::channel();
-                link.command(LinkCommand::Activate { record: after.clone(), begin, done }).await;
+                link.command(LinkCommand::Activate {
+                    record: after.clone(),
+                    begin,
+                    done,
+                })
+                .await;
                 drop(answer.await);
-                Ok(self.wait_caught_up(&runtime, &link, &after, Duration::from_millis(request.wait_ms)).await)
+                Ok(self
+                    .wait_caught_up(
+                        &runtime,
+                        &link,
+                        &after,
+                        Duration::from_millis(request.wait_ms),
+                    )
+                    .await)
             }
             Some(wanted) => {
                 let (done, answer) = oneshot::channel();
                 let controlled = wanted == WantedState::InactiveControlled;
-                link.command(LinkCommand::Inactivate { controlled, done }).await;
+                link.command(LinkCommand::Inactivate { controlled, done })
+                    .await;
                 let patience = Duration::from_millis(request.wait_ms.max(10_000));
                 drop(tokio::time::timeout(patience, answer).await);
                 Ok(changed(&after, &link, false))
@@ -261,9 +321,14 @@ impl Shared {
         let deadline = self.clock.now() + patience;
         loop {
             let status = link.status();
-            let key = crate::remote::MemberKey { system: record.system, journal: record.target };
+            let key = crate::remote::MemberKey {
+                system: record.system,
+                journal: record.target,
+            };
             let joined = match runtime {
-                JournalRuntime::Local(local) if record.delivery == DeliveryMode::Sync => local.is_member(key),
+                JournalRuntime::Local(local) if record.delivery == DeliveryMode::Sync => {
+                    local.is_member(key)
+                }
                 _ => true,
             };
             let level = status.shown.streaming && status.shown.caught_up && joined;
@@ -274,15 +339,31 @@ impl Shared {
         }
     }
 
-    pub(super) async fn remove_remote_journal(&self, request: &RemoveRemoteJournal) -> Result<Done, CommandError> {
+    pub(super) async fn remove_remote_journal(
+        &self,
+        request: &RemoveRemoteJournal,
+    ) -> Result<Done, CommandError> {
         let (runtime, link) = self.find_link(request.rdb, request.source, request.target)?;
         let record = lock(&link.record).clone();
-        if matches!(link.status().shown.state, LinkState::Active | LinkState::ControlledEnd) {
-            let text = format!("remote journal {} at {} is active", record.target, record.rdb);
-            return Err(CommandError::refused("RJN4009", text).help("inactivate it first: CHGRMTJRN JRNSTATE(*INACTIVE)"));
+        if matches!(
+            link.status().shown.state,
+            LinkState::Active | LinkState::ControlledEnd
+        ) {
+            let text = format!(
+                "remote journal {} at {} is active",
+                record.target, record.rdb
+            );
+            return Err(CommandError::refused("RJN4009", text)
+                .help("inactivate it first: CHGRMTJRN JRNSTATE(*INACTIVE)"));
         }
-        let source = runtime.source().ok_or_else(|| CommandError::refused("RJN4010", "the journal is not open"))?;
-        source.update(|control| control.links.retain(|kept| kept.rdb != record.rdb || kept.target != record.target))?;
+        let source = runtime
+            .source()
+            .ok_or_else(|| CommandError::refused("RJN4010", "the journal is not open"))?;
+        source.update(|control| {
+            control
+                .links
+                .retain(|kept| kept.rdb != record.rdb || kept.target != record.target)
+        })?;
         if let Some(links) = runtime.link_set() {
             links.remove((record.rdb, record.target)).await;
         }
@@ -290,21 +371,45 @@ impl Shared {
     }
 
     /// A partner asks for something outside a session.
-    pub(in crate::daemon) async fn partner_request(&self, rdb: RdbName, partner: &Partner, request: PartnerRequest) -> PartnerReply {
+    pub(in crate::daemon) async fn partner_request(
+        &self,
+        rdb: RdbName,
+        partner: &Partner,
+        request: PartnerRequest,
+    ) -> PartnerReply {
         match request {
-            PartnerRequest::Ping { .. } => PartnerReply::Pong { system: self.id, system_name: self.name },
+            PartnerRequest::Ping { .. } => PartnerReply::Pong {
+                system: self.id,
+                system_name: self.name,
+            },
             PartnerRequest::Heads { journal, at, .. } => self.held(journal, &at),
             PartnerRequest::AddRemoteJournal { protocol, .. } if protocol != PROTOCOL_VERSION => {
-                refused(RefusalCode::Version, format!("{} speaks protocol {PROTOCOL_VERSION}", self.name))
+                refused(
+                    RefusalCode::Version,
+                    format!("{} speaks protocol {PROTOCOL_VERSION}", self.name),
+                )
             }
             PartnerRequest::AddRemoteJournal {
-                system, system_name, journal, source_journal, target_journal, threshold, path, ..
+                system,
+                system_name,
+                journal,
+                source_journal,
+                target_journal,
+                threshold,
+                path,
+                ..
             } => {
                 if system != partner.system {
-                    return refused(RefusalCode::NotAuthorised, "the system names itself otherwise than its key does".to_owned());
+                    return refused(
+                        RefusalCode::NotAuthorised,
+                        "the system names itself otherwise than its key does".to_owned(),
+                    );
                 }
                 if path.contains(&self.id) {
-                    let text = format!("the entries would come back to {}, which they have passed", self.name);
+                    let text = format!(
+                        "the entries would come back to {}, which they have passed",
+                        self.name
+                    );
                     return refused(RefusalCode::Cycle, text);
                 }
                 if !partner.may_feed(target_journal) {
@@ -315,13 +420,25 @@ impl Shared {
                     return refused(RefusalCode::NotAuthorised, text);
                 }
                 let _admin = self.admin.lock().await;
-                let source = SourceRecord { system, name: system_name, journal: source_journal, path };
-                self.make_remote(journal, target_journal, source, threshold).await
+                let source = SourceRecord {
+                    system,
+                    name: system_name,
+                    journal: source_journal,
+                    path,
+                };
+                self.make_remote(journal, target_journal, source, threshold)
+                    .await
             }
         }
     }
 
-    async fn make_remote(&self, journal: crate::entry::JournalId, name: QualifiedName, source: SourceRecord, threshold: u64) -> PartnerReply {
+    async fn make_remote(
+        &self,
+        journal: crate::entry::JournalId,
+        name: QualifiedName,
+        source: SourceRecord,
+        threshold: u64,
+    ) -> PartnerReply {
         if let Err(error) = self.require_library(name.library) {
             return refused(RefusalCode::NoSuchJournal, error.to_string());
         }
@@ -330,20 +447,35 @@ impl Shared {
                 let same = copy.copy.id() == journal
                     && matches!(&copy.copy.control().kind, JournalKind::Remote(kept) if kept.system == source.system);
                 if same {
-                    PartnerReply::Added { system: self.id, system_name: self.name, again: true }
+                    PartnerReply::Added {
+                        system: self.id,
+                        system_name: self.name,
+                        again: true,
+                    }
                 } else {
-                    let text = format!("{name} on {} is a copy of another journal or fed by another system", self.name);
+                    let text = format!(
+                        "{name} on {} is a copy of another journal or fed by another system",
+                        self.name
+                    );
                     refused(RefusalCode::WrongJournal, text)
                 }
             }
-            Some(_) => refused(RefusalCode::WrongJournal, format!("{name} on {} is a journal already", self.name)),
+            Some(_) => refused(
+                RefusalCode::WrongJournal,
+                format!("{name} on {} is a journal already", self.name),
+            ),
             None => {
                 let attributes = Attributes {
-                    threshold: threshold.clamp(crate::journal::THRESHOLD_MIN, crate::journal::THRESHOLD_MAX),
+                    threshold: threshold
+                        .clamp(crate::journal::THRESHOLD_MIN, crate::journal::THRESHOLD_MAX),
                     ..Attributes::default()
                 };
                 match self.make_copy(journal, name, source, attributes).await {
-                    Ok(()) => PartnerReply::Added { system: self.id, system_name: self.name, again: false },
+                    Ok(()) => PartnerReply::Added {
+                        system: self.id,
+                        system_name: self.name,
+                        again: false,
+                    },
                     Err(error) => refused(RefusalCode::Damaged, error.to_string()),
                 }
             }
@@ -352,32 +484,71 @@ impl Shared {
 
     /// What is held here of a journal, by its identity.
     fn held(&self, journal: crate::entry::JournalId, at: &[Sequence]) -> PartnerReply {
-        let found = self.runtimes().into_iter().filter_map(|runtime| runtime.source()).find(|source| source.id() == journal);
+        let found = self
+            .runtimes()
+            .into_iter()
+            .filter_map(|runtime| runtime.source())
+            .find(|source| source.id() == journal);
         let Some(source) = found else {
-            return refused(RefusalCode::NoSuchJournal, format!("{} holds nothing of that journal", self.name));
+            return refused(
+                RefusalCode::NoSuchJournal,
+                format!("{} holds nothing of that journal", self.name),
+            );
         };
-        let (oldest, marks) = (source.reader().oldest().sequence, source.marks(crate::remote::ShipLimit::Written));
-        let heads = at.iter().take(4096).map(|sequence| (*sequence, source.reader().head_at(*sequence).ok().flatten())).collect();
-        PartnerReply::Held(Held { oldest, written: marks.shippable, confirmed: marks.confirmable, epoch: source.epoch(), heads })
+        let (oldest, marks) = (
+            source.reader().oldest().sequence,
+            source.marks(crate::remote::ShipLimit::Written),
+        );
+        let heads = at
+            .iter()
+            .take(4096)
+            .map(|sequence| (*sequence, source.reader().head_at(*sequence).ok().flatten()))
+            .collect();
+        PartnerReply::Held(Held {
+            oldest,
+            written: marks.shippable,
+            confirmed: marks.confirmable,
+            epoch: source.epoch(),
+            heads,
+        })
     }
 }
 
 fn changed(record: &LinkRecord, link: &LinkHandle, caught_up: bool) -> RemoteJournalChanged {
     let status = link.status();
-    let ended = status.shown.last_end.as_ref().filter(|_| !status.shown.streaming).map(crate::daemon::task::describe_end);
-    let note = if caught_up { None } else { status.dial_error.clone().or(ended) };
-    RemoteJournalChanged { target: record.target, state: status.shown.state, caught_up, note }
+    let ended = status
+        .shown
+        .last_end
+        .as_ref()
+        .filter(|_| !status.shown.streaming)
+        .map(crate::daemon::task::describe_end);
+    let note = if caught_up {
+        None
+    } else {
+        status.dial_error.clone().or(ended)
+    };
+    RemoteJournalChanged {
+        target: record.target,
+        state: status.shown.state,
+        caught_up,
+        note,
+    }
 }
 
 /// The position an empty remote journal begins after.
-fn begin_at(source: &crate::daemon::crank::Source, begin: BeginAt) -> Result<Option<Position>, CommandError> {
+fn begin_at(
+    source: &crate::daemon::crank::Source,
+    begin: BeginAt,
+) -> Result<Option<Position>, CommandError> {
     let records = source.reader().records();
     let found = match begin {
         BeginAt::Oldest => return Ok(None),
         BeginAt::Attached => records.last(),
         BeginAt::Receiver(name) => records.iter().find(|record| record.name == name),
     };
-    found.map(|record| Some(record.before)).ok_or_else(|| CommandError::not_found("receiver", format!("{begin:?}")))
+    found
+        .map(|record| Some(record.before))
+        .ok_or_else(|| CommandError::not_found("receiver", format!("{begin:?}")))
 }
 
 const fn refusal_kind(code: RefusalCode) -> ErrorKind {

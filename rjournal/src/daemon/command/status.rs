@@ -135,14 +135,32 @@ const SILENT_SECONDS_MAX: u64 = 30;
 
 impl Shared {
     pub(super) fn describe_status(&self) -> Status {
-        let journals: Vec<JournalHealth> =
-            self.runtimes_by_name().iter().map(|(name, runtime)| self.judge(*name, runtime)).collect();
+        let journals: Vec<JournalHealth> = self
+            .runtimes_by_name()
+            .iter()
+            .map(|(name, runtime)| self.judge(*name, runtime))
+            .collect();
         let records = self.catalog(|catalog| catalog.jobs.clone());
-        let jobs: Vec<JobDescription> = records.iter().map(|(store, record)| self.describe_job(*store, record)).collect();
-        let stopped_job = jobs.iter().any(|job| job.active && (job.note.is_some() || job.needs_reinit));
-        let worst = journals.iter().map(|journal| journal.health).max().unwrap_or(Health::Protected);
-        let health = if stopped_job { worst.max(Health::Degraded) } else { worst };
-        let feeds = journals.iter().any(|journal| journal.kind == "*LOCAL" || !journal.links.is_empty());
+        let jobs: Vec<JobDescription> = records
+            .iter()
+            .map(|(store, record)| self.describe_job(*store, record))
+            .collect();
+        let stopped_job = jobs
+            .iter()
+            .any(|job| job.active && (job.note.is_some() || job.needs_reinit));
+        let worst = journals
+            .iter()
+            .map(|journal| journal.health)
+            .max()
+            .unwrap_or(Health::Protected);
+        let health = if stopped_job {
+            worst.max(Health::Degraded)
+        } else {
+            worst
+        };
+        let feeds = journals
+            .iter()
+            .any(|journal| journal.kind == "*LOCAL" || !journal.links.is_empty());
         let is_fed = journals.iter().any(|journal| journal.kind == "*REMOTE");
         let role = match (feeds, is_fed) {
             (true, true) => "source and target",
@@ -164,18 +182,36 @@ impl Shared {
 
     fn judge(&self, name: QualifiedName, runtime: &JournalRuntime) -> JournalHealth {
         let description = self.describe(name, runtime);
-        let links: Vec<LinkHealth> = description.links.iter().map(|link| self.judge_link(link)).collect();
-        let receiver_bytes = description.receivers.iter().map(|receiver| receiver.bytes).sum();
+        let links: Vec<LinkHealth> = description
+            .links
+            .iter()
+            .map(|link| self.judge_link(link))
+            .collect();
+        let receiver_bytes = description
+            .receivers
+            .iter()
+            .map(|receiver| receiver.bytes)
+            .sum();
         let own = match description.state {
             JournalState::Active => Health::Protected,
             JournalState::Inactive if description.kind == "*REMOTE" => Health::Degraded,
-            JournalState::Held | JournalState::Opening | JournalState::Failed | JournalState::Damaged | JournalState::Inactive => {
-                Health::Stopped
-            }
+            JournalState::Held
+            | JournalState::Opening
+            | JournalState::Failed
+            | JournalState::Damaged
+            | JournalState::Inactive => Health::Stopped,
         };
-        let worst = links.iter().map(|link| link.health).max().unwrap_or(Health::Protected);
+        let worst = links
+            .iter()
+            .map(|link| link.health)
+            .max()
+            .unwrap_or(Health::Protected);
         let class = match (runtime, description.state) {
-            (JournalRuntime::Local(_), JournalState::Active) if description.in_sync_set.is_empty() => Some(AckClass::Local),
+            (JournalRuntime::Local(_), JournalState::Active)
+                if description.in_sync_set.is_empty() =>
+            {
+                Some(AckClass::Local)
+            }
             (JournalRuntime::Local(_), JournalState::Active) => Some(AckClass::Sync),
             _ => None,
         };
@@ -185,7 +221,10 @@ impl Shared {
             class,
             exposure: self.exposure(&description, runtime),
             links,
-            oldest_hold: self.holds_of(name).into_iter().min_by_key(|hold| hold.after),
+            oldest_hold: self
+                .holds_of(name)
+                .into_iter()
+                .min_by_key(|hold| hold.after),
             receiver_bytes,
             days_until_full: self.days_until_full(&description, receiver_bytes),
             health: own.max(worst),
@@ -196,7 +235,8 @@ impl Shared {
     }
 
     fn judge_link(&self, link: &super::journal::LinkDescription) -> LinkHealth {
-        let silent = (link.heard_at != Timestamp::ZERO).then(|| self.clock.wall().since(link.heard_at).as_secs());
+        let silent = (link.heard_at != Timestamp::ZERO)
+            .then(|| self.clock.wall().since(link.heard_at).as_secs());
         let believed = silent.is_some_and(|seconds| seconds <= SILENT_SECONDS_MAX);
         let health = match link.state {
             LinkState::Inactive | LinkState::ControlledEnd => Health::Protected,
@@ -217,15 +257,36 @@ impl Shared {
     }
 
     /// What no target has: measured from the furthest one.
-    fn exposure(&self, description: &JournalDescription, runtime: &JournalRuntime) -> Option<Exposure> {
-        let JournalRuntime::Local(_) = runtime else { return None };
-        let active = description.links.iter().filter(|link| link.state != LinkState::Inactive);
+    fn exposure(
+        &self,
+        description: &JournalDescription,
+        runtime: &JournalRuntime,
+    ) -> Option<Exposure> {
+        let JournalRuntime::Local(_) = runtime else {
+            return None;
+        };
+        let active = description
+            .links
+            .iter()
+            .filter(|link| link.state != LinkState::Inactive);
         let nearest = active.min_by_key(|link| link.lag_entries)?;
-        let seconds = if nearest.lag_entries == 0 { 0 } else { nearest.lag_ms.unwrap_or(u64::MAX) / 1000 };
-        Some(Exposure { entries: nearest.lag_entries, bytes: nearest.lag_bytes, seconds })
+        let seconds = if nearest.lag_entries == 0 {
+            0
+        } else {
+            nearest.lag_ms.unwrap_or(u64::MAX) / 1000
+        };
+        Some(Exposure {
+            entries: nearest.lag_entries,
+            bytes: nearest.lag_bytes,
+            seconds,
+        })
     }
 
-    fn days_until_full(&self, description: &JournalDescription, receiver_bytes: u64) -> Option<u64> {
+    fn days_until_full(
+        &self,
+        description: &JournalDescription,
+        receiver_bytes: u64,
+    ) -> Option<u64> {
         let first = description.receivers.first()?.attached_at;
         let age = self.clock.wall().since(first).as_secs();
         let free = self.disk.free_bytes().ok()?;
@@ -237,6 +298,12 @@ impl Shared {
     }
 
     pub(super) fn list_messages(&self, request: &ListMessages) -> MessageList {
-        MessageList { messages: self.messages.list(request.after, request.severity, request.count.clamp(1, 2_000)) }
+        MessageList {
+            messages: self.messages.list(
+                request.after,
+                request.severity,
+                request.count.clamp(1, 2_000),
+            ),
+        }
     }
 }

@@ -53,18 +53,34 @@ impl Shared {
     pub(super) async fn verify(&self, request: Verify) -> Result<Verified, CommandError> {
         let runtime = self.require_journal(request.journal)?;
         let (reader, upto) = match &runtime {
-            JournalRuntime::Local(local) => (local.journal.reader().clone(), local.journal.tail().marks().written),
-            JournalRuntime::Copy(copy) => (copy.copy.reader().clone(), copy.copy.tail().marks().written),
+            JournalRuntime::Local(local) => (
+                local.journal.reader().clone(),
+                local.journal.tail().marks().written,
+            ),
+            JournalRuntime::Copy(copy) => {
+                (copy.copy.reader().clone(), copy.copy.tail().marks().written)
+            }
             JournalRuntime::Opening(opening) => (opening.reader.clone(), opening.tip.sequence),
-            JournalRuntime::Broken(broken) => return Err(CommandError::new(ErrorKind::Damaged, "RJN1002", broken.reason.clone())),
+            JournalRuntime::Broken(broken) => {
+                return Err(CommandError::new(
+                    ErrorKind::Damaged,
+                    "RJN1002",
+                    broken.reason.clone(),
+                ));
+            }
         };
         match request.partner {
-            Some(partner) => self.compare_with(request.journal, partner, &runtime, &reader, upto).await,
+            Some(partner) => {
+                self.compare_with(request.journal, partner, &runtime, &reader, upto)
+                    .await
+            }
             None => {
                 let journal = request.journal;
                 tokio::task::spawn_blocking(move || Ok(read_all(journal, &reader, upto)))
                     .await
-                    .map_err(|error| CommandError::new(ErrorKind::Internal, "RJN1003", error.to_string()))?
+                    .map_err(|error| {
+                        CommandError::new(ErrorKind::Internal, "RJN1003", error.to_string())
+                    })?
             }
         }
     }
@@ -77,23 +93,50 @@ impl Shared {
         reader: &ChainReader,
         upto: Sequence,
     ) -> Result<Verified, CommandError> {
-        let source = runtime.source().ok_or_else(|| CommandError::refused("RJN4010", "the journal is not open"))?;
-        let ask = |at| PartnerRequest::Heads { protocol: PROTOCOL_VERSION, journal: source.id(), at };
+        let source = runtime
+            .source()
+            .ok_or_else(|| CommandError::refused("RJN4010", "the journal is not open"))?;
+        let ask = |at| PartnerRequest::Heads {
+            protocol: PROTOCOL_VERSION,
+            journal: source.id(),
+            at,
+        };
         let held = match self.ask_partner(partner, ask(Vec::new())).await? {
             PartnerReply::Held(held) => held,
-            PartnerReply::Refused(refusal) => return Err(CommandError::new(ErrorKind::NotFound, "RJN4020", refusal.text)),
-            _ => return Err(CommandError::new(ErrorKind::Internal, "CPF70C5", "the partner gave another answer than was asked for")),
+            PartnerReply::Refused(refusal) => {
+                return Err(CommandError::new(
+                    ErrorKind::NotFound,
+                    "RJN4020",
+                    refusal.text,
+                ));
+            }
+            _ => {
+                return Err(CommandError::new(
+                    ErrorKind::Internal,
+                    "CPF70C5",
+                    "the partner gave another answer than was asked for",
+                ));
+            }
         };
         let from = reader.oldest().sequence.max(held.oldest);
         let to = upto.min(held.written);
         let step = (to.entries_since(from) / COMPARED).max(1);
-        let mut at: Vec<Sequence> = (from.get()..=to.get()).step_by(usize::try_from(step).unwrap_or(1)).map(Sequence::new).collect();
+        let mut at: Vec<Sequence> = (from.get()..=to.get())
+            .step_by(usize::try_from(step).unwrap_or(1))
+            .map(Sequence::new)
+            .collect();
         if at.last() != Some(&to) {
             at.push(to);
         }
         let heads = match self.ask_partner(partner, ask(at)).await? {
             PartnerReply::Held(held) => held.heads,
-            _ => return Err(CommandError::new(ErrorKind::Internal, "CPF70C5", "the partner gave another answer than was asked for")),
+            _ => {
+                return Err(CommandError::new(
+                    ErrorKind::Internal,
+                    "CPF70C5",
+                    "the partner gave another answer than was asked for",
+                ));
+            }
         };
         let mut verified = nothing_yet(journal, from, to);
         let mut good_upto = from;
@@ -141,7 +184,10 @@ fn read_all(journal: QualifiedName, reader: &ChainReader, upto: Sequence) -> Ver
             Err(error) => return bad(verified, error.to_string()),
         };
         if bundles.is_empty() {
-            return bad(verified, format!("nothing can be read after entry {}", position.sequence));
+            return bad(
+                verified,
+                format!("nothing can be read after entry {}", position.sequence),
+            );
         }
         for bundle in bundles {
             let receiver = &bundle.receiver;
@@ -151,11 +197,17 @@ fn read_all(journal: QualifiedName, reader: &ChainReader, upto: Sequence) -> Ver
             match codec::open(bundle.bytes.clone(), receiver.receiver) {
                 Ok(opened) if opened.before() == position => position = opened.last(),
                 Ok(_) => {
-                    let text = format!("receiver {}: the chain breaks before entry {}", receiver.name, bundle.header.first);
+                    let text = format!(
+                        "receiver {}: the chain breaks before entry {}",
+                        receiver.name, bundle.header.first
+                    );
                     return bad(verified, text);
                 }
                 Err(error) => {
-                    let text = format!("receiver {}, byte {}: {error}", receiver.name, bundle.header.offset);
+                    let text = format!(
+                        "receiver {}, byte {}: {error}",
+                        receiver.name, bundle.header.offset
+                    );
                     return bad(verified, text);
                 }
             }
@@ -170,5 +222,9 @@ fn read_all(journal: QualifiedName, reader: &ChainReader, upto: Sequence) -> Ver
 }
 
 fn bad(verified: Verified, finding: String) -> Verified {
-    Verified { good: false, finding: Some(finding), ..verified }
+    Verified {
+        good: false,
+        finding: Some(finding),
+        ..verified
+    }
 }

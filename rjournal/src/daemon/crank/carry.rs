@@ -9,13 +9,21 @@ use crate::entry::{Moment, Sequence, Timestamp};
 use crate::error::JournalError;
 use crate::journal::{AckClass, Batch, DeliveryMode, Gate, Journal, LinkRecord, Release, Writer};
 use crate::receiver::StoredBundle;
-use crate::remote::{Class, ConfirmOutput, Confirmation, Frame, Link, LinkEvent, LinkOutput, Loss, MemberKey, Message};
+use crate::remote::{
+    Class, ConfirmOutput, Confirmation, Frame, Link, LinkEvent, LinkOutput, Loss, MemberKey,
+    Message,
+};
 
 /// Seals what is due, and tells the confirmation since when targets are waited for.
 ///
 /// # Errors
 /// As [`Writer::seal`].
-pub fn seal_and_tell(writer: &mut Writer, confirmation: &Mutex<Confirmation>, wall: Timestamp, now: Moment) -> Result<Option<Batch>, JournalError> {
+pub fn seal_and_tell(
+    writer: &mut Writer,
+    confirmation: &Mutex<Confirmation>,
+    wall: Timestamp,
+    now: Moment,
+) -> Result<Option<Batch>, JournalError> {
     // Under one lock with the sealing: a change of the set and the bundle that carries it are seen in that order.
     let mut confirmation = lock(confirmation);
     let batch = writer.seal(wall)?;
@@ -44,7 +52,12 @@ pub fn write_and_tell(
 }
 
 /// Does what the confirmation wants done; gives the targets whose sessions go on outside the set.
-pub fn carry_confirmation(journal: &Journal, confirmation: &mut Confirmation, wall: Timestamp, now: Moment) -> Vec<MemberKey> {
+pub fn carry_confirmation(
+    journal: &Journal,
+    confirmation: &mut Confirmation,
+    wall: Timestamp,
+    now: Moment,
+) -> Vec<MemberKey> {
     let mut left = Vec::new();
     while let Some(output) = confirmation.poll_output() {
         match output {
@@ -96,7 +109,12 @@ pub struct LinkCrank {
 impl LinkCrank {
     /// A link of `source`, inactive.
     pub const fn new(record: LinkRecord, source: Source, jitter: u64) -> Self {
-        Self { link: Link::new(jitter), record, source, events: Vec::new() }
+        Self {
+            link: Link::new(jitter),
+            record,
+            source,
+            events: Vec::new(),
+        }
     }
 
     /// The key of the target in the in-sync set.
@@ -112,14 +130,21 @@ impl LinkCrank {
 
     /// Does what the link wants, until it wants nothing more. The confirmation is the journal's, absent for a copy.
     /// Gives what is to be done on the connection, and the targets that left the in-sync set.
-    pub fn turn(&mut self, confirmation: Option<&Mutex<Confirmation>>, wall: Timestamp, now: Moment) -> (Vec<Wire>, Vec<MemberKey>) {
+    pub fn turn(
+        &mut self,
+        confirmation: Option<&Mutex<Confirmation>>,
+        wall: Timestamp,
+        now: Moment,
+    ) -> (Vec<Wire>, Vec<MemberKey>) {
         let mut wires = Vec::new();
         let mut left = Vec::new();
         while let Some(output) = self.link.poll_output() {
             match output {
                 LinkOutput::Dial => wires.push(Wire::Dial),
                 LinkOutput::Disconnect => wires.push(Wire::Disconnect),
-                LinkOutput::Send(message) => wires.push(Wire::Frames(vec![Frame::Message(message)])),
+                LinkOutput::Send(message) => {
+                    wires.push(Wire::Frames(vec![Frame::Message(message)]))
+                }
                 LinkOutput::LookUpHead(sequence) => match self.source.head_at(sequence) {
                     Ok(head) => self.link.handle_head(sequence, head, now),
                     Err(_) => self.link.handle_unreadable(now),
@@ -157,13 +182,25 @@ impl LinkCrank {
     }
 
     /// Tells the confirmation what happened on the link.
-    fn tell(&self, event: &LinkEvent, confirmation: &Mutex<Confirmation>, wall: Timestamp, now: Moment) -> Vec<MemberKey> {
-        let Source::Local(journal) = &self.source else { return Vec::new() };
+    fn tell(
+        &self,
+        event: &LinkEvent,
+        confirmation: &Mutex<Confirmation>,
+        wall: Timestamp,
+        now: Moment,
+    ) -> Vec<MemberKey> {
+        let Source::Local(journal) = &self.source else {
+            return Vec::new();
+        };
         let mut confirmation = lock(confirmation);
         let key = self.key();
         match event {
-            LinkEvent::Coupled { tip, .. } => confirmation.handle_acknowledged(key, *tip, *tip, now),
-            LinkEvent::Acknowledged { received, written, .. } => confirmation.handle_acknowledged(key, *received, *written, now),
+            LinkEvent::Coupled { tip, .. } => {
+                confirmation.handle_acknowledged(key, *tip, *tip, now)
+            }
+            LinkEvent::Acknowledged {
+                received, written, ..
+            } => confirmation.handle_acknowledged(key, *received, *written, now),
             LinkEvent::CaughtUp if self.record.delivery == DeliveryMode::Sync => {
                 confirmation.handle_caught_up(member(&self.record, self.record.level), now);
             }

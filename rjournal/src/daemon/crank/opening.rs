@@ -10,8 +10,8 @@ use crate::entry::{Moment, Position, SystemId, SystemName, Timestamp};
 use crate::error::JournalError;
 use crate::journal::{Control, DeliveryMode, LinkRecord, Recovered};
 use crate::remote::{
-    EndReason, Extent, Frame, Heard, MemberKey, Opening, OpeningStep, Purpose, RefusalCode, SessionFacts, ShipLimit, SourceMarks,
-    SourceOutput, SourceSession,
+    EndReason, Extent, Frame, Heard, MemberKey, Opening, OpeningStep, Purpose, RefusalCode,
+    SessionFacts, ShipLimit, SourceMarks, SourceOutput, SourceSession,
 };
 
 /// Where an opening is.
@@ -52,10 +52,19 @@ impl OpeningCrank {
     /// Begins the opening of a recovered journal: the members of its recorded in-sync set that are still defined here are
     /// to be asked.
     pub fn new(recovered: Recovered) -> Self {
-        let members = recovered.set().map(|(_, set)| set.members.as_slice()).unwrap_or_default();
+        let members = recovered
+            .set()
+            .map(|(_, set)| set.members.as_slice())
+            .unwrap_or_default();
         let keys: Vec<MemberKey> = members.iter().map(MemberKey::from).collect();
         let opening = Opening::new(recovered.tip(), recovered.epoch().rank(), keys);
-        Self { recovered, opening, sessions: BTreeMap::new(), adopting: None, adopted: 0 }
+        Self {
+            recovered,
+            opening,
+            sessions: BTreeMap::new(),
+            adopting: None,
+            adopted: 0,
+        }
     }
 
     /// What is kept about the journal.
@@ -70,15 +79,25 @@ impl OpeningCrank {
 
     /// The links whose targets have not answered and have no session.
     pub fn to_dial(&self) -> Vec<LinkRecord> {
-        let missing: Vec<MemberKey> = self.opening.missing().filter(|key| !self.sessions.contains_key(key)).collect();
+        let missing: Vec<MemberKey> = self
+            .opening
+            .missing()
+            .filter(|key| !self.sessions.contains_key(key))
+            .collect();
         let links = self.control().links.iter();
-        links.filter(|link| missing.contains(&member_key(link))).cloned().collect()
+        links
+            .filter(|link| missing.contains(&member_key(link)))
+            .cloned()
+            .collect()
     }
 
     /// Where it is.
     pub fn state(&self) -> OpeningState {
         if let Some(text) = &self.control().stopped {
-            return OpeningState::Refused { code: RefusalCode::Stopped, text: text.clone() };
+            return OpeningState::Refused {
+                code: RefusalCode::Stopped,
+                text: text.clone(),
+            };
         }
         match self.opening.step() {
             OpeningStep::Wait => OpeningState::Waiting(self.opening.missing().collect()),
@@ -110,12 +129,20 @@ impl OpeningCrank {
     }
 
     /// The connection to a member is up.
-    pub fn handle_connected(&mut self, link: &LinkRecord, system: (SystemId, SystemName), session: u64, now: Moment) {
+    pub fn handle_connected(
+        &mut self,
+        link: &LinkRecord,
+        system: (SystemId, SystemName),
+        session: u64,
+        now: Moment,
+    ) {
         let reader = self.recovered.reader();
         let tip = self.recovered.tip();
         let facts = SessionFacts {
             session,
-            purpose: Purpose::Open { forced: self.opening.is_adopt_allowed() },
+            purpose: Purpose::Open {
+                forced: self.opening.is_adopt_allowed(),
+            },
             journal: self.control().journal,
             source_journal: self.control().name,
             target_journal: link.target,
@@ -124,7 +151,10 @@ impl OpeningCrank {
             target: link.system,
             path: Vec::new(),
             epoch: self.recovered.epoch(),
-            extent: Extent { oldest: reader.oldest(), tip },
+            extent: Extent {
+                oldest: reader.oldest(),
+                tip,
+            },
             begin: reader.oldest(),
             tip_epoch: self.recovered.last_epoch(),
             place: self.recovered.place(),
@@ -133,7 +163,10 @@ impl OpeningCrank {
             limit: ShipLimit::Written,
             sync: link.delivery == DeliveryMode::Sync,
         };
-        self.sessions.insert(member_key(link), SourceSession::new(facts, SourceMarks::default(), now));
+        self.sessions.insert(
+            member_key(link),
+            SourceSession::new(facts, SourceMarks::default(), now),
+        );
     }
 
     /// A frame came from a member.
@@ -161,20 +194,31 @@ impl OpeningCrank {
 
     /// When [`Self::handle_timeout`] wants to be called.
     pub fn poll_timeout(&self) -> Option<Moment> {
-        self.sessions.values().filter_map(SourceSession::poll_timeout).min()
+        self.sessions
+            .values()
+            .filter_map(SourceSession::poll_timeout)
+            .min()
     }
 
     /// Does what the sessions and the opening want; gives what is to be done on each connection.
     ///
     /// # Errors
     /// [`JournalError`] when an adopted tail cannot be written, or the own receivers cannot be read.
-    pub fn turn(&mut self, wall: Timestamp, now: Moment) -> Result<Vec<(MemberKey, Wire)>, JournalError> {
+    pub fn turn(
+        &mut self,
+        wall: Timestamp,
+        now: Moment,
+    ) -> Result<Vec<(MemberKey, Wire)>, JournalError> {
         let mut wires = Vec::new();
         loop {
             let keys: Vec<MemberKey> = self.sessions.keys().copied().collect();
             let mut moved = false;
             for key in keys {
-                while let Some(output) = self.sessions.get_mut(&key).and_then(SourceSession::poll_output) {
+                while let Some(output) = self
+                    .sessions
+                    .get_mut(&key)
+                    .and_then(SourceSession::poll_output)
+                {
                     moved = true;
                     self.perform(key, output, &mut wires, wall, now)?;
                 }
@@ -208,7 +252,9 @@ impl OpeningCrank {
                     session.handle_head(sequence, head, now);
                 }
             }
-            SourceOutput::Heard { welcome, coupling } => self.opening.handle_heard(key, Heard::Welcome(welcome, coupling)),
+            SourceOutput::Heard { welcome, coupling } => self
+                .opening
+                .handle_heard(key, Heard::Welcome(welcome, coupling)),
             SourceOutput::AdoptReceiver(header) => self.recovered.adopt_receiver(&header, wall)?,
             SourceOutput::Adopt(bundle) => self.recovered.adopt(&bundle)?,
             SourceOutput::TailEnded => self.settle_adopted()?,
@@ -229,7 +275,10 @@ impl OpeningCrank {
                 };
                 self.opening.handle_heard(key, heard);
             }
-            SourceOutput::Ship { .. } | SourceOutput::Coupled { .. } | SourceOutput::Acknowledged { .. } | SourceOutput::CaughtUp => {}
+            SourceOutput::Ship { .. }
+            | SourceOutput::Coupled { .. }
+            | SourceOutput::Acknowledged { .. }
+            | SourceOutput::CaughtUp => {}
         }
         Ok(())
     }

@@ -18,7 +18,12 @@ const SERVE_BYTES: usize = 1024 * 1024;
 ///
 /// # Errors
 /// [`JournalError`] when it cannot be flushed.
-pub fn target_facts(copy: &mut Copy, system: SystemId, peer: SystemId, disk: &dyn Disk) -> Result<TargetFacts, JournalError> {
+pub fn target_facts(
+    copy: &mut Copy,
+    system: SystemId,
+    peer: SystemId,
+    disk: &dyn Disk,
+) -> Result<TargetFacts, JournalError> {
     copy.flush()?;
     let control = copy.shared().control();
     let bound_to = match &control.kind {
@@ -59,7 +64,14 @@ pub struct TargetCrank {
 impl TargetCrank {
     /// Takes a session that was just begun.
     pub const fn new(session: TargetSession) -> Self {
-        Self { session, flush_due: false, archived: None, ended: None, source_at: None, failure: None }
+        Self {
+            session,
+            flush_due: false,
+            archived: None,
+            ended: None,
+            source_at: None,
+            failure: None,
+        }
     }
 
     /// Does what the session wants on the copy, but for flushing; what is to be sent goes into `out`.
@@ -90,14 +102,24 @@ impl TargetCrank {
         }
     }
 
-    fn perform(&mut self, output: TargetOutput, copy: &mut Copy, wall: Timestamp, out: &mut Vec<Frame>) -> Result<(), JournalError> {
+    fn perform(
+        &mut self,
+        output: TargetOutput,
+        copy: &mut Copy,
+        wall: Timestamp,
+        out: &mut Vec<Frame>,
+    ) -> Result<(), JournalError> {
         match output {
             TargetOutput::LookUpHead(sequence) => {
                 let head = copy.head_at(sequence)?;
                 self.session.handle_head(sequence, head);
             }
             TargetOutput::Promise(epoch) => {
-                let path = self.session.hello().map(|hello| hello.path.clone()).unwrap_or_default();
+                let path = self
+                    .session
+                    .hello()
+                    .map(|hello| hello.path.clone())
+                    .unwrap_or_default();
                 copy.promise(epoch, path)?;
                 self.session.handle_promised();
             }
@@ -109,32 +131,50 @@ impl TargetCrank {
             }
             TargetOutput::Confirm(upto) => {
                 let progress = copy.confirm(upto)?;
-                self.session.handle_flushed(progress, copy.shared().promised());
+                self.session
+                    .handle_flushed(progress, copy.shared().promised());
             }
             TargetOutput::ServeTail(after) => serve_tail(copy, after, out)?,
-            TargetOutput::Send(_) | TargetOutput::End(_) | TargetOutput::Flush | TargetOutput::SourceAt { .. } => {}
+            TargetOutput::Send(_)
+            | TargetOutput::End(_)
+            | TargetOutput::Flush
+            | TargetOutput::SourceAt { .. } => {}
         }
         Ok(())
     }
 
-    fn archive(&mut self, copy: &mut Copy, at: Position, wall: Timestamp) -> Result<(), JournalError> {
+    fn archive(
+        &mut self,
+        copy: &mut Copy,
+        at: Position,
+        wall: Timestamp,
+    ) -> Result<(), JournalError> {
         let reason = "the source's history goes on otherwise after the fork";
         self.archived = copy.archive_behind(at, reason, wall)?;
         let entries = self.archived.as_ref().map_or(0, |orphan| orphan.entries);
-        self.session.handle_archived(entries, copy.place(), copy.epoch());
+        self.session
+            .handle_archived(entries, copy.place(), copy.epoch());
         Ok(())
     }
 
     /// Flushes if the session asked for it, and acknowledges. Called when nothing more waits to be handled, so that one
     /// flush serves everything that came meanwhile.
-    pub fn flush(&mut self, copy: &mut Copy, disk: &dyn Disk, wall: Timestamp, out: &mut Vec<Frame>) {
+    pub fn flush(
+        &mut self,
+        copy: &mut Copy,
+        disk: &dyn Disk,
+        wall: Timestamp,
+        out: &mut Vec<Frame>,
+    ) {
         if !std::mem::take(&mut self.flush_due) || self.ended.is_some() {
             return;
         }
         match copy.flush() {
             Ok(progress) => {
-                self.session.handle_space(disk.free_bytes().is_ok_and(|free| free < LOW_SPACE_BYTES));
-                self.session.handle_flushed(progress, copy.shared().promised());
+                self.session
+                    .handle_space(disk.free_bytes().is_ok_and(|free| free < LOW_SPACE_BYTES));
+                self.session
+                    .handle_flushed(progress, copy.shared().promised());
             }
             Err(error) => self.fail(error),
         }
@@ -156,7 +196,10 @@ fn serve_tail(copy: &Copy, after: Position, out: &mut Vec<Frame>) -> Result<(), 
     let tip = copy.tip();
     let mut at = after.sequence;
     while at < tip.sequence {
-        let bundles = copy.shared().reader().bundles_after(at, tip.sequence, SERVE_BYTES)?;
+        let bundles = copy
+            .shared()
+            .reader()
+            .bundles_after(at, tip.sequence, SERVE_BYTES)?;
         let Some(last) = bundles.last() else { break };
         at = last.header.last();
         out.extend(frames(bundles));

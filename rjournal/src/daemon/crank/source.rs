@@ -6,7 +6,9 @@ use std::sync::Arc;
 use event_listener::EventListener;
 
 use crate::entry::control_entry::Level;
-use crate::entry::{ChainHead, Epoch, JournalId, Place, Position, QualifiedName, Sequence, SystemId};
+use crate::entry::{
+    ChainHead, Epoch, JournalId, Place, Position, QualifiedName, Sequence, SystemId,
+};
 use crate::error::{JournalError, ReceiverError};
 use crate::journal::{Control, CopyShared, DeliveryMode, Journal, JournalKind, Limit, LinkRecord};
 use crate::receiver::{ChainReader, StoredBundle};
@@ -70,7 +72,11 @@ impl Source {
     pub fn limit(&self, delivery: DeliveryMode) -> ShipLimit {
         match self {
             Self::Copy(_) => ShipLimit::Confirmed,
-            Self::Local(journal) if delivery == DeliveryMode::Sync && !journal.attributes().local_first => ShipLimit::Sealed,
+            Self::Local(journal)
+                if delivery == DeliveryMode::Sync && !journal.attributes().local_first =>
+            {
+                ShipLimit::Sealed
+            }
             Self::Local(_) => ShipLimit::Written,
         }
     }
@@ -117,7 +123,12 @@ impl Source {
     ///
     /// # Errors
     /// As [`ChainReader::bundles_after`].
-    pub fn bundles_after(&self, after: Sequence, limit: ShipLimit, bytes: usize) -> Result<Vec<StoredBundle>, ReceiverError> {
+    pub fn bundles_after(
+        &self,
+        after: Sequence,
+        limit: ShipLimit,
+        bytes: usize,
+    ) -> Result<Vec<StoredBundle>, ReceiverError> {
         match self {
             Self::Local(journal) => journal.bundles_after(after, tail_limit(limit), bytes),
             Self::Copy(copy) => copy.bundles_after(after, tail_limit(limit), bytes),
@@ -213,10 +224,19 @@ const fn tail_limit(limit: ShipLimit) -> Limit {
 
 /// The key of a link's target in the in-sync set.
 pub(super) const fn member_key(link: &LinkRecord) -> MemberKey {
-    MemberKey { system: link.system, journal: link.target }
+    MemberKey {
+        system: link.system,
+        journal: link.target,
+    }
 }
 
 /// A link's target as a member of the in-sync set.
 pub(super) const fn member(link: &LinkRecord, level: Level) -> Member {
-    Member { system: link.system, rdb: link.rdb, journal: link.target, level, acknowledged: Sequence::NONE }
+    Member {
+        system: link.system,
+        rdb: link.rdb,
+        journal: link.target,
+        level,
+        acknowledged: Sequence::NONE,
+    }
 }

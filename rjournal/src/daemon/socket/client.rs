@@ -14,7 +14,10 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::oneshot;
 
 use super::follow::{Follower, JournalFacts, broken};
-use super::frame::{ClientMessage, ControlFrame, Heard, ServerMessage, Want, put_client, put_deposit, read_answer, take_frame};
+use super::frame::{
+    ClientMessage, ControlFrame, Heard, ServerMessage, Want, put_client, put_deposit, read_answer,
+    take_frame,
+};
 use super::server::ControlSocket;
 use crate::daemon::command::{Command, CommandError, ErrorKind, Reply};
 use crate::daemon::data_dir::read_config;
@@ -50,7 +53,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 fn gone() -> CommandError {
-    CommandError::new(ErrorKind::Unreachable, "RJN1006", "the connection to the daemon is gone")
+    CommandError::new(
+        ErrorKind::Unreachable,
+        "RJN1006",
+        "the connection to the daemon is gone",
+    )
 }
 
 impl Drop for ClientShared {
@@ -90,7 +97,10 @@ impl Client {
 
     async fn send(&self, bytes: &[u8]) -> Result<(), CommandError> {
         let mut writer = self.shared.writer.lock().await;
-        writer.write_all(bytes).await.map_err(|error| broken(&error))
+        writer
+            .write_all(bytes)
+            .await
+            .map_err(|error| broken(&error))
     }
 
     /// Has a command carried out.
@@ -107,10 +117,22 @@ impl Client {
             None => return Err(gone()),
         };
         let mut out = BytesMut::new();
-        put_client(&mut out, &ClientMessage::Request { id, request: Box::new(command.into_request()) })?;
+        put_client(
+            &mut out,
+            &ClientMessage::Request {
+                id,
+                request: Box::new(command.into_request()),
+            },
+        )?;
         self.send(&out).await?;
         let reply = receive.await.map_err(|_| gone())??;
-        C::from_reply(reply).ok_or_else(|| CommandError::new(ErrorKind::Internal, "RJN1003", "another reply than was asked for"))
+        C::from_reply(reply).ok_or_else(|| {
+            CommandError::new(
+                ErrorKind::Internal,
+                "RJN1003",
+                "another reply than was asked for",
+            )
+        })
     }
 
     /// Attaches a journal for deposits, on a connection of its own. `actor` is job, user and program of the depositor.
@@ -120,7 +142,12 @@ impl Client {
     ///
     /// # Errors
     /// [`CommandError`] when the journal takes no deposits here.
-    pub async fn attach(data: &Path, journal: QualifiedName, actor: [String; 3], exclusive: bool) -> Result<JournalClient, CommandError> {
+    pub async fn attach(
+        data: &Path,
+        journal: QualifiedName,
+        actor: [String; 3],
+        exclusive: bool,
+    ) -> Result<JournalClient, CommandError> {
         let client = Self::connect(data).await?;
         let id = client.next_id();
         let (send, receive) = oneshot::channel();
@@ -129,7 +156,15 @@ impl Client {
             None => return Err(gone()),
         };
         let mut out = BytesMut::new();
-        put_client(&mut out, &ClientMessage::Attach { id, journal, actor, exclusive })?;
+        put_client(
+            &mut out,
+            &ClientMessage::Attach {
+                id,
+                journal,
+                actor,
+                exclusive,
+            },
+        )?;
         client.send(&out).await?;
         let facts = receive.await.map_err(|_| gone())??;
         Ok(JournalClient { client, facts })
@@ -141,23 +176,56 @@ impl Client {
     ///
     /// # Errors
     /// [`CommandError`] when the journal cannot be read.
-    pub async fn follow(data: &Path, journal: QualifiedName, after: Sequence, upto: Option<Sequence>) -> Result<Follower, CommandError> {
+    pub async fn follow(
+        data: &Path,
+        journal: QualifiedName,
+        after: Sequence,
+        upto: Option<Sequence>,
+    ) -> Result<Follower, CommandError> {
         let config = read_config(data)?;
         let path = ControlSocket::path_in(data, config.socket.as_deref());
         let mut stream = UnixStream::connect(&path).await.map_err(|error| {
-            CommandError::new(ErrorKind::Unreachable, "RJN1006", format!("the daemon of {} does not answer ({error})", data.display()))
+            CommandError::new(
+                ErrorKind::Unreachable,
+                "RJN1006",
+                format!("the daemon of {} does not answer ({error})", data.display()),
+            )
         })?;
         let mut out = BytesMut::new();
-        put_client(&mut out, &ClientMessage::Follow { id: 1, journal, after, upto })?;
-        stream.write_all(&out).await.map_err(|error| broken(&error))?;
+        put_client(
+            &mut out,
+            &ClientMessage::Follow {
+                id: 1,
+                journal,
+                after,
+                upto,
+            },
+        )?;
+        stream
+            .write_all(&out)
+            .await
+            .map_err(|error| broken(&error))?;
         let mut buffer = BytesMut::new();
         loop {
             match take_frame(&mut buffer)? {
-                Some(ControlFrame::Server(ServerMessage::Attached { result, .. })) => return Ok(Follower::new(stream, buffer, result?)),
-                Some(_) => return Err(CommandError::new(ErrorKind::Internal, "RJN1003", "another reply than was asked for")),
+                Some(ControlFrame::Server(ServerMessage::Attached { result, .. })) => {
+                    return Ok(Follower::new(stream, buffer, result?));
+                }
+                Some(_) => {
+                    return Err(CommandError::new(
+                        ErrorKind::Internal,
+                        "RJN1003",
+                        "another reply than was asked for",
+                    ));
+                }
                 None => {}
             }
-            if stream.read_buf(&mut buffer).await.map_err(|error| broken(&error))? == 0 {
+            if stream
+                .read_buf(&mut buffer)
+                .await
+                .map_err(|error| broken(&error))?
+                == 0
+            {
                 return Err(gone());
             }
         }
@@ -174,7 +242,9 @@ async fn read_replies(mut read: OwnedReadHalf, client: std::sync::Weak<ClientSha
     let mut buffer = BytesMut::new();
     loop {
         let read = read.read_buf(&mut buffer).await;
-        let Some(shared) = client.upgrade() else { return };
+        let Some(shared) = client.upgrade() else {
+            return;
+        };
         if !read.is_ok_and(|count| count > 0) || hand_out(&mut buffer, &shared).is_none() {
             // Whoever waits learns by the drop of its sender.
             drop(lock(&shared.waiting).take());
@@ -231,7 +301,11 @@ impl JournalClient {
     ///
     /// # Errors
     /// [`CommandError`] when the daemon is gone; a refusal comes by the ticket.
-    pub async fn deposit_unit(&self, drafts: &[Draft<'_>], want: Want) -> Result<ClientTicket, CommandError> {
+    pub async fn deposit_unit(
+        &self,
+        drafts: &[Draft<'_>],
+        want: Want,
+    ) -> Result<ClientTicket, CommandError> {
         let id = self.client.next_id();
         let (send, receive) = oneshot::channel();
         match lock(&self.client.shared.waiting).as_mut() {
@@ -256,7 +330,11 @@ impl JournalClient {
     ///
     /// # Errors
     /// As [`Self::deposit_unit`].
-    pub async fn deposit(&self, draft: &Draft<'_>, want: Want) -> Result<ClientTicket, CommandError> {
+    pub async fn deposit(
+        &self,
+        draft: &Draft<'_>,
+        want: Want,
+    ) -> Result<ClientTicket, CommandError> {
         self.deposit_unit(std::slice::from_ref(draft), want).await
     }
 
@@ -292,7 +370,11 @@ impl ClientTicket {
         match self.heard.await.map_err(|_| gone())? {
             Heard::Numbered(sequence, again) => Ok((sequence, again)),
             Heard::Answered(Answer::Landed { sequence, .. }, again) => Ok((sequence, again)),
-            Heard::Answered(..) => Err(CommandError::new(ErrorKind::Poisoned, "CPF7003", "the entry was not journaled")),
+            Heard::Answered(..) => Err(CommandError::new(
+                ErrorKind::Poisoned,
+                "CPF7003",
+                "the entry was not journaled",
+            )),
             Heard::Refused(error) => Err(error),
         }
     }
@@ -307,9 +389,21 @@ impl ClientTicket {
     pub async fn answer(self) -> Result<(Answer, bool), CommandError> {
         match self.heard.await {
             Ok(Heard::Answered(answer, again)) => Ok((answer, again)),
-            Ok(Heard::Numbered(sequence, again)) => Ok((Answer::Unknown { sequence, why: UnknownReason::Closed }, again)),
+            Ok(Heard::Numbered(sequence, again)) => Ok((
+                Answer::Unknown {
+                    sequence,
+                    why: UnknownReason::Closed,
+                },
+                again,
+            )),
             Ok(Heard::Refused(error)) => Err(error),
-            Err(_) => Ok((Answer::Unknown { sequence: Sequence::NONE, why: UnknownReason::Closed }, false)),
+            Err(_) => Ok((
+                Answer::Unknown {
+                    sequence: Sequence::NONE,
+                    why: UnknownReason::Closed,
+                },
+                false,
+            )),
         }
     }
 }
@@ -325,9 +419,15 @@ impl Future for ClientTicket {
         };
         Poll::Ready(match heard {
             Ok(Heard::Answered(answer, _)) => Ok(answer),
-            Ok(Heard::Numbered(sequence, _)) => Ok(Answer::Unknown { sequence, why: UnknownReason::Closed }),
+            Ok(Heard::Numbered(sequence, _)) => Ok(Answer::Unknown {
+                sequence,
+                why: UnknownReason::Closed,
+            }),
             Ok(Heard::Refused(error)) => Err(error),
-            Err(_) => Ok(Answer::Unknown { sequence: Sequence::NONE, why: UnknownReason::Closed }),
+            Err(_) => Ok(Answer::Unknown {
+                sequence: Sequence::NONE,
+                why: UnknownReason::Closed,
+            }),
         })
     }
 }

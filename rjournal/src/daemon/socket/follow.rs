@@ -9,7 +9,9 @@ use tokio::net::UnixStream;
 use super::frame::{ControlFrame, ServerMessage, take_frame};
 use crate::daemon::command::{CommandError, ErrorKind};
 use crate::entry::codec;
-use crate::entry::{Epoch, GroupId, JournalId, Position, QualifiedName, ReceiverId, SealedBundle, Sequence};
+use crate::entry::{
+    Epoch, GroupId, JournalId, Position, QualifiedName, ReceiverId, SealedBundle, Sequence,
+};
 use crate::error::LinkError;
 
 /// What a journal is, told when it is attached or followed.
@@ -56,7 +58,11 @@ pub struct Follower {
 
 impl Follower {
     pub(super) const fn new(stream: UnixStream, buffer: BytesMut, facts: JournalFacts) -> Self {
-        Self { stream, buffer, facts }
+        Self {
+            stream,
+            buffer,
+            facts,
+        }
     }
 
     /// What the journal is.
@@ -73,24 +79,41 @@ impl Follower {
     pub async fn next(&mut self) -> Result<Followed, CommandError> {
         loop {
             match take_frame(&mut self.buffer).map_err(CommandError::from)? {
-                Some(ControlFrame::Bundle(receiver, bytes)) => return open(bytes, receiver).map(Followed::Bundle),
-                Some(ControlFrame::Server(ServerMessage::Level { upto })) => return Ok(Followed::Level(upto)),
+                Some(ControlFrame::Bundle(receiver, bytes)) => {
+                    return open(bytes, receiver).map(Followed::Bundle);
+                }
+                Some(ControlFrame::Server(ServerMessage::Level { upto })) => {
+                    return Ok(Followed::Level(upto));
+                }
                 Some(ControlFrame::Server(ServerMessage::Ended { error })) => return Err(error),
-                Some(_) => return Err(CommandError::new(ErrorKind::Internal, "RJN1003", "something else than a bundle was sent")),
+                Some(_) => {
+                    return Err(CommandError::new(
+                        ErrorKind::Internal,
+                        "RJN1003",
+                        "something else than a bundle was sent",
+                    ));
+                }
                 None => {}
             }
             let read = self.stream.read_buf(&mut self.buffer).await;
             if read.map_err(|error| broken(&error))? == 0 {
-                return Err(CommandError::new(ErrorKind::Unreachable, "RJN1006", "the daemon ended"));
+                return Err(CommandError::new(
+                    ErrorKind::Unreachable,
+                    "RJN1006",
+                    "the daemon ended",
+                ));
             }
         }
     }
 }
 
 fn open(bytes: Bytes, receiver: ReceiverId) -> Result<SealedBundle, CommandError> {
-    codec::open(bytes, receiver).map_err(|error| CommandError::new(ErrorKind::Damaged, "RJN1002", error.to_string()))
+    codec::open(bytes, receiver)
+        .map_err(|error| CommandError::new(ErrorKind::Damaged, "RJN1002", error.to_string()))
 }
 
 pub(super) fn broken(error: &std::io::Error) -> CommandError {
-    CommandError::from(LinkError::Broken { reason: error.to_string() })
+    CommandError::from(LinkError::Broken {
+        reason: error.to_string(),
+    })
 }

@@ -7,7 +7,10 @@ use serde::{Deserialize, Serialize};
 use super::follow::JournalFacts;
 use crate::daemon::command::{CommandError, Reply, Request};
 use crate::entry::codec::BUNDLE_BYTES_MAX;
-use crate::entry::{ClientId, Cursor, DepositKey, Draft, EntryFlags, Kind, ObjectId, QualifiedName, ReceiverId, Sequence};
+use crate::entry::{
+    ClientId, Cursor, DepositKey, Draft, EntryFlags, Kind, ObjectId, QualifiedName, ReceiverId,
+    Sequence,
+};
 use crate::error::LinkError;
 use crate::journal::{AckClass, Answer, UnknownReason};
 use crate::link::{decode_message, encode_message};
@@ -141,11 +144,15 @@ pub(super) fn put_bundle(out: &mut BytesMut, receiver: ReceiverId, bundle: &[u8]
 
 /// Takes the next whole frame out of what was read; nothing when more must be read first.
 pub(super) fn take_frame(buffer: &mut BytesMut) -> Result<Option<ControlFrame>, LinkError> {
-    let Some(head) = buffer.first_chunk::<HEAD_BYTES>() else { return Ok(None) };
+    let Some(head) = buffer.first_chunk::<HEAD_BYTES>() else {
+        return Ok(None);
+    };
     let [kind, a, b, c, d] = *head;
     let length = u32::from_le_bytes([a, b, c, d]) as usize;
     if length > BODY_BYTES_MAX {
-        return Err(LinkError::Malformed { reason: format!("a frame claims {length} bytes, at most {BODY_BYTES_MAX} are allowed") });
+        return Err(LinkError::Malformed {
+            reason: format!("a frame claims {length} bytes, at most {BODY_BYTES_MAX} are allowed"),
+        });
     }
     if buffer.len() < HEAD_BYTES + length {
         buffer.reserve(HEAD_BYTES + length - buffer.len());
@@ -163,7 +170,11 @@ pub(super) fn take_frame(buffer: &mut BytesMut) -> Result<Option<ControlFrame>, 
             id.copy_from_slice(&body.split_to(16));
             ControlFrame::Bundle(ReceiverId::from_bytes(id), body)
         }
-        _ => return Err(LinkError::Malformed { reason: format!("a frame of unknown kind {kind}") }),
+        _ => {
+            return Err(LinkError::Malformed {
+                reason: format!("a frame of unknown kind {kind}"),
+            });
+        }
     }))
 }
 
@@ -181,7 +192,13 @@ pub(super) struct DepositFrame<'a> {
 const DEPOSIT_FIXED: usize = 8 + 1 + 1 + 3 + 1 + 16 + 8 + 8 + 4 + 2 + 24;
 
 /// Writes a deposit. The actor is the connection's.
-pub(super) fn put_deposit(out: &mut BytesMut, id: u64, want: Want, continues: bool, draft: &Draft<'_>) {
+pub(super) fn put_deposit(
+    out: &mut BytesMut,
+    id: u64,
+    want: Want,
+    continues: bool,
+    draft: &Draft<'_>,
+) {
     out.reserve(HEAD_BYTES + DEPOSIT_FIXED + draft.payload.len());
     out.put_u8(DEPOSIT);
     out.put_u32_le((DEPOSIT_FIXED + draft.payload.len()) as u32);
@@ -199,7 +216,10 @@ pub(super) fn put_deposit(out: &mut BytesMut, id: u64, want: Want, continues: bo
     out.put_u64_le(draft.cycle.get());
     out.put_u32_le(draft.format);
     out.put_u16_le(draft.flags.ignorable);
-    let key = draft.key.unwrap_or(DepositKey { client: ClientId::NONE, key: 0 });
+    let key = draft.key.unwrap_or(DepositKey {
+        client: ClientId::NONE,
+        key: 0,
+    });
     out.extend_from_slice(key.client.as_bytes());
     out.put_u64_le(key.key);
     out.extend_from_slice(draft.payload);
@@ -207,7 +227,9 @@ pub(super) fn put_deposit(out: &mut BytesMut, id: u64, want: Want, continues: bo
 
 /// Reads a deposit.
 pub(super) fn read_deposit(body: &[u8]) -> Result<DepositFrame<'_>, LinkError> {
-    let malformed = || LinkError::Malformed { reason: "a deposit is cut short or uses a reserved value".to_owned() };
+    let malformed = || LinkError::Malformed {
+        reason: "a deposit is cut short or uses a reserved value".to_owned(),
+    };
     let mut cursor = Cursor::new(body);
     let id = cursor.u64().ok_or_else(malformed)?;
     let want = match cursor.u8() {
@@ -216,7 +238,10 @@ pub(super) fn read_deposit(body: &[u8]) -> Result<DepositFrame<'_>, LinkError> {
         Some(2) => Want::Answer,
         _ => return Err(malformed()),
     };
-    let flags = cursor.u8().filter(|flags| *flags < 4).ok_or_else(malformed)?;
+    let flags = cursor
+        .u8()
+        .filter(|flags| *flags < 4)
+        .ok_or_else(malformed)?;
     let code = cursor.u8().ok_or_else(malformed)?;
     let kind = Kind::new(code, cursor.array().ok_or_else(malformed)?).map_err(|_| malformed())?;
     let indicator = cursor.u8().ok_or_else(malformed)?;
@@ -233,13 +258,21 @@ pub(super) fn read_deposit(body: &[u8]) -> Result<DepositFrame<'_>, LinkError> {
         count,
         cycle,
         format,
-        flags: EntryFlags { must_understand: 0, ignorable },
+        flags: EntryFlags {
+            must_understand: 0,
+            ignorable,
+        },
         indicator,
         key: (flags & 2 != 0).then_some(DepositKey { client, key }),
         actor: None,
         payload: cursor.rest(),
     };
-    Ok(DepositFrame { id, want, continues: flags & 1 != 0, draft })
+    Ok(DepositFrame {
+        id,
+        want,
+        continues: flags & 1 != 0,
+        draft,
+    })
 }
 
 /// What a depositor hears.
@@ -257,7 +290,14 @@ pub(super) enum Heard {
 pub(super) fn put_answer(out: &mut BytesMut, id: u64, heard: &Heard) -> Result<(), LinkError> {
     let (status, sequence, set, again) = match heard {
         Heard::Numbered(sequence, again) => (1, *sequence, Sequence::NONE, *again),
-        Heard::Answered(Answer::Landed { sequence, class, set }, again) => {
+        Heard::Answered(
+            Answer::Landed {
+                sequence,
+                class,
+                set,
+            },
+            again,
+        ) => {
             let status = match class {
                 AckClass::Sync => 2,
                 AckClass::Received => 3,
@@ -265,7 +305,9 @@ pub(super) fn put_answer(out: &mut BytesMut, id: u64, heard: &Heard) -> Result<(
             };
             (status, *sequence, *set, *again)
         }
-        Heard::Answered(Answer::Refused { sequence }, again) => (5, *sequence, Sequence::NONE, *again),
+        Heard::Answered(Answer::Refused { sequence }, again) => {
+            (5, *sequence, Sequence::NONE, *again)
+        }
         Heard::Answered(Answer::Unknown { sequence, why }, again) => {
             let status = match why {
                 UnknownReason::Poisoned => 6,
@@ -294,14 +336,25 @@ pub(super) fn put_answer(out: &mut BytesMut, id: u64, heard: &Heard) -> Result<(
 
 /// Reads what a depositor hears.
 pub(super) fn read_answer(body: &[u8]) -> Result<(u64, Heard), LinkError> {
-    let malformed = || LinkError::Malformed { reason: "an answer is cut short or uses a reserved value".to_owned() };
+    let malformed = || LinkError::Malformed {
+        reason: "an answer is cut short or uses a reserved value".to_owned(),
+    };
     let mut cursor = Cursor::new(body);
     let id = cursor.u64().ok_or_else(malformed)?;
     let status = cursor.u8().ok_or_else(malformed)?;
     let again = cursor.u8().ok_or_else(malformed)? != 0;
     let sequence = Sequence::new(cursor.u64().ok_or_else(malformed)?);
     let set = Sequence::new(cursor.u64().ok_or_else(malformed)?);
-    let landed = |class| Heard::Answered(Answer::Landed { sequence, class, set }, again);
+    let landed = |class| {
+        Heard::Answered(
+            Answer::Landed {
+                sequence,
+                class,
+                set,
+            },
+            again,
+        )
+    };
     let unknown = |why| Heard::Answered(Answer::Unknown { sequence, why }, again);
     let heard = match status {
         1 => Heard::Numbered(sequence, again),
@@ -325,25 +378,48 @@ mod tests {
 
     #[test]
     fn a_deposit_reads_back_as_it_was() {
-        let key = DepositKey { client: ClientId::from_bytes([7; 16]), key: 9 };
-        let draft = Draft { cycle: Sequence::new(5), count: 3, format: 2, key: Some(key), ..Draft::new(Kind::RECORD_PUT, b"row") };
+        let key = DepositKey {
+            client: ClientId::from_bytes([7; 16]),
+            key: 9,
+        };
+        let draft = Draft {
+            cycle: Sequence::new(5),
+            count: 3,
+            format: 2,
+            key: Some(key),
+            ..Draft::new(Kind::RECORD_PUT, b"row")
+        };
         let mut out = BytesMut::new();
         put_deposit(&mut out, 11, Want::Answer, true, &draft);
-        let Some(ControlFrame::Deposit(body)) = take_frame(&mut out).unwrap() else { panic!("a deposit") };
+        let Some(ControlFrame::Deposit(body)) = take_frame(&mut out).unwrap() else {
+            panic!("a deposit")
+        };
         let read = read_deposit(&body).unwrap();
-        assert_eq!((read.id, read.want, read.continues), (11, Want::Answer, true));
+        assert_eq!(
+            (read.id, read.want, read.continues),
+            (11, Want::Answer, true)
+        );
         assert_eq!(format!("{:?}", read.draft), format!("{draft:?}"));
         assert!(out.is_empty());
     }
 
     #[test]
     fn answers_read_back_as_they_were() {
-        let landed = Heard::Answered(Answer::Landed { sequence: Sequence::new(4), class: AckClass::Sync, set: Sequence::new(2) }, true);
+        let landed = Heard::Answered(
+            Answer::Landed {
+                sequence: Sequence::new(4),
+                class: AckClass::Sync,
+                set: Sequence::new(2),
+            },
+            true,
+        );
         let refused = Heard::Refused(CommandError::invalid("no"));
         for heard in [landed, refused, Heard::Numbered(Sequence::new(8), false)] {
             let mut out = BytesMut::new();
             put_answer(&mut out, 3, &heard).unwrap();
-            let Some(ControlFrame::Answer(body)) = take_frame(&mut out).unwrap() else { panic!("an answer") };
+            let Some(ControlFrame::Answer(body)) = take_frame(&mut out).unwrap() else {
+                panic!("an answer")
+            };
             let (id, read) = read_answer(&body).unwrap();
             assert_eq!((id, format!("{read:?}")), (3, format!("{heard:?}")));
         }

@@ -12,10 +12,13 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 
 use super::follow::JournalFacts;
-use super::frame::{ClientMessage, ControlFrame, Heard, ServerMessage, Want, put_answer, put_bundle, put_server, read_deposit, take_frame};
+use super::frame::{
+    ClientMessage, ControlFrame, Heard, ServerMessage, Want, put_answer, put_bundle, put_server,
+    read_deposit, take_frame,
+};
 use crate::daemon::command::{CommandError, ErrorKind};
-use crate::daemon::crank::Source;
 use crate::daemon::config::CONFIG_FILE;
+use crate::daemon::crank::Source;
 use crate::daemon::data_dir::SOCKET;
 use crate::daemon::system::{JournalRuntime, Shared, System};
 use crate::daemon::task::local::Turn;
@@ -54,8 +57,14 @@ impl ControlSocket {
     pub fn listen(system: &System) -> Result<Self, SystemError> {
         let path = Self::path_in(system.data(), system.config().socket.as_deref());
         if path.as_os_str().len() > SOCKET_PATH_MAX {
-            let reason = format!("socket: {} is too long for a socket ({SOCKET_PATH_MAX} bytes); name a shorter path", path.display());
-            return Err(SystemError::Config { path: system.data().join(CONFIG_FILE), reason });
+            let reason = format!(
+                "socket: {} is too long for a socket ({SOCKET_PATH_MAX} bytes); name a shorter path",
+                path.display()
+            );
+            return Err(SystemError::Config {
+                path: system.data().join(CONFIG_FILE),
+                reason,
+            });
         }
         let io = |source| SystemError::io("could not be made", &path, source);
         match std::fs::remove_file(&path) {
@@ -100,7 +109,9 @@ async fn accept(listener: UnixListener, shared: Arc<Shared>) {
             tracing::warn!("another user tried the control socket");
             continue;
         }
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+            continue;
+        };
         let shared = Arc::clone(&shared);
         tokio::spawn(async move {
             let mut connection = Connection::new(shared, stream);
@@ -155,15 +166,26 @@ impl Connection {
     async fn serve(&mut self) -> Result<(), LinkError> {
         loop {
             while self.waiting.len() < TICKETS_MAX {
-                let Some(frame) = take_frame(&mut self.input)? else { break };
+                let Some(frame) = take_frame(&mut self.input)? else {
+                    break;
+                };
                 match frame {
                     ControlFrame::Deposit(body) => self.take_deposit(body).await?,
-                    ControlFrame::Client(ClientMessage::Follow { id, journal, after, upto }) => {
+                    ControlFrame::Client(ClientMessage::Follow {
+                        id,
+                        journal,
+                        after,
+                        upto,
+                    }) => {
                         return self.follow(id, journal, after, upto).await;
                     }
                     ControlFrame::Client(message) => self.take_message(message).await?,
-                    ControlFrame::Server(_) | ControlFrame::Answer(_) | ControlFrame::Bundle(..) => {
-                        return Err(LinkError::Malformed { reason: "a client sent what only the daemon says".to_owned() });
+                    ControlFrame::Server(_)
+                    | ControlFrame::Answer(_)
+                    | ControlFrame::Bundle(..) => {
+                        return Err(LinkError::Malformed {
+                            reason: "a client sent what only the daemon says".to_owned(),
+                        });
                     }
                 }
             }
@@ -206,33 +228,60 @@ impl Connection {
         self.output.clear();
         match written {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(LinkError::Broken { reason: error.to_string() }),
-            Err(_) => Err(LinkError::Broken { reason: "the client does not read".to_owned() }),
+            Ok(Err(error)) => Err(LinkError::Broken {
+                reason: error.to_string(),
+            }),
+            Err(_) => Err(LinkError::Broken {
+                reason: "the client does not read".to_owned(),
+            }),
         }
     }
 
     async fn take_message(&mut self, message: ClientMessage) -> Result<(), LinkError> {
         let reply = match message {
-            ClientMessage::Request { id, request } => ServerMessage::Reply { id, result: self.shared.execute(*request).await },
-            ClientMessage::Attach { id, journal, actor, exclusive } => {
-                ServerMessage::Attached { id, result: self.attach(journal, &actor, exclusive) }
-            }
+            ClientMessage::Request { id, request } => ServerMessage::Reply {
+                id,
+                result: self.shared.execute(*request).await,
+            },
+            ClientMessage::Attach {
+                id,
+                journal,
+                actor,
+                exclusive,
+            } => ServerMessage::Attached {
+                id,
+                result: self.attach(journal, &actor, exclusive),
+            },
             // Taken by the caller.
             ClientMessage::Follow { .. } => return Ok(()),
         };
         put_server(&mut self.output, &reply)
     }
 
-    fn attach(&mut self, name: QualifiedName, [job, user, program]: &[String; 3], exclusive: bool) -> Result<JournalFacts, CommandError> {
+    fn attach(
+        &mut self,
+        name: QualifiedName,
+        [job, user, program]: &[String; 3],
+        exclusive: bool,
+    ) -> Result<JournalFacts, CommandError> {
         let runtime = self.shared.require_journal(name)?;
         let JournalRuntime::Local(local) = &runtime else {
             let text = format!("journal {name} takes no deposits here");
-            return Err(CommandError::refused("CPF7003", text).help("WRKJRNA says what it is and why"));
+            return Err(
+                CommandError::refused("CPF7003", text).help("WRKJRNA says what it is and why")
+            );
         };
         let journal = Arc::clone(&local.journal);
-        let actor = journal.attributes().actor.then(|| Actor::new(job, user, program, self.shared.name.as_str()));
+        let actor = journal
+            .attributes()
+            .actor
+            .then(|| Actor::new(job, user, program, self.shared.name.as_str()));
         let turn = exclusive.then(|| local.exclusive.take_over());
-        self.attached = Some(Attached { journal, actor, exclusive: turn });
+        self.attached = Some(Attached {
+            journal,
+            actor,
+            exclusive: turn,
+        });
         facts(&runtime, None)
     }
 
@@ -244,7 +293,9 @@ impl Connection {
         self.unit.push(body);
         if continues {
             if self.unit.len() > crate::entry::codec::BUNDLE_ENTRIES_MAX as usize {
-                return Err(LinkError::Malformed { reason: "a unit without end".to_owned() });
+                return Err(LinkError::Malformed {
+                    reason: "a unit without end".to_owned(),
+                });
             }
             return Ok(());
         }
@@ -252,7 +303,11 @@ impl Connection {
         match self.deposit(&unit).await? {
             Ok(ticket) => match want {
                 Want::Nothing => Ok(()),
-                Want::Number => put_answer(&mut self.output, id, &Heard::Numbered(ticket.sequence(), ticket.again())),
+                Want::Number => put_answer(
+                    &mut self.output,
+                    id,
+                    &Heard::Numbered(ticket.sequence(), ticket.again()),
+                ),
                 Want::Answer => {
                     self.waiting.push_back(Waiting { id, ticket });
                     Ok(())
@@ -262,17 +317,27 @@ impl Connection {
         }
     }
 
-    async fn deposit(&mut self, unit: &[bytes::Bytes]) -> Result<Result<Ticket, CommandError>, LinkError> {
+    async fn deposit(
+        &mut self,
+        unit: &[bytes::Bytes],
+    ) -> Result<Result<Ticket, CommandError>, LinkError> {
         let Some(attached) = &self.attached else {
             let text = "no journal is attached to this connection";
             return Ok(Err(CommandError::new(ErrorKind::Invalid, "RJN1007", text)));
         };
         let mut drafts: Vec<Draft<'_>> = Vec::with_capacity(unit.len());
         for body in unit {
-            drafts.push(Draft { actor: attached.actor.as_ref(), ..read_deposit(body)?.draft });
+            drafts.push(Draft {
+                actor: attached.actor.as_ref(),
+                ..read_deposit(body)?.draft
+            });
         }
         let journal = Arc::clone(&attached.journal);
-        let attempt = || Turn::within(attached.exclusive.as_ref(), || journal.deposit_unit(&drafts, self.shared.clock.wall()));
+        let attempt = || {
+            Turn::within(attached.exclusive.as_ref(), || {
+                journal.deposit_unit(&drafts, self.shared.clock.wall())
+            })
+        };
         let mut deposited = attempt();
         while let Some(Err(DepositError::Busy)) = deposited {
             let room = journal.room();
@@ -298,9 +363,15 @@ impl Connection {
 
     /// The client is gone: what it left undecided is rolled back by the system (IBM i: C RB, JOFLAG 2).
     fn roll_back_open_cycles(&mut self) {
-        let Some(attached) = &self.attached else { return };
+        let Some(attached) = &self.attached else {
+            return;
+        };
         for cycle in std::mem::take(&mut self.cycles) {
-            let draft = Draft { cycle, indicator: 2, ..Draft::new(Kind::CYCLE_ROLLBACK, &[]) };
+            let draft = Draft {
+                cycle,
+                indicator: 2,
+                ..Draft::new(Kind::CYCLE_ROLLBACK, &[])
+            };
             if let Err(error) = attached.journal.deposit(&draft, self.shared.clock.wall()) {
                 tracing::debug!(%cycle, %error, "a cycle of a lost client stays open until the journal is opened again");
             }
@@ -308,7 +379,13 @@ impl Connection {
     }
 
     /// Sends a journal's bundles as they may be read, until the client goes away or has what it asked for.
-    async fn follow(&mut self, id: u64, name: QualifiedName, after: Sequence, upto: Option<Sequence>) -> Result<(), LinkError> {
+    async fn follow(
+        &mut self,
+        id: u64,
+        name: QualifiedName,
+        after: Sequence,
+        upto: Option<Sequence>,
+    ) -> Result<(), LinkError> {
         let found = self.shared.require_journal(name).and_then(|runtime| {
             let facts = facts(&runtime, Some(after))?;
             Ok((runtime, facts))
@@ -316,12 +393,26 @@ impl Connection {
         let (runtime, facts) = match found {
             Ok(found) => found,
             Err(error) => {
-                put_server(&mut self.output, &ServerMessage::Attached { id, result: Err(error) })?;
+                put_server(
+                    &mut self.output,
+                    &ServerMessage::Attached {
+                        id,
+                        result: Err(error),
+                    },
+                )?;
                 return self.write_out().await;
             }
         };
-        put_server(&mut self.output, &ServerMessage::Attached { id, result: Ok(facts) })?;
-        let Some(source) = runtime.source() else { return self.write_out().await };
+        put_server(
+            &mut self.output,
+            &ServerMessage::Attached {
+                id,
+                result: Ok(facts),
+            },
+        )?;
+        let Some(source) = runtime.source() else {
+            return self.write_out().await;
+        };
         let mut at = after;
         if upto.is_some_and(|upto| at >= upto) {
             put_server(&mut self.output, &ServerMessage::Level { upto: at })?;
@@ -334,7 +425,11 @@ impl Connection {
                     put_server(&mut self.output, &ServerMessage::Level { upto: settled })?;
                     self.write_out().await?;
                     if is_closed(&source) {
-                        let error = CommandError::new(ErrorKind::Refused, "RJN4010", "the journal was closed");
+                        let error = CommandError::new(
+                            ErrorKind::Refused,
+                            "RJN4010",
+                            "the journal was closed",
+                        );
                         put_server(&mut self.output, &ServerMessage::Ended { error })?;
                         return self.write_out().await;
                     }
@@ -358,7 +453,12 @@ impl Connection {
                     self.write_out().await?;
                 }
                 Err(error) => {
-                    put_server(&mut self.output, &ServerMessage::Ended { error: error.into() })?;
+                    put_server(
+                        &mut self.output,
+                        &ServerMessage::Ended {
+                            error: error.into(),
+                        },
+                    )?;
                     return self.write_out().await;
                 }
             }
@@ -367,10 +467,17 @@ impl Connection {
 }
 
 /// Writes the answers that are there, in order.
-fn collect_answers(waiting: &mut VecDeque<Waiting>, output: &mut BytesMut) -> Result<(), LinkError> {
+fn collect_answers(
+    waiting: &mut VecDeque<Waiting>,
+    output: &mut BytesMut,
+) -> Result<(), LinkError> {
     while let Some(answer) = waiting.front().and_then(|waiting| waiting.ticket.now()) {
         if let Some(waiting) = waiting.pop_front() {
-            put_answer(output, waiting.id, &Heard::Answered(answer, waiting.ticket.again()))?;
+            put_answer(
+                output,
+                waiting.id,
+                &Heard::Answered(answer, waiting.ticket.again()),
+            )?;
         }
     }
     Ok(())
@@ -393,8 +500,13 @@ fn note_cycles(cycles: &mut BTreeSet<Sequence>, drafts: &[Draft<'_>], last: Sequ
 }
 
 /// What a journal is, and its chain head at an entry.
-pub(in crate::daemon) fn facts(runtime: &JournalRuntime, at: Option<Sequence>) -> Result<JournalFacts, CommandError> {
-    let source = runtime.source().ok_or_else(|| CommandError::refused("RJN4010", "the journal is not open").help("WRKJRNA says why"))?;
+pub(in crate::daemon) fn facts(
+    runtime: &JournalRuntime,
+    at: Option<Sequence>,
+) -> Result<JournalFacts, CommandError> {
+    let source = runtime.source().ok_or_else(|| {
+        CommandError::refused("RJN4010", "the journal is not open").help("WRKJRNA says why")
+    })?;
     let head = match at {
         Some(at) => source.reader().head_at(at)?,
         None => None,
@@ -412,7 +524,9 @@ pub(in crate::daemon) fn facts(runtime: &JournalRuntime, at: Option<Sequence>) -
             Source::Copy(_) => Sequence::NONE,
         },
         head,
-        actor: runtime.attributes().is_some_and(|attributes| attributes.actor),
+        actor: runtime
+            .attributes()
+            .is_some_and(|attributes| attributes.actor),
     })
 }
 
@@ -432,7 +546,11 @@ fn is_closed(source: &Source) -> bool {
     }
 }
 
-fn bundles(source: &Source, after: Sequence, bytes: usize) -> Result<Vec<crate::receiver::StoredBundle>, crate::error::ReceiverError> {
+fn bundles(
+    source: &Source,
+    after: Sequence,
+    bytes: usize,
+) -> Result<Vec<crate::receiver::StoredBundle>, crate::error::ReceiverError> {
     match source {
         Source::Local(journal) => journal.bundles_after(after, Limit::Settled, bytes),
         Source::Copy(copy) => copy.bundles_after(after, Limit::Settled, bytes),

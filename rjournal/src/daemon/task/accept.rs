@@ -23,7 +23,9 @@ const ANSWERS_WAITING: usize = 256;
 /// Accepts partners until the endpoint is closed.
 pub(crate) async fn run(shared: Arc<Shared>) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let Some(endpoint) = shared.endpoint() else { return };
+    let Some(endpoint) = shared.endpoint() else {
+        return;
+    };
     while let Some(accepting) = endpoint.accept().await {
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
             tracing::warn!("too many connections; one was turned away");
@@ -41,7 +43,9 @@ pub(crate) async fn run(shared: Arc<Shared>) {
 }
 
 async fn serve(shared: &Arc<Shared>, accepted: Accepted) {
-    let Some((rdb, partner)) = shared.partner_by_key(&accepted.fingerprint) else { return };
+    let Some((rdb, partner)) = shared.partner_by_key(&accepted.fingerprint) else {
+        return;
+    };
     let mut stream = accepted.stream;
     let first = tokio::time::timeout(FIRST_FRAME_MAX, stream.receive()).await;
     match first {
@@ -50,8 +54,12 @@ async fn serve(shared: &Arc<Shared>, accepted: Accepted) {
             drop(stream.send(&[Wired::Reply(Box::new(reply))]).await);
             stream.finish().await;
         }
-        Ok(Ok(Some(Wired::Session(Frame::Message(Message::Hello(hello)))))) => feed(shared, rdb, &partner, hello, stream).await,
-        Ok(Ok(Some(_))) => tracing::warn!(%rdb, "a partner began with something other than a hello or a request"),
+        Ok(Ok(Some(Wired::Session(Frame::Message(Message::Hello(hello)))))) => {
+            feed(shared, rdb, &partner, hello, stream).await
+        }
+        Ok(Ok(Some(_))) => {
+            tracing::warn!(%rdb, "a partner began with something other than a hello or a request")
+        }
         Ok(Ok(None)) => {}
         Ok(Err(error)) => tracing::warn!(%rdb, %error, "a partner's first words cannot be read"),
         Err(_) => tracing::warn!(%rdb, "a partner connected and said nothing"),
@@ -59,20 +67,36 @@ async fn serve(shared: &Arc<Shared>, accepted: Accepted) {
 }
 
 /// A source wants to feed a remote journal.
-async fn feed(shared: &Arc<Shared>, rdb: RdbName, partner: &Partner, hello: Hello, mut stream: LinkStream) {
+async fn feed(
+    shared: &Arc<Shared>,
+    rdb: RdbName,
+    partner: &Partner,
+    hello: Hello,
+    mut stream: LinkStream,
+) {
     let copy = match find_copy(shared, rdb, partner, &hello) {
         Ok(copy) => copy,
         Err(refusal) => {
             tracing::warn!(%rdb, journal = %hello.target_journal, "refused: {}", refusal.text);
-            drop(stream.send(&[Wired::Session(Frame::Message(Message::Refuse(refusal)))]).await);
+            drop(
+                stream
+                    .send(&[Wired::Session(Frame::Message(Message::Refuse(refusal)))])
+                    .await,
+            );
             return stream.finish().await;
         }
     };
     let (mut sender, mut receiver) = stream.split();
     let (out, mut answers) = mpsc::channel::<Vec<Wired>>(ANSWERS_WAITING);
     let id = random_number(&*shared.entropy);
-    copy.tell(CopyEvent::Session { id, peer: partner.system, out }).await;
-    copy.hand_over(id, Frame::Message(Message::Hello(hello))).await;
+    copy.tell(CopyEvent::Session {
+        id,
+        peer: partner.system,
+        out,
+    })
+    .await;
+    copy.hand_over(id, Frame::Message(Message::Hello(hello)))
+        .await;
     let answering = shared.runtime.spawn(async move {
         while let Some(mut wired) = answers.recv().await {
             while let Ok(more) = answers.try_recv() {
@@ -92,9 +116,20 @@ async fn feed(shared: &Arc<Shared>, rdb: RdbName, partner: &Partner, hello: Hell
     drop(answering.await);
 }
 
-fn find_copy(shared: &Shared, rdb: RdbName, partner: &Partner, hello: &Hello) -> Result<Arc<CopyRuntime>, Refusal> {
+fn find_copy(
+    shared: &Shared,
+    rdb: RdbName,
+    partner: &Partner,
+    hello: &Hello,
+) -> Result<Arc<CopyRuntime>, Refusal> {
     let name = hello.target_journal;
-    let refuse = |code, text| Refusal { code, source: hello.tip.sequence, target: Sequence::NONE, fork: None, text };
+    let refuse = |code, text| Refusal {
+        code,
+        source: hello.tip.sequence,
+        target: Sequence::NONE,
+        fork: None,
+        text,
+    };
     if !partner.may_feed(name) {
         let text = format!(
             "the directory entry {rdb} on {} does not allow feeding {name}; there: CHGRDBDIRE --rdb {rdb} --alwjrn {name}",
@@ -104,10 +139,19 @@ fn find_copy(shared: &Shared, rdb: RdbName, partner: &Partner, hello: &Hello) ->
     }
     match shared.runtime_of(name) {
         Some(JournalRuntime::Copy(copy)) => Ok(copy),
-        Some(JournalRuntime::Broken(broken)) => Err(refuse(RefusalCode::Damaged, format!("{name} on {}: {}", shared.name, broken.reason))),
-        Some(_) => Err(refuse(RefusalCode::WrongJournal, format!("{name} on {} is a local journal", shared.name))),
+        Some(JournalRuntime::Broken(broken)) => Err(refuse(
+            RefusalCode::Damaged,
+            format!("{name} on {}: {}", shared.name, broken.reason),
+        )),
+        Some(_) => Err(refuse(
+            RefusalCode::WrongJournal,
+            format!("{name} on {} is a local journal", shared.name),
+        )),
         None => {
-            let text = format!("there is no remote journal {name} on {}; add it with ADDRMTJRN", shared.name);
+            let text = format!(
+                "there is no remote journal {name} on {}; add it with ADDRMTJRN",
+                shared.name
+            );
             Err(refuse(RefusalCode::NoSuchJournal, text))
         }
     }
@@ -115,5 +159,11 @@ fn find_copy(shared: &Shared, rdb: RdbName, partner: &Partner, hello: &Hello) ->
 
 /// A refusal as a reply.
 pub(crate) fn refused(code: RefusalCode, text: String) -> PartnerReply {
-    PartnerReply::Refused(Refusal { code, source: Sequence::NONE, target: Sequence::NONE, fork: None, text })
+    PartnerReply::Refused(Refusal {
+        code,
+        source: Sequence::NONE,
+        target: Sequence::NONE,
+        fork: None,
+        text,
+    })
 }

@@ -102,7 +102,10 @@ impl CopyRuntime {
         let runtime = Arc::new(Self {
             copy: Arc::clone(copy.shared()),
             links: LinkSet::default(),
-            status: Mutex::new(CopyStatus { progress: copy.progress(), ..CopyStatus::default() }),
+            status: Mutex::new(CopyStatus {
+                progress: copy.progress(),
+                ..CopyStatus::default()
+            }),
             events,
             waiting: Arc::new(Semaphore::new(WAITING_KIB_MAX)),
             thread: Mutex::new(None),
@@ -115,9 +118,15 @@ impl CopyRuntime {
             session: None,
         };
         let name = format!("receive {}", runtime.copy.name());
-        match std::thread::Builder::new().name(name).spawn(move || thread.run()) {
+        match std::thread::Builder::new()
+            .name(name)
+            .spawn(move || thread.run())
+        {
             Ok(handle) => *lock(&runtime.thread) = Some(handle),
-            Err(error) => lock(&runtime.status).failure = Some(format!("its thread cannot be started: {error}")),
+            Err(error) => {
+                lock(&runtime.status).failure =
+                    Some(format!("its thread cannot be started: {error}"))
+            }
         }
         runtime
     }
@@ -143,8 +152,17 @@ impl CopyRuntime {
             Frame::Header(bytes) | Frame::Bundle(bytes) => bytes.len(),
             Frame::Message(_) => 0,
         };
-        let permits = u32::try_from(bytes / 1024).unwrap_or(0).min(WAITING_KIB_MAX as u32);
-        let permit = if permits == 0 { None } else { Arc::clone(&self.waiting).acquire_many_owned(permits).await.ok() };
+        let permits = u32::try_from(bytes / 1024)
+            .unwrap_or(0)
+            .min(WAITING_KIB_MAX as u32);
+        let permit = if permits == 0 {
+            None
+        } else {
+            Arc::clone(&self.waiting)
+                .acquire_many_owned(permits)
+                .await
+                .ok()
+        };
         self.tell(CopyEvent::Frame { id, frame, permit }).await;
     }
 
@@ -179,7 +197,9 @@ impl CopyThread {
         while let Some(event) = self.events.blocking_recv() {
             let mut stop = self.take(event);
             let mut taken = 1;
-            while let (false, true, Ok(event)) = (stop, taken < EVENTS_PER_FLUSH, self.events.try_recv()) {
+            while let (false, true, Ok(event)) =
+                (stop, taken < EVENTS_PER_FLUSH, self.events.try_recv())
+            {
                 stop = self.take(event);
                 taken += 1;
             }
@@ -197,7 +217,9 @@ impl CopyThread {
 
     /// Handles one event. Says whether the thread is to end.
     fn take(&mut self, event: CopyEvent) -> bool {
-        let Some(shared) = self.shared.upgrade() else { return true };
+        let Some(shared) = self.shared.upgrade() else {
+            return true;
+        };
         let now = shared.clock.now();
         match event {
             CopyEvent::Session { id, peer, out } => self.begin(&shared, id, peer, out),
@@ -221,11 +243,21 @@ impl CopyThread {
                 }
             }
             CopyEvent::Forget { receiver, done } => {
-                drop(done.send(self.copy.forget_upto(receiver).map_err(|error| error.to_string())));
+                drop(
+                    done.send(
+                        self.copy
+                            .forget_upto(receiver)
+                            .map_err(|error| error.to_string()),
+                    ),
+                );
             }
             CopyEvent::Stop(reason) => {
                 let stopped = reason.is_some();
-                if let Err(error) = self.copy.shared().update(|control| control.stopped = reason) {
+                if let Err(error) = self
+                    .copy
+                    .shared()
+                    .update(|control| control.stopped = reason)
+                {
                     tracing::error!(journal = %self.name(), %error, "cannot be kept");
                 }
                 if stopped {
@@ -242,7 +274,10 @@ impl CopyThread {
 
     fn begin(&mut self, shared: &Shared, id: u64, peer: SystemId, out: mpsc::Sender<Vec<Wired>>) {
         self.close(shared, EndReason::Superseded);
-        let failed = self.runtime.upgrade().and_then(|runtime| lock(&runtime.status).failure.clone());
+        let failed = self
+            .runtime
+            .upgrade()
+            .and_then(|runtime| lock(&runtime.status).failure.clone());
         if failed.is_some() {
             return;
         }
@@ -264,10 +299,14 @@ impl CopyThread {
 
     /// Does what the session wants, and sends what it has to say.
     fn turn(&mut self, shared: &Shared) {
-        let Some(session) = &mut self.session else { return };
+        let Some(session) = &mut self.session else {
+            return;
+        };
         let mut out = Vec::new();
         let attached = self.copy.place().receiver;
-        session.crank.turn(&mut self.copy, shared.clock.wall(), &mut out);
+        session
+            .crank
+            .turn(&mut self.copy, shared.clock.wall(), &mut out);
         self.answer(shared, out);
         if self.copy.place().receiver != attached {
             self.prepare_spare();
@@ -275,19 +314,33 @@ impl CopyThread {
     }
 
     fn flush(&mut self) {
-        let Some(shared) = self.shared.upgrade() else { return };
-        let Some(session) = &mut self.session else { return };
+        let Some(shared) = self.shared.upgrade() else {
+            return;
+        };
+        let Some(session) = &mut self.session else {
+            return;
+        };
         let mut out = Vec::new();
-        session.crank.flush(&mut self.copy, &*shared.disk, shared.clock.wall(), &mut out);
+        session
+            .crank
+            .flush(&mut self.copy, &*shared.disk, shared.clock.wall(), &mut out);
         self.answer(&shared, out);
     }
 
     fn answer(&mut self, shared: &Shared, out: Vec<Frame>) {
-        let Some(session) = &mut self.session else { return };
-        let lost = !out.is_empty() && session.out.blocking_send(out.into_iter().map(Wired::Session).collect()).is_err();
+        let Some(session) = &mut self.session else {
+            return;
+        };
+        let lost = !out.is_empty()
+            && session
+                .out
+                .blocking_send(out.into_iter().map(Wired::Session).collect())
+                .is_err();
         if lost {
             session.crank.session.handle_lost();
-            session.crank.turn(&mut self.copy, shared.clock.wall(), &mut Vec::new());
+            session
+                .crank
+                .turn(&mut self.copy, shared.clock.wall(), &mut Vec::new());
         }
         let failure = session.crank.take_failure();
         let archived = session.crank.archived.take();
@@ -313,7 +366,12 @@ impl CopyThread {
         }
         match failure {
             Some(error) if error.is_disk_full() => {
-                shared.post("CPF70D6", Severity::Alarm, self.name(), format!("no room for what the source sends: {error}"));
+                shared.post(
+                    "CPF70D6",
+                    Severity::Alarm,
+                    self.name(),
+                    format!("no room for what the source sends: {error}"),
+                );
             }
             Some(error) => self.fail(shared, &error.to_string()),
             None => {}
@@ -325,7 +383,9 @@ impl CopyThread {
         if let Some(runtime) = self.runtime.upgrade() {
             lock(&runtime.status).failure = Some(reason.to_owned());
         }
-        let text = format!("the copy stopped: {reason}. Start the system again: it is then verified from the medium");
+        let text = format!(
+            "the copy stopped: {reason}. Start the system again: it is then verified from the medium"
+        );
         shared.post("RJN9002", Severity::Critical, self.name(), text);
     }
 
@@ -336,10 +396,15 @@ impl CopyThread {
     }
 
     fn publish(&self) {
-        let (Some(runtime), Some(shared)) = (self.runtime.upgrade(), self.shared.upgrade()) else { return };
+        let (Some(runtime), Some(shared)) = (self.runtime.upgrade(), self.shared.upgrade()) else {
+            return;
+        };
         let mut status = lock(&runtime.status);
         status.progress = self.copy.progress();
-        status.fed = self.session.as_ref().is_some_and(|session| session.crank.session.is_streaming());
+        status.fed = self
+            .session
+            .as_ref()
+            .is_some_and(|session| session.crank.session.is_streaming());
         if let Some(session) = &self.session {
             status.source_at = session.crank.source_at.or(status.source_at);
             status.heard_at = shared.clock.wall();

@@ -18,7 +18,9 @@ use crate::entry::{Position, QualifiedName, RdbName, Sequence, Timestamp};
 use crate::error::LinkError;
 use crate::journal::LinkRecord;
 use crate::link::{LinkReceiver, LinkSender, LinkStream, Wired};
-use crate::remote::{Activation, EndReason, Frame, LinkEvent, LinkState, MemberKey, RefusalCode, ShipLimit, Shown};
+use crate::remote::{
+    Activation, EndReason, Frame, LinkEvent, LinkState, MemberKey, RefusalCode, ShipLimit, Shown,
+};
 
 /// Frames that may wait to be handled.
 const FRAMES_WAITING: usize = 64;
@@ -29,9 +31,16 @@ const COMMANDS_WAITING: usize = 32;
 #[derive(Debug)]
 pub(crate) enum LinkCommand {
     /// An operator activates it; its record may have changed; where an empty target begins.
-    Activate { record: LinkRecord, begin: Option<Position>, done: oneshot::Sender<()> },
+    Activate {
+        record: LinkRecord,
+        begin: Option<Position>,
+        done: oneshot::Sender<()>,
+    },
     /// An operator inactivates it.
-    Inactivate { controlled: bool, done: oneshot::Sender<()> },
+    Inactivate {
+        controlled: bool,
+        done: oneshot::Sender<()>,
+    },
     /// Its target left the in-sync set.
     Left,
     /// The system stops.
@@ -101,7 +110,10 @@ impl LinkSet {
         }
         for handle in self.all() {
             let record = lock(&handle.record).clone();
-            if left.iter().any(|key| key.system == record.system && key.journal == record.target) {
+            if left
+                .iter()
+                .any(|key| key.system == record.system && key.journal == record.target)
+            {
                 // A link too busy to take this says by itself when it has caught up again.
                 drop(handle.commands.try_send(LinkCommand::Left));
             }
@@ -186,14 +198,21 @@ impl LinkTask {
         if record.active {
             task.activate();
         }
-        let handle = LinkHandle { record: Mutex::new(record), status, commands: send, task: Mutex::new(None) };
+        let handle = LinkHandle {
+            record: Mutex::new(record),
+            status,
+            commands: send,
+            task: Mutex::new(None),
+        };
         *lock(&handle.task) = Some(shared.runtime.spawn(task.run()));
         Arc::new(handle)
     }
 
     fn activate(&mut self) {
         let sync = self.crank.record.delivery == crate::journal::DeliveryMode::Sync;
-        self.crank.link.activate(Activation { sync }, self.shared.clock.now());
+        self.crank
+            .link
+            .activate(Activation { sync }, self.shared.clock.now());
     }
 
     async fn run(mut self) {
@@ -219,7 +238,11 @@ impl LinkTask {
         };
         let confirmation = local.as_ref().map(|local| &local.confirmation);
         loop {
-            let (wires, left) = self.crank.turn(confirmation, self.shared.clock.wall(), self.shared.clock.now());
+            let (wires, left) = self.crank.turn(
+                confirmation,
+                self.shared.clock.wall(),
+                self.shared.clock.now(),
+            );
             if let Some(local) = &local {
                 local.links.tell_left(&left);
             }
@@ -233,7 +256,9 @@ impl LinkTask {
         }
         let shown = self.crank.link.shown();
         if shown.state == LinkState::Inactive {
-            self.inactivated.drain(..).for_each(|done| { let _told = done.send(()); });
+            self.inactivated.drain(..).for_each(|done| {
+                let _told = done.send(());
+            });
         }
         lock(&self.status).shown = shown;
     }
@@ -257,7 +282,9 @@ impl LinkTask {
 
     /// Sends frames; commands that come meanwhile are queued, and a shutdown does not wait for a target that does not read.
     async fn send(&mut self, frames: Vec<Frame>) {
-        let Some(session) = &mut self.session else { return };
+        let Some(session) = &mut self.session else {
+            return;
+        };
         let wired: Vec<Wired> = frames.into_iter().map(Wired::Session).collect();
         let mut send = Box::pin(session.sender.send(&wired));
         let lost = loop {
@@ -322,7 +349,11 @@ impl LinkTask {
             Some(frame) => {
                 self.crank.link.handle_frame(frame, now);
                 // What came with it needs no turn of its own.
-                while let Some(Ok(Some(frame))) = self.session.as_mut().map(|session| session.frames.try_recv()) {
+                while let Some(Ok(Some(frame))) = self
+                    .session
+                    .as_mut()
+                    .map(|session| session.frames.try_recv())
+                {
                     self.crank.link.handle_frame(frame, now);
                 }
             }
@@ -344,7 +375,11 @@ impl LinkTask {
         lock(&self.status).dial_error = None;
         let me = (self.shared.id, self.shared.name);
         let session = random_number(&*self.shared.entropy);
-        match self.crank.source.session_facts(&self.crank.record, me, self.begin, session) {
+        match self
+            .crank
+            .source
+            .session_facts(&self.crank.record, me, self.begin, session)
+        {
             Ok(facts) => {
                 self.session = Some(start_session(&self.shared, stream));
                 let marks = self.crank.source.marks(facts.limit);
@@ -360,7 +395,11 @@ impl LinkTask {
     fn take_command(&mut self, command: LinkCommand) {
         let now = self.shared.clock.now();
         match command {
-            LinkCommand::Activate { record, begin, done } => {
+            LinkCommand::Activate {
+                record,
+                begin,
+                done,
+            } => {
                 self.crank.record = record;
                 self.begin = begin;
                 self.activate();
@@ -381,14 +420,30 @@ impl LinkTask {
     }
 
     fn take_events(&mut self) {
-        let about = format!("{} -> {}:{}", self.crank.source.name(), self.crank.record.rdb, self.crank.record.target);
+        let about = format!(
+            "{} -> {}:{}",
+            self.crank.source.name(),
+            self.crank.record.rdb,
+            self.crank.record.target
+        );
         for event in std::mem::take(&mut self.crank.events) {
             match event {
-                LinkEvent::Acknowledged { written, low_space, .. } => self.acknowledged(written, low_space, &about),
-                LinkEvent::Coupled { tip, archived, went_back } => self.coupled(tip, archived, went_back, &about),
+                LinkEvent::Acknowledged {
+                    written, low_space, ..
+                } => self.acknowledged(written, low_space, &about),
+                LinkEvent::Coupled {
+                    tip,
+                    archived,
+                    went_back,
+                } => self.coupled(tip, archived, went_back, &about),
                 LinkEvent::CaughtUp => tracing::info!(link = about, "caught up"),
                 LinkEvent::Inactivated => {
-                    self.shared.post_about("CPF70D3", Severity::Info, &about, "the remote journal is inactive".to_owned());
+                    self.shared.post_about(
+                        "CPF70D3",
+                        Severity::Info,
+                        &about,
+                        "the remote journal is inactive".to_owned(),
+                    );
                 }
                 LinkEvent::Ended { reason, failed, .. } => self.ended(&reason, failed, &about),
             }
@@ -404,24 +459,35 @@ impl LinkTask {
         drop(status);
         if fresh {
             let text = "the target's disk will soon be full; free space there before it leaves the in-sync set".to_owned();
-            self.shared.post_about("RJN3004", Severity::Alarm, about, text);
+            self.shared
+                .post_about("RJN3004", Severity::Alarm, about, text);
         }
     }
 
     fn coupled(&self, tip: Sequence, archived: u64, went_back: bool, about: &str) {
         {
             let mut status = lock(&self.status);
-            status.acknowledged = if went_back { tip } else { status.acknowledged.max(tip) };
+            status.acknowledged = if went_back {
+                tip
+            } else {
+                status.acknowledged.max(tip)
+            };
             status.heard_at = self.shared.clock.wall();
         }
         tracing::info!(link = about, %tip, "coupled");
         if archived > 0 {
-            let text = format!("the target set {archived} entries aside that this journal does not have (see its orphan archives)");
-            self.shared.post_about("RJN3001", Severity::Alarm, about, text);
+            let text = format!(
+                "the target set {archived} entries aside that this journal does not have (see its orphan archives)"
+            );
+            self.shared
+                .post_about("RJN3001", Severity::Alarm, about, text);
         }
         if went_back {
-            let text = format!("the target ends at entry {tip}, it had more before: it lost entries or was restored (TARGET_WENT_BACK)");
-            self.shared.post_about("RJN3002", Severity::Critical, about, text);
+            let text = format!(
+                "the target ends at entry {tip}, it had more before: it lost entries or was restored (TARGET_WENT_BACK)"
+            );
+            self.shared
+                .post_about("RJN3002", Severity::Critical, about, text);
         }
     }
 
@@ -429,18 +495,27 @@ impl LinkTask {
         let text = describe_end(reason);
         let first = self.crank.link.shown().attempts <= 1;
         if let EndReason::Refused(refusal) = reason {
-            let closes = matches!(refusal.code, RefusalCode::Fenced | RefusalCode::StaleSource | RefusalCode::DuplicateIdentity);
+            let closes = matches!(
+                refusal.code,
+                RefusalCode::Fenced | RefusalCode::StaleSource | RefusalCode::DuplicateIdentity
+            );
             if closes {
                 self.shared.close_journal(self.crank.source.name(), refusal);
             }
         }
         if failed {
             let text = format!("{text}. It stays ended until CHGRMTJRN JRNSTATE(*ACTIVE)");
-            self.shared.post_about("CPF70D5", Severity::Critical, about, text);
+            self.shared
+                .post_about("CPF70D5", Severity::Critical, about, text);
         } else if first {
             let full = matches!(reason, EndReason::Full);
             let id = if full { "CPF70D6" } else { "CPF70D5" };
-            self.shared.post_about(id, Severity::Warning, about, format!("{text}. It is tried again by itself"));
+            self.shared.post_about(
+                id,
+                Severity::Warning,
+                about,
+                format!("{text}. It is tried again by itself"),
+            );
         } else {
             tracing::debug!(link = about, "{text}");
         }
@@ -468,7 +543,10 @@ pub(in crate::daemon) fn describe_end(reason: &EndReason) -> String {
         EndReason::Silent => "the other side was silent for too long".to_owned(),
         EndReason::Lost => "the connection was lost or could not be made".to_owned(),
         EndReason::Refused(refusal) => {
-            format!("refused ({:?}): {} (source at {}, target at {})", refusal.code, refusal.text, refusal.source, refusal.target)
+            format!(
+                "refused ({:?}): {} (source at {}, target at {})",
+                refusal.code, refusal.text, refusal.source, refusal.target
+            )
         }
     }
 }
@@ -478,7 +556,11 @@ fn start_session(shared: &Shared, stream: LinkStream) -> Session {
     let (sender, receiver) = stream.split();
     let (send, frames) = mpsc::channel(FRAMES_WAITING);
     let reader = shared.runtime.spawn(read_frames(receiver, send));
-    Session { sender, frames, reader }
+    Session {
+        sender,
+        frames,
+        reader,
+    }
 }
 
 async fn read_frames(mut receiver: LinkReceiver, frames: mpsc::Sender<Option<Frame>>) {

@@ -43,7 +43,12 @@ pub(crate) struct LocalRuntime {
 
 impl LocalRuntime {
     /// Starts the writer's thread.
-    pub(crate) fn start(shared: &Arc<Shared>, journal: Arc<Journal>, writer: Writer, confirmation: Confirmation) -> Arc<Self> {
+    pub(crate) fn start(
+        shared: &Arc<Shared>,
+        journal: Arc<Journal>,
+        writer: Writer,
+        confirmation: Confirmation,
+    ) -> Arc<Self> {
         let runtime = Arc::new(Self {
             journal: Arc::clone(&journal),
             confirmation: Mutex::new(confirmation),
@@ -58,7 +63,9 @@ impl LocalRuntime {
         });
         let (for_thread, for_shared) = (Arc::clone(&runtime), Arc::clone(shared));
         let name = format!("write {}", journal.name());
-        let spawned = std::thread::Builder::new().name(name).spawn(move || for_thread.write_loop(&for_shared, writer));
+        let spawned = std::thread::Builder::new()
+            .name(name)
+            .spawn(move || for_thread.write_loop(&for_shared, writer));
         match spawned {
             Ok(thread) => *lock(&runtime.thread) = Some(thread),
             Err(error) => runtime.fail(shared, &format!("its thread cannot be started: {error}")),
@@ -82,20 +89,39 @@ impl LocalRuntime {
 
     fn step(&self, shared: &Shared, writer: &mut Writer) -> Result<(), JournalError> {
         let (wall, now) = (shared.clock.wall(), shared.clock.now());
-        let attached = self.journal.reader().attached().map(|header| header.receiver);
+        let attached = self
+            .journal
+            .reader()
+            .attached()
+            .map(|header| header.receiver);
         let batch = match seal_and_tell(writer, &self.confirmation, wall, now) {
             Ok(batch) => batch,
             Err(error) => {
                 // Nothing was sealed: an operator's change of receivers could not be made.
-                shared.post("RJN2007", Severity::Warning, self.journal.name(), format!("the receiver was not changed: {error}"));
+                shared.post(
+                    "RJN2007",
+                    Severity::Warning,
+                    self.journal.name(),
+                    format!("the receiver was not changed: {error}"),
+                );
                 None
             }
         };
         let Some(batch) = batch else { return Ok(()) };
         let left = write_and_tell(writer, batch, &self.confirmation, wall, shared.clock.now())?;
         self.links.tell_left(&left);
-        if let Some(header) = self.journal.reader().attached().filter(|header| Some(header.receiver) != attached) {
-            shared.post("CPF7020", Severity::Info, self.journal.name(), format!("receiver {} was attached", header.name));
+        if let Some(header) = self
+            .journal
+            .reader()
+            .attached()
+            .filter(|header| Some(header.receiver) != attached)
+        {
+            shared.post(
+                "CPF7020",
+                Severity::Info,
+                self.journal.name(),
+                format!("receiver {} was attached", header.name),
+            );
         }
         Ok(())
     }
@@ -116,13 +142,19 @@ impl LocalRuntime {
         let (runtime, shared) = (Arc::clone(self), Arc::clone(shared));
         let prepare = move || {
             if let Err(error) = spare.prepare(bytes) {
-                let text = format!("the next receiver cannot be made ready: {error}; the attached one is used on to its end");
+                let text = format!(
+                    "the next receiver cannot be made ready: {error}; the attached one is used on to its end"
+                );
                 shared.post("CPI70E5", Severity::Alarm, runtime.journal.name(), text);
             }
             runtime.preparing.store(false, Ordering::Release);
             runtime.journal.intake().nudge();
         };
-        drop(std::thread::Builder::new().name("prepare receiver".to_owned()).spawn(prepare));
+        drop(
+            std::thread::Builder::new()
+                .name("prepare receiver".to_owned())
+                .spawn(prepare),
+        );
     }
 
     fn fail(&self, shared: &Shared, reason: &str) {
@@ -151,7 +183,12 @@ impl LocalRuntime {
         }
         for receiver in orders {
             if let Err(error) = writer.forget_upto(receiver) {
-                shared.post("CPI70E1", Severity::Warning, self.journal.name(), format!("a receiver could not be deleted: {error}"));
+                shared.post(
+                    "CPI70E1",
+                    Severity::Warning,
+                    self.journal.name(),
+                    format!("a receiver could not be deleted: {error}"),
+                );
             }
         }
         self.forgotten.notify(usize::MAX);
@@ -208,33 +245,54 @@ impl Exclusive {
     pub(crate) fn take_over(&self) -> Turn {
         let mut current = lock(&self.0);
         *current += 1;
-        Turn { number: *current, current: Arc::clone(&self.0) }
+        Turn {
+            number: *current,
+            current: Arc::clone(&self.0),
+        }
     }
 }
 
 impl Turn {
     /// Runs a deposit while nobody can take over; nothing when somebody has. Without a turn it is simply run.
     pub(crate) fn within<T>(turn: Option<&Self>, deposit: impl FnOnce() -> T) -> Option<T> {
-        let Some(turn) = turn else { return Some(deposit()) };
+        let Some(turn) = turn else {
+            return Some(deposit());
+        };
         let current = lock(&turn.current);
         (*current == turn.number).then(deposit)
     }
 }
 
 /// Has the next receiver's file of a copy made ready on another thread, unless it is.
-pub(super) fn prepare_copy_spare(shared: &Weak<Shared>, about: String, spare: SpareSlot, bytes: u64) {
+pub(super) fn prepare_copy_spare(
+    shared: &Weak<Shared>,
+    about: String,
+    spare: SpareSlot,
+    bytes: u64,
+) {
     if spare.state() != SpareState::Missing {
         return;
     }
     let shared = Weak::clone(shared);
     let prepare = move || {
         if let (Err(error), Some(shared)) = (spare.prepare(bytes), shared.upgrade()) {
-            shared.post_about("CPI70E5", Severity::Warning, &about, format!("the next receiver cannot be made ready: {error}"));
+            shared.post_about(
+                "CPI70E5",
+                Severity::Warning,
+                &about,
+                format!("the next receiver cannot be made ready: {error}"),
+            );
         }
     };
-    drop(std::thread::Builder::new().name("prepare receiver".to_owned()).spawn(prepare));
+    drop(
+        std::thread::Builder::new()
+            .name("prepare receiver".to_owned())
+            .spawn(prepare),
+    );
 }
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    mutex
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
 }

@@ -118,7 +118,10 @@ pub(crate) fn start(shared: &Arc<Shared>, crank: OpeningCrank) -> Arc<OpeningRun
 impl OpeningTask {
     async fn run(mut self) {
         loop {
-            match self.crank.turn(self.shared.clock.wall(), self.shared.clock.now()) {
+            match self
+                .crank
+                .turn(self.shared.clock.wall(), self.shared.clock.now())
+            {
                 Ok(wires) => {
                     for (key, wire) in wires {
                         self.wire(key, wire).await;
@@ -126,7 +129,12 @@ impl OpeningTask {
                 }
                 Err(error) => {
                     let text = format!("the journal cannot be opened: {error}");
-                    self.shared.post("RJN9003", Severity::Critical, self.runtime.name, text.clone());
+                    self.shared.post(
+                        "RJN9003",
+                        Severity::Critical,
+                        self.runtime.name,
+                        text.clone(),
+                    );
                     return self.shared.journal_broken(self.runtime.name, text);
                 }
             }
@@ -156,7 +164,9 @@ impl OpeningTask {
                 )
             }
             OpeningState::Refused { text, .. } => format!("closed for deposits: {text}"),
-            OpeningState::Adopting | OpeningState::Ready { .. } => "taking over what a crash lost here".to_owned(),
+            OpeningState::Adopting | OpeningState::Ready { .. } => {
+                "taking over what a crash lost here".to_owned()
+            }
         };
         (*lock(&self.runtime.waits_for)).clone_from(&text);
         let tell = match &state {
@@ -166,14 +176,18 @@ impl OpeningTask {
         };
         let kind = std::mem::discriminant(&state);
         if tell && self.said.as_ref().map(std::mem::discriminant) != Some(kind) {
-            self.shared.post("RJN2001", Severity::Alarm, self.runtime.name, text);
+            self.shared
+                .post("RJN2001", Severity::Alarm, self.runtime.name, text);
             self.said = Some(state);
         }
     }
 
     fn name_of(&self, key: MemberKey) -> String {
         let links = &self.runtime.control.links;
-        let name = links.iter().find(|link| link.system == key.system).map_or_else(|| key.system.to_string(), |link| link.rdb.to_string());
+        let name = links
+            .iter()
+            .find(|link| link.system == key.system)
+            .map_or_else(|| key.system.to_string(), |link| link.rdb.to_string());
         match self.errors.get(&key) {
             Some(error) => format!("{name} ({error})"),
             None => name,
@@ -184,8 +198,15 @@ impl OpeningTask {
     fn dial(&mut self) {
         let now = self.shared.clock.now();
         for link in self.crank.to_dial() {
-            let key = MemberKey { system: link.system, journal: link.target };
-            if self.dialing.get(&key).is_some_and(|last| now.since(*last) < ASK_AGAIN) {
+            let key = MemberKey {
+                system: link.system,
+                journal: link.target,
+            };
+            if self
+                .dialing
+                .get(&key)
+                .is_some_and(|last| now.since(*last) < ASK_AGAIN)
+            {
                 continue;
             }
             self.dialing.insert(key, now);
@@ -223,7 +244,10 @@ impl OpeningTask {
     /// Waits for what comes next. Says whether to go on.
     async fn wait(&mut self) -> bool {
         let now = self.shared.clock.now();
-        let due = self.crank.poll_timeout().map_or(ASK_AGAIN, |due| due.since(now).min(ASK_AGAIN));
+        let due = self
+            .crank
+            .poll_timeout()
+            .map_or(ASK_AGAIN, |due| due.since(now).min(ASK_AGAIN));
         tokio::select! {
             biased;
             order = self.orders.recv() => match order {
@@ -257,24 +281,42 @@ impl OpeningTask {
         let now = self.shared.clock.now();
         match event {
             Event::Connected(link, stream) => {
-                let key = MemberKey { system: link.system, journal: link.target };
+                let key = MemberKey {
+                    system: link.system,
+                    journal: link.target,
+                };
                 let session = random_number(&*self.shared.entropy);
                 let (sender, receiver) = stream.split();
                 self.errors.remove(&key);
                 self.members.insert(key, Member { session, sender });
-                self.crank.handle_connected(&link, (self.shared.id, self.shared.name), session, now);
-                self.shared.runtime.spawn(read_frames(receiver, key, session, self.tell.clone()));
+                self.crank.handle_connected(
+                    &link,
+                    (self.shared.id, self.shared.name),
+                    session,
+                    now,
+                );
+                self.shared
+                    .runtime
+                    .spawn(read_frames(receiver, key, session, self.tell.clone()));
             }
             Event::NotConnected(key, error) => {
                 self.errors.insert(key, error);
             }
             Event::Frame(key, session, frame) => {
-                if self.members.get(&key).is_some_and(|member| member.session == session) {
+                if self
+                    .members
+                    .get(&key)
+                    .is_some_and(|member| member.session == session)
+                {
                     self.crank.handle_frame(key, frame, now);
                 }
             }
             Event::Lost(key, session) => {
-                if self.members.get(&key).is_some_and(|member| member.session == session) {
+                if self
+                    .members
+                    .get(&key)
+                    .is_some_and(|member| member.session == session)
+                {
                     self.members.remove(&key);
                     self.crank.handle_lost(key);
                 }
@@ -296,11 +338,16 @@ impl OpeningTask {
             member.sender.finish().await;
         }
         if adopted > 0 {
-            let text = format!("{adopted} entries that a crash had taken from this disk were taken back from a member of the in-sync set");
-            self.shared.post("RJN2004", Severity::Warning, self.runtime.name, text);
+            let text = format!(
+                "{adopted} entries that a crash had taken from this disk were taken back from a member of the in-sync set"
+            );
+            self.shared
+                .post("RJN2004", Severity::Warning, self.runtime.name, text);
         }
         let (shared, name) = (Arc::clone(&self.shared), self.runtime.name);
-        let opened = tokio::task::spawn_blocking(move || shared.open_local(recovered, reason, rank_above)).await;
+        let opened =
+            tokio::task::spawn_blocking(move || shared.open_local(recovered, reason, rank_above))
+                .await;
         match opened {
             Ok(Ok(())) => {}
             Ok(Err(error)) => self.shared.journal_broken(name, error.to_string()),
@@ -309,7 +356,12 @@ impl OpeningTask {
     }
 }
 
-async fn read_frames(mut receiver: LinkReceiver, key: MemberKey, session: u64, tell: mpsc::Sender<Event>) {
+async fn read_frames(
+    mut receiver: LinkReceiver,
+    key: MemberKey,
+    session: u64,
+    tell: mpsc::Sender<Event>,
+) {
     loop {
         let event = match receiver.receive().await {
             Ok(Some(Wired::Session(frame))) => Event::Frame(key, session, frame),

@@ -24,7 +24,9 @@ pub(crate) async fn run(shared: Arc<Shared>) {
             match runtime {
                 JournalRuntime::Local(local) => local.tick(&shared),
                 JournalRuntime::Copy(copy) if slow => copy.try_tell(CopyEvent::Tick),
-                JournalRuntime::Copy(_) | JournalRuntime::Opening(_) | JournalRuntime::Broken(_) => {}
+                JournalRuntime::Copy(_)
+                | JournalRuntime::Opening(_)
+                | JournalRuntime::Broken(_) => {}
             }
         }
         if slow {
