@@ -9,7 +9,7 @@ use rjournal::entry::{Draft, Kind, QualifiedName, Sequence, SystemId, SystemName
 use rjournal::error::JournalError;
 use rjournal::journal::AckClass;
 use rjournal::journal::{
-    Attributes, Entropy, Gate, Journal, Owner, Recovered, Release, Ticket, Writer,
+    Attributes, Entropy, Gate, Journal, NewJournal, Owner, Recovered, Release, Ticket, Writer,
 };
 
 use crate::seed::SeededEntropy;
@@ -66,9 +66,11 @@ impl BenchJournal {
             shared,
             Path::new(DIR),
             owner(),
-            name("PRDLIB/JRN"),
-            name("PRDLIB/RCV0001"),
-            attributes,
+            NewJournal {
+                name: name("PRDLIB/JRN"),
+                first_receiver: name("PRDLIB/RCV0001"),
+                attributes,
+            },
             &entropy,
             at(0),
         )?;

@@ -9,7 +9,9 @@ use rjournal::daemon::crank::{
 };
 use rjournal::entry::control_entry::{Level, Policy};
 use rjournal::entry::{Draft, Kind, Moment, RdbName, Sequence, Timestamp};
-use rjournal::journal::{Attributes, Copy, DeliveryMode, LinkRecord, Recovered, SourceRecord};
+use rjournal::journal::{
+    Attributes, Copy, DeliveryMode, LinkRecord, NewJournal, Recovered, SourceRecord,
+};
 use rjournal::remote::{Frame, MemberKey, TargetSession};
 
 use crate::bench_journal::{DIR, name};
@@ -74,7 +76,7 @@ pub struct Cluster {
 
 impl Cluster {
     /// Makes the journal at node 0, its copies along the plan, and starts everything.
-    pub fn new(nodes: usize, plans: &[Plan], attributes: Attributes, seed: u64) -> Self {
+    pub fn new(nodes: usize, plans: &[Plan], attributes: &Attributes, seed: u64) -> Self {
         let mut cluster = Self {
             nodes: (0..nodes).map(|n| Node::new(n as u8)).collect(),
             ledger: Ledger::default(),
@@ -86,7 +88,7 @@ impl Cluster {
             deposits: 0,
             seed,
         };
-        cluster.create(plans, &attributes);
+        cluster.create(plans, attributes);
         for node in 0..nodes {
             cluster.start(node).expect("a fresh node starts");
         }
@@ -108,9 +110,11 @@ impl Cluster {
             first.shared_disk(),
             Path::new(DIR),
             first.owner(),
-            name("PRDLIB/JRN"),
-            name("PRDLIB/RCV0001"),
-            attributes.clone(),
+            NewJournal {
+                name: name("PRDLIB/JRN"),
+                first_receiver: name("PRDLIB/RCV0001"),
+                attributes: attributes.clone(),
+            },
             &entropy,
             wall,
         )
@@ -161,7 +165,9 @@ impl Cluster {
         let seed = self.seed ^ (node as u64) << 32 ^ self.nodes[node].starts;
         self.nodes[node].start(seed)?;
         if let Some(Running { links, .. }) = &mut self.nodes[node].running {
-            links.iter_mut().for_each(|link| activate(link, now));
+            for link in links {
+                activate(link, now);
+            }
         }
         self.pump(node);
         Ok(())
@@ -282,7 +288,9 @@ impl Cluster {
     fn look_links(&mut self, node: usize) {
         let now = self.now;
         if let Some(Running { links, .. }) = &mut self.nodes[node].running {
-            links.iter_mut().for_each(|link| link.look(now));
+            for link in links {
+                link.look(now);
+            }
         }
         self.pump(node);
     }
@@ -462,7 +470,8 @@ impl Cluster {
             if failed.is_none() {
                 match target_facts(copy, system, peer, &*disk) {
                     Ok(facts) => {
-                        *session = Some((id, TargetCrank::new(TargetSession::new(facts, now))))
+                        let crank = TargetCrank::new(TargetSession::new(facts, now));
+                        *session = Some((id, Box::new(crank)));
                     }
                     Err(error) => *failed = Some(error.to_string()),
                 }
@@ -586,7 +595,7 @@ impl Cluster {
                 (Owner::Link(link), _, Some(frame)) => links[link].link.handle_frame(frame, now),
                 (Owner::Link(link), _, None) => links[link].link.handle_lost(now),
                 (Owner::Opening(key), Side::Opening(crank), Some(frame)) => {
-                    crank.handle_frame(key, frame, now)
+                    crank.handle_frame(key, frame, now);
                 }
                 (Owner::Opening(key), Side::Opening(crank), None) => crank.handle_lost(key),
                 _ => {}

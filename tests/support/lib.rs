@@ -1,6 +1,11 @@
 //! Package `tests`: the harness. Pairs and clusters of the production machines on disks in memory, a lossy link, a
 //! manual clock, seeds, and the checkers that run after each test. No sleeps, no ports.
 
+#![expect(
+    clippy::missing_panics_doc,
+    reason = "a harness panics where a test fails; each text says why"
+)]
+
 pub mod bench_journal;
 pub mod checkers;
 pub mod cluster;

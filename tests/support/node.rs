@@ -43,7 +43,7 @@ pub enum Side {
         /// The copy.
         copy: Box<Copy>,
         /// The connection and the session.
-        session: Option<(u64, TargetCrank)>,
+        session: Option<(u64, Box<TargetCrank>)>,
         /// What went wrong, if something did.
         failed: Option<String>,
     },

@@ -72,7 +72,7 @@ pub fn run(seed_number: u64) -> Outcome {
         tick: [20, 60, 150][seed.below(3) as usize],
         change: [0, 10][seed.below(2) as usize],
     };
-    let mut cluster = Cluster::new(nodes, &plans, attributes, seed.draw());
+    let mut cluster = Cluster::new(nodes, &plans, &attributes, seed.draw());
     let mut trace = 0xcbf2_9ce4_8422_2325_u64;
     let mut crashes = 0;
     for _ in 0..400 + seed.below(600) {
@@ -210,7 +210,7 @@ fn heal(cluster: &mut Cluster) {
         }
     }
     cluster.prepare_spare();
-    let level = cluster.settle_until(Duration::from_secs(120), |cluster| {
+    let level = cluster.settle_until(Duration::from_mins(2), |cluster| {
         cluster.is_level() && cluster.is_in_sync()
     });
     assert!(
@@ -219,7 +219,7 @@ fn heal(cluster: &mut Cluster) {
         cluster.describe()
     );
     cluster.deposit(10);
-    let level = cluster.settle_until(Duration::from_secs(60), |cluster| {
+    let level = cluster.settle_until(Duration::from_mins(1), |cluster| {
         cluster.is_level() && cluster.ledger.waiting() == 0
     });
     assert!(

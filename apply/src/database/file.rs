@@ -31,13 +31,12 @@ impl DatabaseFile {
     /// Takes the next record number.
     pub(crate) fn take_record_number(&self, job: &JobShared) -> Result<u64, DatabaseError> {
         let mut next = lock(&self.next_record);
-        let number = match *next {
-            Some(number) => number,
-            None => {
-                let last = job.reader.last(self.id)?;
-                let last = last.and_then(|row| rjournal::entry::record::record_number(&row.key));
-                last.map_or(1, |last| last + 1)
-            }
+        let number = if let Some(number) = *next {
+            number
+        } else {
+            let last = job.reader.last(self.id)?;
+            let last = last.and_then(|row| rjournal::entry::record::record_number(&row.key));
+            last.map_or(1, |last| last + 1)
         };
         *next = Some(number + 1);
         Ok(number)
@@ -137,18 +136,17 @@ impl Files {
         file: &DatabaseFile,
         job: &JobShared,
     ) -> Result<(), DatabaseError> {
-        let journaled = match job.is_journaled(file.id) {
-            Some(journaled) => journaled,
-            None => {
-                let journal = self.port.journal();
-                let journaled = self
-                    .port
-                    .file(&file.name)
-                    .await?
-                    .is_some_and(|known| known.journal == Some(journal));
-                job.assume_journaled(file.id, journaled);
-                journaled
-            }
+        let journaled = if let Some(journaled) = job.is_journaled(file.id) {
+            journaled
+        } else {
+            let journal = self.port.journal();
+            let journaled = self
+                .port
+                .file(&file.name)
+                .await?
+                .is_some_and(|known| known.journal == Some(journal));
+            job.assume_journaled(file.id, journaled);
+            journaled
         };
         if journaled {
             Ok(())

@@ -100,7 +100,7 @@ mod tests {
         assert!(table.take(key(2), Duration::ZERO).await.is_some());
         let waiting = tokio::spawn({
             let table = table.clone();
-            async move { table.take(key(1), Duration::from_secs(60)).await }
+            async move { table.take(key(1), Duration::from_mins(1)).await }
         });
         tokio::task::yield_now().await;
         drop(first);

@@ -204,7 +204,7 @@ impl Transaction {
         let inner = Arc::clone(&self.inner);
         let file = inner.files.find(write.file(), &inner.job).await?;
         inner.files.require_journaled(&file, &inner.job).await?;
-        let (key, row, count) = prepare(&inner, &file, &write)?;
+        let Target { key, row, count } = prepare(&inner, &file, &write)?;
         self.lock(&file, &key).await?;
         let current = self.current(&file, &key)?;
         let images = images(&file, &write, &key, row, current, count)?;
@@ -329,10 +329,17 @@ pub(super) async fn write_alone(
     inner.ready().await?;
     let file = inner.files.find(write.file(), &inner.job).await?;
     inner.files.require_journaled(&file, &inner.job).await?;
-    let (row_key, row, count) = prepare(inner, &file, &write)?;
-    let guard = take_lock(inner, &file, &row_key).await?;
-    let current = inner.job.reader.get(file.id, &row_key)?;
-    let images = images(&file, &write, &row_key, row, current, count)?;
+    let target = prepare(inner, &file, &write)?;
+    let guard = take_lock(inner, &file, &target.key).await?;
+    let current = inner.job.reader.get(file.id, &target.key)?;
+    let images = images(
+        &file,
+        &write,
+        &target.key,
+        target.row,
+        current,
+        target.count,
+    )?;
     let drafts = drafts(&file, &images, Sequence::NONE);
     let drafts: Vec<Draft<'_>> = match drafts.split_last() {
         Some((last, before)) => before
@@ -374,12 +381,16 @@ async fn take_lock(
         })
 }
 
-/// Key, encoded row and record number of a change.
-fn prepare(
-    inner: &Inner,
-    file: &DatabaseFile,
-    write: &Write,
-) -> Result<(Vec<u8>, Option<Vec<u8>>, u64), DatabaseError> {
+/// The row a change is about.
+struct Target {
+    key: Vec<u8>,
+    /// The new row, encoded; none in a delete.
+    row: Option<Vec<u8>>,
+    /// Its record number in a file without key fields, else zero.
+    count: u64,
+}
+
+fn prepare(inner: &Inner, file: &DatabaseFile, write: &Write) -> Result<Target, DatabaseError> {
     let bad = |error: rjournal::entry::record::RowError| DatabaseError::Row {
         reason: error.to_string(),
     };
@@ -389,16 +400,20 @@ fn prepare(
             let count = rjournal::entry::record::record_number(&key)
                 .filter(|_| file.format.key().is_empty())
                 .unwrap_or(0);
-            Ok((key, None, count))
+            Ok(Target {
+                key,
+                row: None,
+                count,
+            })
         }
         Write::Insert { row, .. } | Write::Update { row, .. } | Write::Put { row, .. } => {
             let encoded = encode_row(&file.format, row).map_err(bad)?;
             if !file.format.key().is_empty() {
-                return Ok((
-                    encode_key(&file.format, row).map_err(bad)?,
-                    Some(encoded),
-                    0,
-                ));
+                return Ok(Target {
+                    key: encode_key(&file.format, row).map_err(bad)?,
+                    row: Some(encoded),
+                    count: 0,
+                });
             }
             if matches!(write, Write::Update { .. }) {
                 let reason = format!(
@@ -408,7 +423,11 @@ fn prepare(
                 return Err(DatabaseError::Row { reason });
             }
             let number = file.take_record_number(&inner.job)?;
-            Ok((record_number_key(number).to_vec(), Some(encoded), number))
+            Ok(Target {
+                key: record_number_key(number).to_vec(),
+                row: Some(encoded),
+                count: number,
+            })
         }
     }
 }

@@ -253,7 +253,7 @@ impl Task {
     async fn turn(&mut self) -> Result<(), ApplyError> {
         while let Some(output) = self.machine.poll_output() {
             match output {
-                Output::Step(step) => self.apply_step(step).await?,
+                Output::Step(step) => self.apply_step(*step).await?,
                 Output::ReadAgain { after, upto } => self.read_again(after, upto).await?,
                 Output::Journaled { file, journaled } => self.shared.set_journaled(file, journaled),
             }

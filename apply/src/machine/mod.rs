@@ -62,7 +62,7 @@ pub struct Step {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Output {
     /// Apply this.
-    Step(Step),
+    Step(Box<Step>),
     /// Read the entries in `(after, upto]` again and hand their bundles to [`ApplyMachine::handle_again`]: a cycle that was
     /// too large to keep is committed. Nothing else may be handed in before that.
     ReadAgain {
@@ -638,7 +638,7 @@ impl ApplyMachine {
         };
         self.bytes = 0;
         self.store = Some(next);
-        self.outputs.push_back(Output::Step(step));
+        self.outputs.push_back(Output::Step(Box::new(step)));
     }
 
     /// The chain head at [`Self::applied`], for comparing with the journal's.

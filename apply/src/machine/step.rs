@@ -3,6 +3,7 @@
 //! Must not know where steps come from.
 
 use std::collections::HashMap;
+use std::hash::BuildHasher;
 
 use rjournal::entry::ObjectId;
 use rjournal::entry::record::{Format, decode_key, decode_row, record_number};
@@ -16,10 +17,10 @@ use crate::store::{Batch, FileChange, RowChange, StoreReader};
 ///
 /// # Errors
 /// [`ApplyError::Conflict`] when the store does not hold what a change expects; `Store` when it cannot be read.
-pub fn resolve(
+pub fn resolve<S: BuildHasher>(
     step: Step,
     reader: &dyn StoreReader,
-    formats: &HashMap<ObjectId, Format>,
+    formats: &HashMap<ObjectId, Format, S>,
 ) -> Result<Batch, ApplyError> {
     let mut pending: HashMap<(ObjectId, Vec<u8>), Option<Vec<u8>>> =
         HashMap::with_capacity(step.changes.len());
@@ -60,10 +61,10 @@ pub fn resolve(
     })
 }
 
-fn conflict(
+fn conflict<S: BuildHasher>(
     change: &Change,
     found: Option<&[u8]>,
-    formats: &HashMap<ObjectId, Format>,
+    formats: &HashMap<ObjectId, Format, S>,
 ) -> ApplyError {
     let format = formats.get(&change.file);
     let show = |row: &[u8]| match format.map(|format| decode_row(format, row)) {

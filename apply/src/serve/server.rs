@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use rjournal::entry::Name;
 use rjournal::entry::record::{decode_key, decode_row};
+use rjournal::entry::{FileName, Name};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, oneshot};
@@ -19,7 +19,7 @@ use super::protocol::{
 use crate::database::{Database, DatabaseFile, Transaction, Write};
 use crate::error::DatabaseError;
 use crate::job::Order;
-use crate::store::hash_file;
+use crate::store::{StoredFile, hash_file};
 
 /// Connections served at once.
 const CONNECTIONS_MAX: usize = 512;
@@ -115,28 +115,10 @@ impl Session {
         Ok(match request {
             StoreRequest::Files => {
                 let files = database.files()?;
-                let summary = |file: crate::store::StoredFile| FileSummary {
-                    file: file.format.file().clone(),
-                    id: file.id,
-                    format: file.format,
-                    rows: file.rows,
-                };
                 StoreReply::Files(files.into_iter().map(summary).collect())
             }
             StoreRequest::Describe { file } => {
-                let file = database.file(&file).await?;
-                let rows = database
-                    .files()?
-                    .iter()
-                    .find(|stored| stored.id == file.id)
-                    .map_or(0, |stored| stored.rows);
-                let format = file.format.clone();
-                StoreReply::File(Box::new(FileSummary {
-                    file: file.name.clone(),
-                    id: file.id,
-                    format,
-                    rows,
-                }))
+                StoreReply::File(Box::new(describe(&database, &file).await?))
             }
             StoreRequest::Get {
                 file,
@@ -192,44 +174,8 @@ impl Session {
                     .await?;
                 StoreReply::Done
             }
-            StoreRequest::Hash { file } => {
-                let file = database.file(&file).await?;
-                let reader = Arc::clone(&database.job().reader);
-                let hash = move || {
-                    let mut snapshot = reader.snapshot()?;
-                    let applied = snapshot.position().applied;
-                    hash_file(&mut snapshot, file.id).map(|hash| (hash, applied))
-                };
-                let hashed = tokio::task::spawn_blocking(hash).await;
-                let (hash, applied) = hashed.map_err(|error| DatabaseError::Store {
-                    reason: error.to_string(),
-                })??;
-                StoreReply::Hashed(HashedFile {
-                    rows: hash.rows,
-                    hash: blake3::Hash::from(hash.hash).to_hex().to_string(),
-                    applied,
-                })
-            }
-            StoreRequest::Save { path } => {
-                let (done, saved) = oneshot::channel();
-                database
-                    .job()
-                    .order(Order::Save {
-                        path: path.map(PathBuf::from),
-                        done,
-                    })
-                    .await;
-                match saved.await {
-                    Ok(Ok(info)) => StoreReply::Saved(SavedStore {
-                        position: info.position,
-                        files: info.files.len() as u64,
-                        rows: info.files.iter().map(|file| file.rows).sum(),
-                        bytes: info.bytes,
-                    }),
-                    Ok(Err(reason)) => return Err(DatabaseError::Store { reason }),
-                    Err(_) => return Err(DatabaseError::Stopping),
-                }
-            }
+            StoreRequest::Hash { file } => StoreReply::Hashed(hash(&database, &file).await?),
+            StoreRequest::Save { path } => StoreReply::Saved(save(&database, path).await?),
             StoreRequest::Hold => Self::order(&database, Order::Hold).await?,
             StoreRequest::Release => Self::order(&database, Order::Release).await?,
             StoreRequest::Status => StoreReply::Status(database.job().status()),
@@ -272,6 +218,71 @@ impl Session {
             }
         }
         Ok(StoreReply::Outcome(outcome))
+    }
+}
+
+fn summary(file: StoredFile) -> FileSummary {
+    FileSummary {
+        file: file.format.file().clone(),
+        id: file.id,
+        format: file.format,
+        rows: file.rows,
+    }
+}
+
+async fn describe(database: &Database, file: &FileName) -> Result<FileSummary, DatabaseError> {
+    let file = database.file(file).await?;
+    let rows = database
+        .files()?
+        .iter()
+        .find(|stored| stored.id == file.id)
+        .map_or(0, |stored| stored.rows);
+    Ok(FileSummary {
+        file: file.name.clone(),
+        id: file.id,
+        format: file.format.clone(),
+        rows,
+    })
+}
+
+/// Hashes a file on a blocking thread, as it is at one position.
+async fn hash(database: &Database, file: &FileName) -> Result<HashedFile, DatabaseError> {
+    let file = database.file(file).await?;
+    let reader = Arc::clone(&database.job().reader);
+    let hash = move || {
+        let mut snapshot = reader.snapshot()?;
+        let applied = snapshot.position().applied;
+        hash_file(&mut snapshot, file.id).map(|hash| (hash, applied))
+    };
+    let hashed = tokio::task::spawn_blocking(hash).await;
+    let (hash, applied) = hashed.map_err(|error| DatabaseError::Store {
+        reason: error.to_string(),
+    })??;
+    Ok(HashedFile {
+        rows: hash.rows,
+        hash: blake3::Hash::from(hash.hash).to_hex().to_string(),
+        applied,
+    })
+}
+
+async fn save(database: &Database, path: Option<String>) -> Result<SavedStore, DatabaseError> {
+    let (done, saved) = oneshot::channel();
+    database
+        .job()
+        .order(Order::Save {
+            path: path.map(PathBuf::from),
+            done,
+        })
+        .await;
+    match saved.await {
+        Ok(Ok(info)) => Ok(SavedStore {
+            position: info.position,
+            files: info.files.len() as u64,
+            rows: info.files.iter().map(|file| file.rows).sum(),
+            bytes: info.bytes,
+        }),
+        Ok(Err(reason)) => Err(DatabaseError::Store { reason }),
+        Err(_) => Err(DatabaseError::Stopping),
     }
 }
 

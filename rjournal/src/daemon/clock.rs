@@ -64,6 +64,5 @@ impl Entropy for SystemEntropy {
 
 /// A random number.
 pub(super) fn random_number(entropy: &dyn Entropy) -> u64 {
-    let [a, b, c, d, e, f, g, h, ..] = entropy.id();
-    u64::from_le_bytes([a, b, c, d, e, f, g, h])
+    u128::from_le_bytes(entropy.id()) as u64
 }

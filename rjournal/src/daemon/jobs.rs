@@ -22,7 +22,7 @@ const WAIT_MIN: Duration = Duration::from_millis(500);
 /// Longest wait.
 const WAIT_MAX: Duration = Duration::from_secs(30);
 /// A job that ran this long did not fall at once.
-const STEADY: Duration = Duration::from_secs(60);
+const STEADY: Duration = Duration::from_mins(1);
 /// How long a job may take to end in order.
 const END_MAX: Duration = Duration::from_secs(20);
 
@@ -84,7 +84,7 @@ pub(crate) struct Jobs {
     runtime: tokio::runtime::Handle,
     program: Option<JobProgram>,
     data: PathBuf,
-    jobs: Mutex<BTreeMap<Name, Job>>,
+    by_store: Mutex<BTreeMap<Name, Job>>,
 }
 
 impl Jobs {
@@ -97,12 +97,12 @@ impl Jobs {
             runtime,
             program,
             data,
-            jobs: Mutex::new(BTreeMap::new()),
+            by_store: Mutex::new(BTreeMap::new()),
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Name, Job>> {
-        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+        self.by_store.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Starts the job of a store, unless it runs.

@@ -28,7 +28,7 @@ use crate::entry::control_entry::OpenReason;
 use crate::entry::{Actor, JournalId, QualifiedName, RdbName, Sequence, SystemId, SystemName};
 use crate::error::{JournalError, LinkError, SystemError};
 use crate::journal::{
-    Attributes, Copy, Entropy, Gate, Hold, JournalKind, Owner, Recovered, SourceRecord,
+    Attributes, Copy, Entropy, Gate, Hold, JournalKind, NewJournal, Owner, Recovered, SourceRecord,
 };
 use crate::link::{Fingerprint, LinkEndpoint, LinkStream, Partners, Wired};
 use crate::receiver::{Leftover, ReceiverRecord};
@@ -790,9 +790,11 @@ impl Shared {
                 Arc::clone(&shared.disk),
                 &dir,
                 shared.owner(),
-                name,
-                receiver,
-                attributes,
+                NewJournal {
+                    name,
+                    first_receiver: receiver,
+                    attributes,
+                },
                 &*shared.entropy,
                 shared.clock.wall(),
             )?;
@@ -965,7 +967,7 @@ impl Shared {
     }
 
     /// Gives consumers up: durably, before anything they need is deleted (failures.md DEL-1, BRD-4).
-    pub(crate) async fn give_up(
+    pub(crate) fn give_up(
         &self,
         journal: QualifiedName,
         who: &[String],
@@ -1036,13 +1038,13 @@ impl Shared {
         for (name, runtime) in self.runtimes_by_name() {
             self.retire_receivers(name, &runtime).await;
             if keep {
-                self.keep_acknowledged(&runtime);
+                Self::keep_acknowledged(&runtime);
             }
         }
     }
 
     /// Remembers durably how far targets were seen to be: what makes a target that went back show (failures.md COU-6).
-    fn keep_acknowledged(&self, runtime: &JournalRuntime) {
+    fn keep_acknowledged(runtime: &JournalRuntime) {
         let Some(source) = runtime.source() else {
             return;
         };
@@ -1080,7 +1082,7 @@ impl Shared {
         }
         self.jobs.stop_all().await;
         for runtime in self.runtimes() {
-            self.keep_acknowledged(&runtime);
+            Self::keep_acknowledged(&runtime);
             self.stop_journal(&runtime).await;
         }
         let endpoint = lock(&self.endpoint).take();

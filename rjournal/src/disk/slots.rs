@@ -60,7 +60,6 @@ impl SlotFile {
         let mut damaged = false;
         for slot in [0, 1] {
             match read_slot(&*file.disk, &file.path(slot))? {
-                Slot::Empty => {}
                 Slot::Damaged => damaged = true,
                 Slot::Newer(version) => return Ok((file, SlotContent::Newer(version))),
                 Slot::Written(generation, bytes) if generation > file.generation => {
@@ -70,7 +69,7 @@ impl SlotFile {
                         stale: false,
                     };
                 }
-                Slot::Written(..) => {}
+                Slot::Empty | Slot::Written(..) => {}
             }
         }
         match &mut content {
@@ -195,10 +194,10 @@ mod tests {
                 let possible = [saved, saved + 1].map(|n| format!("content {n}").into_bytes());
                 match content {
                     SlotContent::Missing | SlotContent::Damaged => {
-                        assert_eq!(saved, 0, "cut {cut} seed {seed}")
+                        assert_eq!(saved, 0, "cut {cut} seed {seed}");
                     }
                     SlotContent::Found { bytes, .. } => {
-                        assert!(possible.contains(&bytes), "cut {cut} seed {seed}")
+                        assert!(possible.contains(&bytes), "cut {cut} seed {seed}");
                     }
                     SlotContent::Newer(_) => panic!("no newer version was written"),
                 }

@@ -35,6 +35,7 @@ impl Sequence {
     ///
     /// # Panics
     /// At 2^64, which deposits never reach ([`Self::LAST_USABLE`]) and decoders refuse.
+    #[must_use]
     pub const fn next(self) -> Self {
         Self(
             self.0
@@ -44,6 +45,7 @@ impl Sequence {
     }
 
     /// The one before this; none stays none.
+    #[must_use]
     pub const fn before(self) -> Self {
         Self(self.0.saturating_sub(1))
     }

@@ -133,7 +133,7 @@ impl Answers {
         state.released = release.upto;
         match state.classes.back_mut() {
             Some(last) if last.class == release.class && last.set == release.set => {
-                last.upto = release.upto
+                last.upto = release.upto;
             }
             _ => state.classes.push_back(release),
         }
@@ -160,7 +160,9 @@ impl Answers {
         }
         let woken = std::mem::take(&mut state.waiting);
         drop(state);
-        woken.into_iter().for_each(|(_, waker)| waker.wake());
+        for (_, waker) in woken {
+            waker.wake();
+        }
     }
 
     /// Policy reject: what waits now, up to `upto`, is answered UNKNOWN; the entries stay and are replicated later.
@@ -362,7 +364,7 @@ mod tests {
             answers.ticket(Sequence::new(6), false),
             answers.ticket(Sequence::new(7), false),
         );
-        let waiting = std::thread::spawn(move || sealed.wait(Duration::from_secs(60)));
+        let waiting = std::thread::spawn(move || sealed.wait(Duration::from_mins(1)));
         answers.end(UnknownReason::Poisoned, Sequence::new(6));
         let why = UnknownReason::Poisoned;
         assert_eq!(

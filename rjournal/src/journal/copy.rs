@@ -327,6 +327,9 @@ impl Copy {
     ///
     /// # Errors
     /// [`JournalError`] as [`Chain::write`].
+    ///
+    /// # Panics
+    /// Never: a bundle that was written has a receiver it is in.
     pub fn receive(&mut self, bundle: &SealedBundle) -> Result<(), JournalError> {
         self.chain.write(bundle)?;
         let attached = self

@@ -84,6 +84,17 @@ impl Facts {
     }
 }
 
+/// What a new local journal is made from.
+#[derive(Debug, Clone)]
+pub struct NewJournal {
+    /// Its name.
+    pub name: QualifiedName,
+    /// Name of its first receiver.
+    pub first_receiver: QualifiedName,
+    /// Its attributes.
+    pub attributes: Attributes,
+}
+
 /// A local journal as it is on the disk, not open for deposits.
 #[derive(Debug)]
 pub struct Recovered {
@@ -108,12 +119,15 @@ impl Recovered {
         disk: Arc<dyn Disk>,
         dir: &Path,
         owner: Owner,
-        name: QualifiedName,
-        first_receiver: QualifiedName,
-        attributes: Attributes,
+        new: NewJournal,
         entropy: &dyn Entropy,
         now: Timestamp,
     ) -> Result<Self, JournalError> {
+        let NewJournal {
+            name,
+            first_receiver,
+            attributes,
+        } = new;
         let journal = JournalId::from_bytes(entropy.id());
         let control = Control {
             journal,

@@ -26,7 +26,7 @@ pub use control::{
 pub use copy::{Copy, CopyShared};
 pub use deposit::{Gate, Intake, Work};
 pub use keys::KeyFound;
-pub use local::{Journal, Owner, Recovered};
+pub use local::{Journal, NewJournal, Owner, Recovered};
 pub use name::next_receiver_name;
 pub use orphan::{Orphan, is_archived};
 pub use retire::{Hold, Retirement, retire};

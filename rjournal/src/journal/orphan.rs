@@ -93,7 +93,7 @@ pub(super) fn archive(
         journal: attached
             .as_ref()
             .map_or(JournalId::NONE, |header| header.journal),
-        name: attached.map_or_else(|| unreachable_name(), |header| header.journal_name),
+        name: attached.map_or_else(unreachable_name, |header| header.journal_name),
         fork,
         last: tip,
         epochs: epochs.unwrap_or_default(),
@@ -129,8 +129,8 @@ pub(super) fn list(disk: &dyn Disk, dir: &Path) -> Result<Vec<Orphan>, JournalEr
         Err(source) => return Err(JournalError::io("could not be listed", orphans, source)),
     };
     let mut found = Vec::new();
-    for name in names.iter().filter(|name| name.ends_with(".json")) {
-        let path = orphans.join(name);
+    let paths = names.iter().map(|name| orphans.join(name));
+    for path in paths.filter(|path| path.extension().is_some_and(|end| end == "json")) {
         let bytes = read_whole(disk, &path, 1024 * 1024)
             .map_err(|source| JournalError::io("could not be read", &path, source))?;
         let orphan: Orphan =

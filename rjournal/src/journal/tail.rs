@@ -247,7 +247,7 @@ impl Tail {
     }
 
     /// Bundles after `after` from memory; nothing when the first of them is not there any more.
-    fn from_memory(
+    fn held_after(
         &self,
         after: Sequence,
         limit: Limit,
@@ -317,7 +317,7 @@ impl Tail {
         limit: Limit,
         bytes_max: usize,
     ) -> Result<Vec<StoredBundle>, ReceiverError> {
-        if let Some(found) = self.from_memory(after, limit, bytes_max) {
+        if let Some(found) = self.held_after(after, limit, bytes_max) {
             return Ok(found);
         }
         let marks = self.marks();

@@ -167,11 +167,11 @@ impl Identity {
         });
         let mut config = rustls::ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13])
-            .map_err(identity_error)?
+            .map_err(|error| identity_error(&error))?
             .dangerous()
             .with_custom_certificate_verifier(verifier)
             .with_client_auth_cert(vec![self.certificate.clone()], self.key.clone_key())
-            .map_err(identity_error)?;
+            .map_err(|error| identity_error(&error))?;
         config.alpn_protocols = vec![ALPN.to_vec()];
         config.enable_early_data = false;
         config.resumption = rustls::client::Resumption::disabled();
@@ -190,10 +190,10 @@ impl Identity {
         });
         let mut config = rustls::ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13])
-            .map_err(identity_error)?
+            .map_err(|error| identity_error(&error))?
             .with_client_cert_verifier(verifier)
             .with_single_cert(vec![self.certificate.clone()], self.key.clone_key())
-            .map_err(identity_error)?;
+            .map_err(|error| identity_error(&error))?;
         config.alpn_protocols = vec![ALPN.to_vec()];
         config.max_early_data_size = 0;
         config.send_tls13_tickets = 0;
@@ -201,7 +201,7 @@ impl Identity {
     }
 }
 
-fn identity_error(error: TlsError) -> LinkError {
+fn identity_error(error: &TlsError) -> LinkError {
     LinkError::Identity {
         reason: error.to_string(),
     }

@@ -16,9 +16,9 @@ use crate::entry::control_entry::{Level, Member, Policy, SetChange, SetReason};
 use crate::entry::{Moment, QualifiedName, Sequence, SystemId};
 
 /// Longest wait before a target that keeps leaving may join again.
-const HOLD_DOWN_MAX: Duration = Duration::from_secs(300);
+const HOLD_DOWN_MAX: Duration = Duration::from_mins(5);
 /// Leaving is forgotten after this long in the set.
-const STEADY_AFTER: Duration = Duration::from_secs(600);
+const STEADY_AFTER: Duration = Duration::from_mins(10);
 
 /// One target of one journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -184,6 +184,9 @@ impl Confirmation {
     }
 
     /// The set in force at the end of the journal, and the entry that set it.
+    ///
+    /// # Panics
+    /// Never: there is a set in force from the first entry on.
     pub fn members(&self) -> (&[Member], Sequence) {
         let last = self.segments.back().expect("there is always a segment");
         (&last.members, last.set)
@@ -383,7 +386,7 @@ impl Confirmation {
                 self.resume();
             }
             Policy::Block if !self.holding => {
-                self.hold(self.sealed.checked_add(self.waiting_entries_max))
+                self.hold(self.sealed.checked_add(self.waiting_entries_max));
             }
             Policy::Reject if !self.holding => {
                 self.outputs

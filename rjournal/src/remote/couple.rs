@@ -138,16 +138,13 @@ impl Search {
         }
         self.ours = None;
         self.theirs = None;
-        self.asked = match self.low {
-            Some(low) => {
-                Sequence::new(low.sequence.get().midpoint(self.high.get())).max(low.sequence.next())
-            }
-            None => {
-                // Forks lie near the end: step back 1, 2, 4 ... before halving.
-                let back = Sequence::new(self.asked.get().saturating_sub(self.step)).max(floor);
-                self.step = self.step.saturating_mul(2);
-                back
-            }
+        self.asked = if let Some(low) = self.low {
+            Sequence::new(low.sequence.get().midpoint(self.high.get())).max(low.sequence.next())
+        } else {
+            // Forks lie near the end: step back 1, 2, 4 ... before halving.
+            let back = Sequence::new(self.asked.get().saturating_sub(self.step)).max(floor);
+            self.step = self.step.saturating_mul(2);
+            back
         };
         true
     }
@@ -216,7 +213,7 @@ mod tests {
             match search.wanted() {
                 Wanted::Ours(at) => search.tell_ours(at, source.get(at.get() as usize).copied()),
                 Wanted::Theirs(at) => {
-                    search.tell_theirs(at, target.get(at.get() as usize).copied())
+                    search.tell_theirs(at, target.get(at.get() as usize).copied());
                 }
                 Wanted::Decided(coupling) => return (coupling, questions),
             }

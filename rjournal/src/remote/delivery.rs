@@ -354,7 +354,7 @@ impl Link {
     /// What was to be shipped cannot be read.
     pub fn handle_unreadable(&mut self, now: Moment) {
         self.with_session(now, |session| {
-            session.handle_close(EndReason::SourceFailed, now)
+            session.handle_close(EndReason::SourceFailed, now);
         });
     }
 
@@ -369,7 +369,7 @@ impl Link {
     /// The system stops.
     pub fn handle_shutdown(&mut self, now: Moment) {
         self.with_session(now, |session| {
-            session.handle_close(EndReason::ShuttingDown, now)
+            session.handle_close(EndReason::ShuttingDown, now);
         });
     }
 
@@ -398,10 +398,10 @@ impl Link {
             match output {
                 SourceOutput::Send(message) => self.outputs.push_back(LinkOutput::Send(message)),
                 SourceOutput::LookUpHead(sequence) => {
-                    self.outputs.push_back(LinkOutput::LookUpHead(sequence))
+                    self.outputs.push_back(LinkOutput::LookUpHead(sequence));
                 }
                 SourceOutput::Ship { after, bytes } => {
-                    self.outputs.push_back(LinkOutput::Ship { after, bytes })
+                    self.outputs.push_back(LinkOutput::Ship { after, bytes });
                 }
                 SourceOutput::Coupled {
                     tip,
@@ -467,8 +467,9 @@ impl Link {
                 (Loss::Failed, !code.may_pass(), WAIT_REFUSED)
             }
             EndReason::Violation(_) | EndReason::SourceFailed => (Loss::Failed, true, WAIT_REFUSED),
-            EndReason::Full | EndReason::TargetFailed => (Loss::Failed, false, WAIT_REFUSED),
-            EndReason::Inactivated => (Loss::Failed, false, WAIT_REFUSED),
+            EndReason::Full | EndReason::TargetFailed | EndReason::Inactivated => {
+                (Loss::Failed, false, WAIT_REFUSED)
+            }
             EndReason::ShuttingDown
             | EndReason::Superseded
             | EndReason::Silent

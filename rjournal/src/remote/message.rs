@@ -200,9 +200,9 @@ pub enum EndReason {
 #[serde(rename_all = "snake_case")]
 pub enum Message {
     /// Source: who it is and what it has.
-    Hello(Hello),
+    Hello(Box<Hello>),
     /// Target: what it has.
-    Welcome(Welcome),
+    Welcome(Box<Welcome>),
     /// Either: no.
     Refuse(Refusal),
     /// Source: what is your chain head at this entry?

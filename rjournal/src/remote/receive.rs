@@ -240,7 +240,7 @@ impl TargetSession {
                 self.outputs.push_back(TargetOutput::ServeTail(after));
             }
             (State::Streaming { .. }, Message::Confirm { upto }) => {
-                self.outputs.push_back(TargetOutput::Confirm(upto))
+                self.outputs.push_back(TargetOutput::Confirm(upto));
             }
             (State::Streaming { .. }, Message::Heartbeat { sealed, time }) => {
                 self.outputs
@@ -269,7 +269,7 @@ impl TargetSession {
     }
 
     /// Who may feed this copy: the numbered table of failures.md 4.3, first match counts.
-    fn handle_hello(&mut self, hello: Hello) {
+    fn handle_hello(&mut self, hello: Box<Hello>) {
         let facts = &self.facts;
         let (epoch, promised) = (hello.epoch, facts.promised);
         let opening = matches!(hello.purpose, Purpose::Open { .. });
@@ -348,10 +348,8 @@ impl TargetSession {
             empty: facts.place.is_nowhere(),
             free_bytes: facts.free_bytes,
         };
-        self.state = State::Greeted {
-            hello: Box::new(hello),
-        };
-        self.send(Message::Welcome(welcome));
+        self.state = State::Greeted { hello };
+        self.send(Message::Welcome(Box::new(welcome)));
     }
 
     /// The own chain head at an entry.

@@ -230,7 +230,7 @@ impl SourceSession {
             level: facts.level,
             sync: facts.sync,
         };
-        let outputs = VecDeque::from([SourceOutput::Send(Message::Hello(hello))]);
+        let outputs = VecDeque::from([SourceOutput::Send(Message::Hello(Box::new(hello)))]);
         Self {
             facts,
             state: State::Greeting,
@@ -416,7 +416,7 @@ impl SourceSession {
         }
     }
 
-    fn handle_welcome(&mut self, welcome: Welcome, now: Moment) {
+    fn handle_welcome(&mut self, welcome: Box<Welcome>, now: Moment) {
         if welcome.session != self.facts.session || welcome.system != self.facts.target {
             let text = "another system answered than the one this remote journal was added on; \
                         compare WRKRDBDIRE here with DSPSYSID there";
@@ -437,7 +437,7 @@ impl SourceSession {
                 Coupling::Begin {
                     at: self.facts.begin,
                 },
-                Box::new(welcome),
+                welcome,
                 now,
             );
         }
@@ -445,7 +445,7 @@ impl SourceSession {
         self.state = State::Searching {
             search,
             asked: None,
-            welcome: Box::new(welcome),
+            welcome,
         };
         self.search(now);
     }
@@ -647,6 +647,9 @@ impl SourceSession {
 
     /// Bundles were handed to the connection: the last entry in them, their bytes, and the highest `durable_upto` they
     /// carry. Nothing (`None`) when there was nothing to ship after all.
+    ///
+    /// # Panics
+    /// When something was shipped again that is on its way: the driver did not do what it was told.
     pub fn handle_shipped(&mut self, shipped: Option<(Sequence, u64, Sequence)>, now: Moment) {
         let State::Streaming(streaming) = &mut self.state else {
             return;

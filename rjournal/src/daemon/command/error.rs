@@ -119,11 +119,10 @@ impl From<SystemError> for CommandError {
             | SystemError::InUse { .. }
             | SystemError::Copied { .. }
             | SystemError::KeyReadable { .. } => ErrorKind::Refused,
-            SystemError::Damaged { .. } => ErrorKind::Damaged,
             SystemError::Config { .. } => ErrorKind::Invalid,
             SystemError::Link(_) => ErrorKind::Unreachable,
             SystemError::Journal(error) if error.is_disk_full() => ErrorKind::Full,
-            SystemError::Journal(_) => ErrorKind::Damaged,
+            SystemError::Damaged { .. } | SystemError::Journal(_) => ErrorKind::Damaged,
             SystemError::Io { .. } => ErrorKind::Internal,
         };
         Self::new(kind, "RJN1001", error.to_string())

@@ -387,7 +387,7 @@ impl Shared {
         if after == before {
             return Ok(());
         }
-        if request.attributes.loosens(&before) && !request.force && self.lacks_a_member(runtime) {
+        if request.attributes.loosens(&before) && !request.force && lacks_a_member(runtime) {
             let text = "a member of the in-sync set is unreachable: loosening the policy now voids the guarantee that nothing was \
                         answered without it; a takeover there could not know";
             return Err(CommandError::refused("RJN4004", text).help("--force does it all the same"));
@@ -441,24 +441,6 @@ impl Shared {
         }
     }
 
-    fn lacks_a_member(&self, runtime: &JournalRuntime) -> bool {
-        let JournalRuntime::Local(local) = runtime else {
-            return false;
-        };
-        local.links.all().iter().any(|link| {
-            let record = link
-                .record
-                .lock()
-                .unwrap_or_else(std::sync::PoisonError::into_inner)
-                .clone();
-            let key = crate::remote::MemberKey {
-                system: record.system,
-                journal: record.target,
-            };
-            local.is_member(key) && !link.status().shown.streaming
-        })
-    }
-
     async fn change_receiver(
         &self,
         runtime: &JournalRuntime,
@@ -502,7 +484,7 @@ impl Shared {
         let before = attached();
         let mut written = local.journal.tail().listen(crate::journal::Limit::Written);
         local.journal.order_change(name);
-        let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(60);
+        let deadline = tokio::time::Instant::now() + std::time::Duration::from_mins(1);
         loop {
             if let Some((receiver, name)) = attached().filter(|now| Some(*now) != before) {
                 let _ = receiver;
@@ -746,7 +728,7 @@ impl Shared {
         let control = copy.copy.control();
         let marks = copy.copy.tail().marks();
         description.journal_id = Some(control.journal);
-        description.kind = "*REMOTE".to_owned();
+        "*REMOTE".clone_into(&mut description.kind);
         description.state = match (&status.failure, status.fed) {
             (Some(_), _) => JournalState::Failed,
             (None, true) => JournalState::Active,
@@ -851,6 +833,24 @@ impl Shared {
 fn not_open(journal: QualifiedName) -> CommandError {
     CommandError::refused("RJN4010", format!("journal {journal} is not open"))
         .help("WRKJRNA says why")
+}
+
+fn lacks_a_member(runtime: &JournalRuntime) -> bool {
+    let JournalRuntime::Local(local) = runtime else {
+        return false;
+    };
+    local.links.all().iter().any(|link| {
+        let record = link
+            .record
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .clone();
+        let key = crate::remote::MemberKey {
+            system: record.system,
+            journal: record.target,
+        };
+        local.is_member(key) && !link.status().shown.streaming
+    })
 }
 
 async fn open_journal(

@@ -135,7 +135,7 @@ impl Shared {
             return Err(CommandError::refused("RJN4002", text)
                 .help("--force deletes it; they must be loaded anew afterwards"));
         }
-        self.give_up(journal, &needing).await?;
+        self.give_up(journal, &needing)?;
         let deleted: Vec<QualifiedName> = records
             .iter()
             .take(upto + 1)
@@ -196,7 +196,7 @@ impl Shared {
             return;
         };
         if !outcome.given_up.is_empty()
-            && let Err(error) = self.give_up(journal, &outcome.given_up).await
+            && let Err(error) = self.give_up(journal, &outcome.given_up)
         {
             return tracing::warn!(%journal, %error, "receivers are kept");
         }

@@ -257,7 +257,7 @@ impl Shared {
         match request.state {
             Some(WantedState::Active) => after.active = true,
             Some(WantedState::InactiveControlled | WantedState::InactiveImmediate) => {
-                after.active = false
+                after.active = false;
             }
             None => {}
         }
@@ -362,7 +362,7 @@ impl Shared {
         source.update(|control| {
             control
                 .links
-                .retain(|kept| kept.rdb != record.rdb || kept.target != record.target)
+                .retain(|kept| kept.rdb != record.rdb || kept.target != record.target);
         })?;
         if let Some(links) = runtime.link_set() {
             links.remove((record.rdb, record.target)).await;

@@ -219,7 +219,7 @@ impl Shared {
             journal: name,
             last: description.watermarks.sealed,
             class,
-            exposure: self.exposure(&description, runtime),
+            exposure: exposure(&description, runtime),
             links,
             oldest_hold: self
                 .holds_of(name)
@@ -239,10 +239,9 @@ impl Shared {
             .then(|| self.clock.wall().since(link.heard_at).as_secs());
         let believed = silent.is_some_and(|seconds| seconds <= SILENT_SECONDS_MAX);
         let health = match link.state {
-            LinkState::Inactive | LinkState::ControlledEnd => Health::Protected,
             LinkState::Failed => Health::Stopped,
             LinkState::Active if link.delivery.ends_with("PEND") || !believed => Health::Degraded,
-            LinkState::Active => Health::Protected,
+            LinkState::Active | LinkState::Inactive | LinkState::ControlledEnd => Health::Protected,
         };
         LinkHealth {
             rdb: link.rdb,
@@ -254,32 +253,6 @@ impl Shared {
             health,
             note: link.note.clone(),
         }
-    }
-
-    /// What no target has: measured from the furthest one.
-    fn exposure(
-        &self,
-        description: &JournalDescription,
-        runtime: &JournalRuntime,
-    ) -> Option<Exposure> {
-        let JournalRuntime::Local(_) = runtime else {
-            return None;
-        };
-        let active = description
-            .links
-            .iter()
-            .filter(|link| link.state != LinkState::Inactive);
-        let nearest = active.min_by_key(|link| link.lag_entries)?;
-        let seconds = if nearest.lag_entries == 0 {
-            0
-        } else {
-            nearest.lag_ms.unwrap_or(u64::MAX) / 1000
-        };
-        Some(Exposure {
-            entries: nearest.lag_entries,
-            bytes: nearest.lag_bytes,
-            seconds,
-        })
     }
 
     fn days_until_full(
@@ -306,4 +279,26 @@ impl Shared {
             ),
         }
     }
+}
+
+/// What no target has: measured from the furthest one.
+fn exposure(description: &JournalDescription, runtime: &JournalRuntime) -> Option<Exposure> {
+    let JournalRuntime::Local(_) = runtime else {
+        return None;
+    };
+    let active = description
+        .links
+        .iter()
+        .filter(|link| link.state != LinkState::Inactive);
+    let nearest = active.min_by_key(|link| link.lag_entries)?;
+    let seconds = if nearest.lag_entries == 0 {
+        0
+    } else {
+        nearest.lag_ms.unwrap_or(u64::MAX) / 1000
+    };
+    Some(Exposure {
+        entries: nearest.lag_entries,
+        bytes: nearest.lag_bytes,
+        seconds,
+    })
 }

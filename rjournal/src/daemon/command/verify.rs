@@ -69,19 +69,16 @@ impl Shared {
                 ));
             }
         };
-        match request.partner {
-            Some(partner) => {
-                self.compare_with(request.journal, partner, &runtime, &reader, upto)
-                    .await
-            }
-            None => {
-                let journal = request.journal;
-                tokio::task::spawn_blocking(move || Ok(read_all(journal, &reader, upto)))
-                    .await
-                    .map_err(|error| {
-                        CommandError::new(ErrorKind::Internal, "RJN1003", error.to_string())
-                    })?
-            }
+        if let Some(partner) = request.partner {
+            self.compare_with(request.journal, partner, &runtime, &reader, upto)
+                .await
+        } else {
+            let journal = request.journal;
+            tokio::task::spawn_blocking(move || Ok(read_all(journal, &reader, upto)))
+                .await
+                .map_err(|error| {
+                    CommandError::new(ErrorKind::Internal, "RJN1003", error.to_string())
+                })?
         }
     }
 
@@ -221,10 +218,8 @@ fn read_all(journal: QualifiedName, reader: &ChainReader, upto: Sequence) -> Ver
     verified
 }
 
-fn bad(verified: Verified, finding: String) -> Verified {
-    Verified {
-        good: false,
-        finding: Some(finding),
-        ..verified
-    }
+fn bad(mut verified: Verified, finding: String) -> Verified {
+    verified.good = false;
+    verified.finding = Some(finding);
+    verified
 }

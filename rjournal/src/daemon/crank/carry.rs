@@ -143,7 +143,7 @@ impl LinkCrank {
                 LinkOutput::Dial => wires.push(Wire::Dial),
                 LinkOutput::Disconnect => wires.push(Wire::Disconnect),
                 LinkOutput::Send(message) => {
-                    wires.push(Wire::Frames(vec![Frame::Message(message)]))
+                    wires.push(Wire::Frames(vec![Frame::Message(message)]));
                 }
                 LinkOutput::LookUpHead(sequence) => match self.source.head_at(sequence) {
                     Ok(head) => self.link.handle_head(sequence, head, now),
@@ -196,7 +196,7 @@ impl LinkCrank {
         let key = self.key();
         match event {
             LinkEvent::Coupled { tip, .. } => {
-                confirmation.handle_acknowledged(key, *tip, *tip, now)
+                confirmation.handle_acknowledged(key, *tip, *tip, now);
             }
             LinkEvent::Acknowledged {
                 received, written, ..

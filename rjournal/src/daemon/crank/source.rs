@@ -147,6 +147,9 @@ impl Source {
     }
 
     /// What is held here: sealed, written or confirmed, whatever may be shipped.
+    ///
+    /// # Errors
+    /// As [`ChainReader::head_at`].
     pub fn extent(&self) -> Result<Extent, ReceiverError> {
         let oldest = self.reader().oldest();
         let tip = match self {

@@ -368,8 +368,8 @@ impl ClientTicket {
     /// [`CommandError`]: refused, or the daemon is gone.
     pub async fn number(self) -> Result<(Sequence, bool), CommandError> {
         match self.heard.await.map_err(|_| gone())? {
-            Heard::Numbered(sequence, again) => Ok((sequence, again)),
-            Heard::Answered(Answer::Landed { sequence, .. }, again) => Ok((sequence, again)),
+            Heard::Numbered(sequence, again)
+            | Heard::Answered(Answer::Landed { sequence, .. }, again) => Ok((sequence, again)),
             Heard::Answered(..) => Err(CommandError::new(
                 ErrorKind::Poisoned,
                 "CPF7003",

@@ -55,10 +55,10 @@ async fn serve(shared: &Arc<Shared>, accepted: Accepted) {
             stream.finish().await;
         }
         Ok(Ok(Some(Wired::Session(Frame::Message(Message::Hello(hello)))))) => {
-            feed(shared, rdb, &partner, hello, stream).await
+            feed(shared, rdb, &partner, hello, stream).await;
         }
         Ok(Ok(Some(_))) => {
-            tracing::warn!(%rdb, "a partner began with something other than a hello or a request")
+            tracing::warn!(%rdb, "a partner began with something other than a hello or a request");
         }
         Ok(Ok(None)) => {}
         Ok(Err(error)) => tracing::warn!(%rdb, %error, "a partner's first words cannot be read"),
@@ -71,7 +71,7 @@ async fn feed(
     shared: &Arc<Shared>,
     rdb: RdbName,
     partner: &Partner,
-    hello: Hello,
+    hello: Box<Hello>,
     mut stream: LinkStream,
 ) {
     let copy = match find_copy(shared, rdb, partner, &hello) {

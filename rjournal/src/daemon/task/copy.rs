@@ -125,7 +125,7 @@ impl CopyRuntime {
             Ok(handle) => *lock(&runtime.thread) = Some(handle),
             Err(error) => {
                 lock(&runtime.status).failure =
-                    Some(format!("its thread cannot be started: {error}"))
+                    Some(format!("its thread cannot be started: {error}"));
             }
         }
         runtime

@@ -91,8 +91,9 @@ impl LinkSet {
 
     /// Starts the task of a link; one that is to be active is activated.
     pub(crate) fn start(&self, shared: &Arc<Shared>, source: Source, record: LinkRecord) {
-        let handle = LinkTask::start(shared, source, record.clone());
-        lock(&self.0).insert((record.rdb, record.target), handle);
+        let name = (record.rdb, record.target);
+        let handle = LinkTask::start(shared, source, record);
+        lock(&self.0).insert(name, handle);
     }
 
     /// Takes a link out; its task ends.
@@ -331,7 +332,7 @@ impl LinkTask {
             }
         }
         let due = self.crank.link.poll_timeout();
-        let sleep = due.map_or(Duration::from_secs(3600), |due| due.since(now));
+        let sleep = due.map_or(Duration::from_hours(1), |due| due.since(now));
         tokio::select! {
             biased;
             command = self.commands.recv() => self.queued.push_back(command.unwrap_or(LinkCommand::Shutdown)),

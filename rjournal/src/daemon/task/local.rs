@@ -49,8 +49,9 @@ impl LocalRuntime {
         writer: Writer,
         confirmation: Confirmation,
     ) -> Arc<Self> {
+        let name = format!("write {}", journal.name());
         let runtime = Arc::new(Self {
-            journal: Arc::clone(&journal),
+            journal,
             confirmation: Mutex::new(confirmation),
             links: LinkSet::default(),
             exclusive: Exclusive::default(),
@@ -62,7 +63,6 @@ impl LocalRuntime {
             thread: Mutex::new(None),
         });
         let (for_thread, for_shared) = (Arc::clone(&runtime), Arc::clone(shared));
-        let name = format!("write {}", journal.name());
         let spawned = std::thread::Builder::new()
             .name(name)
             .spawn(move || for_thread.write_loop(&for_shared, writer));
