@@ -203,6 +203,7 @@ impl ApplyMachine {
     /// # Errors
     /// [`ApplyError::Poison`]; the machine must not be used any more then.
     pub fn handle_bundle(&mut self, bundle: &SealedBundle) -> Result<(), ApplyError> {
+        self.check_follows(bundle)?;
         self.term = bundle.header().epoch.term;
         for view in bundle.entries() {
             let view = view.map_err(|error| ApplyError::unreadable(self.at.next(), &error))?;
@@ -231,6 +232,24 @@ impl ApplyMachine {
         if self.again.is_none() && (waits || behind) {
             self.give_out(self.applied);
         }
+    }
+
+    /// A bundle must follow on the last one without a gap, and be of the same history.
+    fn check_follows(&self, bundle: &SealedBundle) -> Result<(), ApplyError> {
+        let before = bundle.before();
+        if before.sequence > self.at {
+            return Err(ApplyError::Missing {
+                needed: self.at,
+                oldest: before.sequence,
+            });
+        }
+        if before.sequence == self.applied.sequence && before.head != self.applied.head {
+            return Err(ApplyError::Ahead {
+                store: self.position_at(self.applied).to_string(),
+                journal: before.sequence,
+            });
+        }
+        Ok(())
     }
 
     fn reach(&mut self, position: Position) {
