@@ -91,6 +91,7 @@ struct Cycle {
 
 #[derive(Debug, Clone)]
 struct BeforeImage {
+    sequence: Sequence,
     file: ObjectId,
     count: u64,
     image: Vec<u8>,
@@ -201,7 +202,8 @@ impl ApplyMachine {
     /// The next bundle of the journal. Its first entries may lie at or before [`Self::at`].
     ///
     /// # Errors
-    /// [`ApplyError::Poison`]; the machine must not be used any more then.
+    /// [`ApplyError::Poison`]: what was decided before the entry is still given out, after that the machine must not be
+    /// used any more. `Missing` or `Ahead` when the bundle does not follow on what was handed in before.
     pub fn handle_bundle(&mut self, bundle: &SealedBundle) -> Result<(), ApplyError> {
         self.check_follows(bundle)?;
         self.term = bundle.header().epoch.term;
@@ -211,7 +213,16 @@ impl ApplyMachine {
                 continue;
             }
             self.at = view.sequence;
-            self.handle_entry(&view, bundle)?;
+            // A before-image is read again with its update.
+            let image = self.outside.as_ref().map(|image| image.sequence);
+            if let Err(error) = self.handle_entry(&view, bundle) {
+                // The store is left right before it.
+                if view.sequence > self.applied.sequence {
+                    let before = image.unwrap_or(view.sequence).before();
+                    self.give_out(position_in(bundle, before)?);
+                }
+                return Err(error);
+            }
             if self.again.is_some() {
                 return Ok(());
             }
@@ -419,6 +430,7 @@ impl ApplyMachine {
         let image = view.payload.bytes();
         if matches!(meaning, Meaning::Before) {
             *before = Some(BeforeImage {
+                sequence: view.sequence,
                 file,
                 count: view.count,
                 image: image.to_vec(),
