@@ -296,10 +296,19 @@ impl ApplyMachine {
             Meaning::Commit => return self.commit(view.cycle, view.sequence, bundle),
             Meaning::File(format) => {
                 let file = view.object;
-                self.outputs.push_back(Output::Journaled {
-                    file,
-                    journaled: view.kind == Kind::JOURNALING_START,
+                if view.kind != Kind::FILE_CHANGE {
+                    self.outputs.push_back(Output::Journaled {
+                        file,
+                        journaled: view.kind == Kind::JOURNALING_START,
+                    });
+                }
+                // A file that is not journaled goes without an entry; the one that takes its name tells.
+                let displaced = self.formats.iter().find_map(|(id, known)| {
+                    (*id != file && known.file() == format.file()).then_some(*id)
                 });
+                if let Some(displaced) = displaced {
+                    self.drop_file(displaced, view, bundle)?;
+                }
                 if self
                     .formats
                     .get(&file)
@@ -315,18 +324,7 @@ impl ApplyMachine {
                 file: view.object,
                 journaled: false,
             }),
-            Meaning::FileGone => {
-                self.outputs.push_back(Output::Journaled {
-                    file: view.object,
-                    journaled: false,
-                });
-                if !decided_before {
-                    // Rows changed before it must not be applied after it is gone.
-                    self.give_out(position_in(bundle, view.sequence.before())?);
-                    self.files.push(FileChange::Drop { id: view.object });
-                }
-                self.formats.remove(&view.object);
-            }
+            Meaning::FileGone => self.drop_file(view.object, view, bundle)?,
             Meaning::Before | Meaning::Put | Meaning::Update | Meaning::Delete => {
                 let cycle = view.cycle;
                 if cycle == Sequence::NONE {
@@ -338,6 +336,26 @@ impl ApplyMachine {
                 }
             }
         }
+        Ok(())
+    }
+
+    /// A file is gone with an entry.
+    fn drop_file(
+        &mut self,
+        file: ObjectId,
+        view: &EntryView<'_>,
+        bundle: &SealedBundle,
+    ) -> Result<(), ApplyError> {
+        self.outputs.push_back(Output::Journaled {
+            file,
+            journaled: false,
+        });
+        if view.sequence > self.applied.sequence {
+            // Rows changed before it must not be applied after it is gone.
+            self.give_out(position_in(bundle, view.sequence.before())?);
+            self.files.push(FileChange::Drop { id: file });
+        }
+        self.formats.remove(&file);
         Ok(())
     }
 
