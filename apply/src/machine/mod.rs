@@ -396,6 +396,10 @@ impl ApplyMachine {
         meaning: &Meaning,
         id: Sequence,
     ) -> Result<(), ApplyError> {
+        if view.sequence <= self.applied.sequence && !self.formats.contains_key(&view.object) {
+            // Its file was there when this was read first, and is gone since.
+            return Ok(());
+        }
         let Some(mut cycle) = self.cycles.remove(&id) else {
             // Its start lies before `restart`, so it was decided at or below `applied`.
             if view.sequence <= self.applied.sequence {
@@ -542,7 +546,10 @@ impl ApplyMachine {
             let cycle = self.cycles.remove(&id).unwrap_or_default();
             self.buffered -= cycle.bytes;
             self.bytes += cycle.bytes;
-            self.changes.extend(cycle.changes);
+            // A file that went before the decision took its rows with it.
+            let formats = &self.formats;
+            let there = |change: &Change| formats.contains_key(&change.file);
+            self.changes.extend(cycle.changes.into_iter().filter(there));
             return Ok(());
         }
         let before = position_in(bundle, decision.before())?;
@@ -575,7 +582,10 @@ impl ApplyMachine {
             .map(|cycle| std::mem::take(&mut cycle.changes))
             .unwrap_or_default();
         let mut again = again;
-        for change in changes.into_iter().filter(|change| change.sequence > done) {
+        for change in changes {
+            if change.sequence <= done || !self.formats.contains_key(&change.file) {
+                continue;
+            }
             again.bytes += change.bytes();
             again.changes.push(change);
             if again.bytes > self.bounds.step_bytes_max / 2 {
@@ -604,7 +614,8 @@ impl ApplyMachine {
             {
                 continue;
             }
-            if self.skips.contains(view.sequence) {
+            // Passed over as ordered, or its file is gone since.
+            if self.skips.contains(view.sequence) || !self.formats.contains_key(&view.object) {
                 again.image = None;
                 continue;
             }
