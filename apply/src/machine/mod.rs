@@ -610,8 +610,7 @@ impl ApplyMachine {
             if view.sequence >= again.decision.sequence {
                 break;
             }
-            if view.cycle != again.cycle || view.sequence <= again.done || view.kind.is_commitment()
-            {
+            if view.cycle != again.cycle || view.sequence <= again.done || !view.kind.is_record() {
                 continue;
             }
             // Passed over as ordered, or its file is gone since.
