@@ -651,7 +651,8 @@ impl ApplyMachine {
             in_progress: Some(mark),
             ..self.position_at(again.before)
         };
-        self.changes = std::mem::take(&mut again.changes);
+        // Behind the rows that list what was passed over.
+        self.changes.append(&mut again.changes);
         again.bytes = 0;
         again.done = done;
         self.push_step(next);
@@ -659,7 +660,7 @@ impl ApplyMachine {
 
     fn finish_large(&mut self, again: Again) {
         self.forget(again.cycle);
-        self.changes = again.changes;
+        self.changes.extend(again.changes);
         self.applied = again.decision;
         self.at = self.at.max(again.decision.sequence);
         let next = self.position_at(again.decision);
