@@ -90,7 +90,7 @@ pub(crate) struct History {
     pub(crate) bundles: Vec<SealedBundle>,
     heads: Vec<ChainHead>,
     facts: BTreeMap<Sequence, Vec<Fact>>,
-    versions: BTreeMap<ObjectId, u32>,
+    formats: BTreeMap<ObjectId, Format>,
     epoch: Epoch,
     buffer: Vec<u8>,
     count: u32,
@@ -104,7 +104,7 @@ impl History {
             bundles: Vec::new(),
             heads: vec![ChainHead::genesis(JOURNAL)],
             facts: BTreeMap::new(),
-            versions: BTreeMap::new(),
+            formats: BTreeMap::new(),
             epoch: Epoch {
                 term: 1,
                 boot: 0,
@@ -215,7 +215,7 @@ impl History {
 
     /// `F JM` alone.
     pub(crate) fn journal(&mut self, number: u8) -> Sequence {
-        let encoded = format(number, self.version(number)).encode();
+        let encoded = self.formats[&file(number)].encode();
         self.entry(&Draft {
             object: file(number),
             format: self.version(number),
@@ -231,7 +231,7 @@ impl History {
             format: format.version(),
             ..Draft::new(kind, &encoded)
         });
-        self.versions.insert(file(number), format.version());
+        self.formats.insert(file(number), format.clone());
         self.fact(sequence, Fact::File(file(number), format.version()))
     }
 
@@ -260,7 +260,7 @@ impl History {
     }
 
     fn version(&self, number: u8) -> u32 {
-        self.versions.get(&file(number)).copied().unwrap_or(1)
+        self.formats.get(&file(number)).map_or(1, Format::version)
     }
 
     /// A commit cycle begins.

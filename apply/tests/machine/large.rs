@@ -23,13 +23,15 @@ const IN_STEPS: Bounds = Bounds {
 };
 
 /// A history with one large transaction, among small ones.
-fn with_large(rows: i64) -> (History, Sequence) {
+fn with_large(rows: u8) -> (History, Sequence) {
     let mut history = History::with_files(2);
     history.put(ALONE, 1, -1, b"before");
     history.put(ALONE, 1, -2, b"before");
     let large = history.begin();
     for k in 0..rows {
-        history.put(large, 1, k, &[k as u8; 100]);
+        let value = [k; 100];
+        let k = i64::from(k);
+        history.put(large, 1, k, &value);
         if k % 5 == 0 {
             let small = history.begin();
             history.put(small, 2, k, b"small");

@@ -42,13 +42,15 @@ fn any_act() -> impl Strategy<Value = Act> {
 }
 
 type Key = (u8, i64);
+/// What a cycle wrote; nothing where a row goes.
+type Written = BTreeMap<Key, Option<Vec<u8>>>;
 
 /// Puts acts down as a database would: a row has one writer at a time, and images are what was there.
 #[derive(Debug)]
 struct Writer {
     history: History,
     rows: BTreeMap<Key, Vec<u8>>,
-    open: Vec<(Sequence, BTreeMap<Key, Option<Vec<u8>>>)>,
+    open: Vec<(Sequence, Written)>,
     made: u8,
 }
 
@@ -59,7 +61,6 @@ impl Writer {
                 let cycle = self.history.begin();
                 self.open.push((cycle, BTreeMap::new()));
             }
-            Act::Begin => {}
             Act::Write(cycle, file, k, length) => self.write(cycle, (file, k), length),
             Act::Commit(which) if which < self.open.len() => {
                 let (cycle, rows) = self.open.remove(which);
@@ -75,7 +76,7 @@ impl Writer {
                 let (cycle, _) = self.open.remove(which);
                 self.history.roll_back(cycle);
             }
-            Act::Commit(_) | Act::RollBack(_) => {}
+            Act::Begin | Act::Commit(_) | Act::RollBack(_) => {}
             Act::Seal => self.history.seal(),
             Act::Open => {
                 self.open.clear();

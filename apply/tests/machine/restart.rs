@@ -16,10 +16,11 @@ pub(crate) fn varied() -> History {
     history.put(long, 1, 1_000, b"long");
     let mut value = vec![0; 100];
     history.put(ALONE, 2, 0, &value);
-    for k in 0..25 {
+    for number in 0..25_u8 {
+        let k = i64::from(number);
         let cycle = history.begin();
         history.put(cycle, 1, k, &[3; 150]);
-        let next = vec![k as u8 + 1; 100];
+        let next = vec![number + 1; 100];
         history.update(cycle, 2, 0, &value, &next);
         history.seal();
         if k % 3 == 0 {

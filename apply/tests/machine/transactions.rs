@@ -63,8 +63,8 @@ fn a_hundred_open_cycles_are_told_apart() {
     let mut history = History::with_files(1);
     let cycles: Vec<Sequence> = (0..100).map(|_| history.begin()).collect();
     for round in 0..3 {
-        for (number, cycle) in cycles.iter().enumerate() {
-            history.put(*cycle, 1, number as i64 * 3 + round, b"row");
+        for (number, cycle) in (0..).zip(&cycles) {
+            history.put(*cycle, 1, number * 3 + round, b"row");
         }
         history.seal();
     }
