@@ -258,7 +258,8 @@ impl DatabaseClient {
         })
     }
 
-    /// Makes changes: in the open transaction, or each on its own (then the outcome is that of the last).
+    /// Makes changes: in the open transaction, or each on its own (then the outcome is that of the last). With a deposit key
+    /// they are a transaction of their own, which lands at most once.
     ///
     /// # Errors
     /// [`DatabaseError`].
