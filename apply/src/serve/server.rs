@@ -98,7 +98,17 @@ impl Session {
         };
         let (mut input, mut output) = (BytesMut::new(), BytesMut::new());
         loop {
-            while let Some(request) = take::<StoreRequest>(&mut input)? {
+            loop {
+                let request = match take::<StoreRequest>(&mut input) {
+                    Ok(Some(request)) => request,
+                    Ok(None) => break,
+                    Err(error) => {
+                        // What follows cannot be told apart any more: the client is told, and let go.
+                        put(&mut output, &StoreReply::Failed(error.clone()))?;
+                        stream.write_all(&output).await.map_err(broken)?;
+                        return Err(error);
+                    }
+                };
                 let reply = self.reply(request).await.unwrap_or_else(StoreReply::Failed);
                 put(&mut output, &reply)?;
             }
