@@ -18,7 +18,7 @@ use crate::place::{
 
 const CHILD: &str = "RJOURNAL_DATABASE_TO_KILL";
 /// Rows each transaction changes together.
-const TOGETHER: i64 = 4;
+const TOGETHER: u8 = 4;
 
 /// Runs in the process that is killed: transactions that each set all rows to the next number, and single rows.
 #[test]
@@ -58,7 +58,7 @@ async fn write_until_killed(kind: StoreKind, data: &Path) {
     loop {
         number += 1;
         let mut transaction = database.begin(None).await.unwrap();
-        for id in 0..TOGETHER {
+        for id in 0..i64::from(TOGETHER) {
             let write = if number == 1 {
                 insert(id, "row", number)
             } else {
@@ -153,7 +153,7 @@ async fn killed_again_and_again(kind: StoreKind) {
             .filter(|row| row[1] == Value::Text("row".to_owned()))
             .map(number)
             .collect();
-        assert_eq!(together.len() as i64, TOGETHER, "{rows:?}");
+        assert_eq!(together.len(), usize::from(TOGETHER), "{rows:?}");
         assert!(
             together.iter().all(|number| *number == together[0]),
             "half a transaction: {together:?}"

@@ -23,7 +23,7 @@ use rjournal_apply::store::{StoreKind, StoreOptions, open};
 use tempfile::TempDir;
 
 /// Long enough for whatever is waited for; what is late by so much never comes.
-pub(crate) const LONG: Duration = Duration::from_secs(60);
+pub(crate) const LONG: Duration = Duration::from_secs(30);
 /// How long a lock is waited for where the case is that it does not come.
 pub(crate) const SHORT: Duration = Duration::from_millis(60);
 

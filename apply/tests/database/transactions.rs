@@ -195,11 +195,11 @@ async fn files_of_one_journal_may_be_changed_together_and_others_not_at_all() {
     job.stop().await.unwrap();
 }
 
-fn deposit_key(key: u64) -> Option<DepositKey> {
-    Some(DepositKey {
+fn deposit_key(key: u64) -> DepositKey {
+    DepositKey {
         client: ClientId::from_bytes([5; 16]),
         key,
-    })
+    }
 }
 
 #[tokio::test]
@@ -207,18 +207,18 @@ async fn a_transaction_retried_under_its_key_lands_once() {
     let place = Place::new().await;
     let job = place.job().await;
     let database = place.database(&job).await;
-    let mut transaction = database.begin(deposit_key(1)).await.unwrap();
+    let mut transaction = database.begin(Some(deposit_key(1))).await.unwrap();
     transaction.write(insert(1, "one", 1)).await.unwrap();
     let Outcome::Landed { sequence, .. } = transaction.commit().await.unwrap() else {
         panic!("it did not land");
     };
-    let again = database.begin(deposit_key(1)).await.map(drop);
+    let again = database.begin(Some(deposit_key(1))).await.map(drop);
     assert_eq!(again, Err(DatabaseError::LandedBefore { sequence }));
     // One that was rolled back did not land.
-    let mut transaction = database.begin(deposit_key(2)).await.unwrap();
+    let mut transaction = database.begin(Some(deposit_key(2))).await.unwrap();
     transaction.write(insert(2, "two", 2)).await.unwrap();
     transaction.rollback().await.unwrap();
-    let mut transaction = database.begin(deposit_key(2)).await.unwrap();
+    let mut transaction = database.begin(Some(deposit_key(2))).await.unwrap();
     transaction.write(insert(2, "two", 2)).await.unwrap();
     transaction.commit().await.unwrap();
     assert_eq!(all_rows(&database, &account()).await.len(), 2);
@@ -236,17 +236,23 @@ async fn a_single_change_retried_under_its_key_lands_once() {
     };
     // The row is another one by the time of the retry, so constraints must not be looked at first.
     for (number, change) in [(1, put), (2, insert(2, "two", 2)), (3, delete(2))] {
-        let first = database.write(change.clone(), deposit_key(number)).await;
+        let first = database
+            .write(change.clone(), Some(deposit_key(number)))
+            .await;
         let Ok(Outcome::Landed { sequence, .. }) = first else {
             panic!("{first:?}");
         };
-        let again = database.write(change, deposit_key(number)).await;
+        let again = database.write(change, Some(deposit_key(number))).await;
         assert_eq!(again, Err(DatabaseError::LandedBefore { sequence }));
     }
     // What was refused did not land.
-    let refused = database.write(insert(1, "again", 1), deposit_key(4)).await;
+    let refused = database
+        .write(insert(1, "again", 1), Some(deposit_key(4)))
+        .await;
     assert!(matches!(refused, Err(DatabaseError::Duplicate { .. })));
-    let landed = database.write(update(1, "again", 1), deposit_key(4)).await;
+    let landed = database
+        .write(update(1, "again", 1), Some(deposit_key(4)))
+        .await;
     assert!(matches!(landed, Ok(Outcome::Landed { .. })), "{landed:?}");
     assert_eq!(all_rows(&database, &account()).await, [row(1, "again", 1)]);
     job.stop().await.unwrap();
