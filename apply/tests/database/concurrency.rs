@@ -11,6 +11,25 @@ use rjournal_apply::store::StoreKind;
 
 use crate::place::{LONG, Place, account, all_rows, in_time, insert, key, row, tiny_steps, update};
 
+/// Ends what runs beside a case, also when the case fails.
+struct Over(Arc<AtomicBool>);
+
+impl Over {
+    fn new() -> Self {
+        Self(Arc::new(AtomicBool::new(false)))
+    }
+
+    fn watched(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.0)
+    }
+}
+
+impl Drop for Over {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 fn amount(row: &[Value]) -> i32 {
     match row {
         [_, _, Value::Integer(amount)] => *amount,
@@ -172,9 +191,9 @@ async fn readers_see_whole_transactions_only() {
             .await;
         let database = place.patient_database(&job, LONG).await;
         accounts(&database, 10, 100).await;
-        let over = Arc::new(AtomicBool::new(false));
+        let over = Over::new();
         let reader = tokio::task::spawn_blocking({
-            let (database, over) = (database.clone(), Arc::clone(&over));
+            let (database, over) = (database.clone(), over.watched());
             let runtime = tokio::runtime::Handle::current();
             move || {
                 let mut scans = 0;
@@ -203,7 +222,7 @@ async fn readers_see_whole_transactions_only() {
             }
             transaction.commit().await.unwrap();
         }
-        over.store(true, Ordering::Relaxed);
+        drop(over);
         assert!(reader.await.unwrap() > 0);
         job.stop().await.unwrap();
     }
@@ -214,9 +233,9 @@ async fn readers_are_told_to_wait_while_a_large_transaction_is_applied() {
     let place = Place::new().await;
     let job = place.job_with(StoreKind::Sled, tiny_steps()).await;
     let database = place.patient_database(&job, LONG).await;
-    let over = Arc::new(AtomicBool::new(false));
+    let over = Over::new();
     let reader = tokio::task::spawn_blocking({
-        let (database, over) = (database.clone(), Arc::clone(&over));
+        let (database, over) = (database.clone(), over.watched());
         let runtime = tokio::runtime::Handle::current();
         move || {
             let file = runtime.block_on(database.file(&account())).unwrap();
@@ -239,7 +258,7 @@ async fn readers_are_told_to_wait_while_a_large_transaction_is_applied() {
         }
         transaction.commit().await.unwrap();
     }
-    over.store(true, Ordering::Relaxed);
+    drop(over);
     reader.await.unwrap();
     assert_eq!(all_rows(&database, &account()).await.len(), 1200);
     job.stop().await.unwrap();
