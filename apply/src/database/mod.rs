@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{ApplyError, DatabaseError};
 use crate::job::JobShared;
 use crate::job::{Depositor, Port};
-use crate::store::{KeyedRow, StoredFile};
+use crate::store::{KeyedRow, StoreError, StoreReader, StoredFile};
 
 pub use file::DatabaseFile;
 pub use transaction::{Transaction, Write};
@@ -172,9 +172,7 @@ impl Database {
         file: &DatabaseFile,
         key: &[u8],
     ) -> Result<Option<Vec<u8>>, DatabaseError> {
-        let row = self.inner.job.reader.get(file.id, key)?;
-        self.whole()?;
-        Ok(row)
+        self.whole(|reader| reader.get(file.id, key))
     }
 
     /// Rows in key order after an encoded key, or from the first: up to `count`, about `bytes_max` bytes of them.
@@ -188,21 +186,29 @@ impl Database {
         count: usize,
         bytes_max: usize,
     ) -> Result<Vec<KeyedRow>, DatabaseError> {
-        let rows = self
-            .inner
-            .job
-            .reader
-            .scan(file.id, after, count, bytes_max)?;
-        self.whole()?;
-        Ok(rows)
+        self.whole(|reader| reader.scan(file.id, after, count, bytes_max))
     }
 
-    /// Reads must not see half of a large transaction: asked after the read, since the mark stands before the first part.
-    fn whole(&self) -> Result<(), DatabaseError> {
-        self.inner
-            .job
-            .busy_until()
-            .map_or(Ok(()), |until| Err(DatabaseError::Busy { until }))
+    /// Reads must not see half of a large transaction: none may have been in the making before, after or during the read.
+    /// The mark stands before the first part is there, and goes after the last.
+    fn whole<T>(
+        &self,
+        read: impl FnOnce(&dyn StoreReader) -> Result<T, StoreError>,
+    ) -> Result<T, DatabaseError> {
+        let job = &self.inner.job;
+        let busy = |until: Option<Sequence>| until.map(|until| DatabaseError::Busy { until });
+        let large = job.large();
+        if let Some(busy) = busy(job.busy_until()) {
+            return Err(busy);
+        }
+        let found = read(&*job.reader)?;
+        let large_after = job.large();
+        if large_after != large
+            && let Some(busy) = busy(large_after)
+        {
+            return Err(busy);
+        }
+        Ok(found)
     }
 
     /// Begins a transaction. With a deposit key its commit lands at most once, however often it is retried.
@@ -215,9 +221,10 @@ impl Database {
         Transaction::begin(Arc::clone(&self.inner), key).await
     }
 
-    /// Makes one change outside commitment control, answered on its own.
+    /// Makes one change outside commitment control, answered on its own. With a deposit key it is a transaction of its
+    /// own, so that a retry is found out before the row is looked at: it lands at most once.
     ///
-    /// Cancel safe: no.
+    /// Cancel safe: no; once it is deposited it goes on, and keeps the row locked until it is applied.
     ///
     /// # Errors
     /// [`DatabaseError`].
@@ -226,7 +233,12 @@ impl Database {
         write: Write,
         key: Option<DepositKey>,
     ) -> Result<Outcome, DatabaseError> {
-        transaction::write_alone(&self.inner, write, key).await
+        if key.is_none() {
+            return transaction::write_alone(&self.inner, write).await;
+        }
+        let mut transaction = self.begin(key).await?;
+        transaction.write(write).await?;
+        transaction.commit().await
     }
 }
 

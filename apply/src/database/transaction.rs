@@ -216,11 +216,15 @@ impl Transaction {
 
     /// Commits, and comes back when the commit is answered and in the store.
     ///
-    /// Cancel safe: no; the commit may have been made.
+    /// Cancel safe: no; the commit goes on, and keeps the rows locked until it is applied.
     ///
     /// # Errors
     /// [`DatabaseError`]: refused, and then rolled back.
-    pub async fn commit(mut self) -> Result<Outcome, DatabaseError> {
+    pub async fn commit(self) -> Result<Outcome, DatabaseError> {
+        to_its_end(self.commit_now()).await
+    }
+
+    async fn commit_now(mut self) -> Result<Outcome, DatabaseError> {
         if std::mem::replace(&mut self.over, true) {
             return Err(DatabaseError::Over);
         }
@@ -319,13 +323,21 @@ impl Drop for Transaction {
     }
 }
 
+/// Does something to its end, also when nobody waits for it any more: a lock given back before what was deposited under it
+/// is applied lets the next one deposit an image that is not the last.
+async fn to_its_end<T: Send + 'static>(
+    what: impl Future<Output = Result<T, DatabaseError>> + Send + 'static,
+) -> Result<T, DatabaseError> {
+    let ended = tokio::spawn(what).await;
+    ended.unwrap_or(Err(DatabaseError::Stopping))
+}
+
 /// One change outside commitment control.
 pub(super) async fn write_alone(
     inner: &Arc<Inner>,
     write: Write,
-    key: Option<DepositKey>,
 ) -> Result<Outcome, DatabaseError> {
-    let depositor = inner.depositor()?.clone();
+    inner.depositor()?;
     inner.ready().await?;
     let file = inner.files.find(write.file(), &inner.job).await?;
     inner.files.require_journaled(&file, &inner.job).await?;
@@ -340,24 +352,21 @@ pub(super) async fn write_alone(
         current,
         target.count,
     )?;
+    to_its_end(deposit_alone(Arc::clone(inner), file, images, guard)).await
+}
+
+async fn deposit_alone(
+    inner: Arc<Inner>,
+    file: Arc<DatabaseFile>,
+    images: Entries,
+    guard: LockGuard,
+) -> Result<Outcome, DatabaseError> {
     let drafts = drafts(&file, &images, Sequence::NONE);
-    let drafts: Vec<Draft<'_>> = match drafts.split_last() {
-        Some((last, before)) => before
-            .iter()
-            .copied()
-            .chain([Draft { key, ..*last }])
-            .collect(),
-        None => Vec::new(),
-    };
-    let (answer, again) = depositor.answer(&drafts).await?;
-    if let (Answer::Landed { sequence, .. }, true) = (answer, again) {
-        return Err(DatabaseError::LandedBefore { sequence });
-    }
+    let (answer, _) = inner.depositor()?.answer(&drafts).await?;
     let outcome = inner.settle(answer).await;
-    if let Ok(Outcome::Unknown { sequence, .. }) = &outcome {
-        let (job, sequence) = (Arc::clone(&inner.job), *sequence);
+    if let Ok(Outcome::Unknown { sequence, .. }) = outcome {
         tokio::spawn(async move {
-            job.wait_applied(sequence).await;
+            inner.job.wait_applied(sequence).await;
             drop(guard);
         });
     }

@@ -50,6 +50,21 @@ struct Progress {
     ended: bool,
 }
 
+/// The status, and what it said before.
+#[derive(Debug)]
+struct Told {
+    status: JobStatus,
+    /// The decision of the last transaction that was applied in steps, or is being applied.
+    large: Option<Sequence>,
+}
+
+impl Told {
+    fn mark(&self) -> Option<Sequence> {
+        let mark = self.status.position?.in_progress?;
+        Some(mark.decision)
+    }
+}
+
 /// What a running job shares with those who read its store or wait for it.
 #[derive(Debug)]
 pub struct JobShared {
@@ -58,7 +73,7 @@ pub struct JobShared {
     /// What the journal is.
     pub facts: JournalFacts,
     progress: watch::Sender<Progress>,
-    status: Mutex<JobStatus>,
+    told: Mutex<Told>,
     /// Whether files are journaled, as far as it was seen.
     journaled: Mutex<HashMap<ObjectId, bool>>,
     orders: mpsc::Sender<Order>,
@@ -82,6 +97,11 @@ impl JobShared {
             held: false,
             note: None,
         };
+        let mut told = Told {
+            status,
+            large: None,
+        };
+        told.large = told.mark();
         Self {
             reader,
             facts,
@@ -89,7 +109,7 @@ impl JobShared {
                 applied,
                 ended: false,
             }),
-            status: Mutex::new(status),
+            told: Mutex::new(told),
             journaled: Mutex::new(HashMap::new()),
             orders,
         }
@@ -125,19 +145,24 @@ impl JobShared {
 
     /// The status now.
     pub fn status(&self) -> JobStatus {
-        lock(&self.status).clone()
+        lock(&self.told).status.clone()
     }
 
     pub(super) fn update(&self, change: impl FnOnce(&mut JobStatus)) {
-        change(&mut lock(&self.status));
+        let mut told = lock(&self.told);
+        change(&mut told.status);
+        told.large = told.mark().or(told.large);
     }
 
     /// The decision until which reads would see half of a transaction; nothing in quiet times.
     pub fn busy_until(&self) -> Option<Sequence> {
-        lock(&self.status)
-            .position
-            .and_then(|position| position.in_progress)
-            .map(|mark| mark.decision)
+        lock(&self.told).mark()
+    }
+
+    /// The decision of the last transaction that was applied in steps, or is being applied: when it is the same before and
+    /// after a read, and none is being applied, the read saw no half of one.
+    pub fn large(&self) -> Option<Sequence> {
+        lock(&self.told).large
     }
 
     /// Whether a file is journaled, if the job has seen that.

@@ -242,7 +242,10 @@ impl Task {
             Followed::Bundle(bundle) => {
                 self.shared
                     .update(|status| status.readable = bundle.header().last());
-                self.machine.handle_bundle(&bundle)?;
+                let handed = self.machine.handle_bundle(&bundle);
+                // What was decided before an entry that cannot be applied is applied all the same.
+                self.turn().await?;
+                return handed;
             }
             Followed::Level(_) => self.machine.handle_level(),
         }
@@ -288,8 +291,9 @@ impl Task {
             match feed.next().await? {
                 Followed::Bundle(bundle) => {
                     let last = bundle.header().last();
-                    self.machine.handle_again(&bundle)?;
+                    let handed = self.machine.handle_again(&bundle);
                     Box::pin(self.turn()).await?;
+                    handed?;
                     if last >= upto {
                         return Ok(());
                     }

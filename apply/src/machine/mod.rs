@@ -91,6 +91,7 @@ struct Cycle {
 
 #[derive(Debug, Clone)]
 struct BeforeImage {
+    sequence: Sequence,
     file: ObjectId,
     count: u64,
     image: Vec<u8>,
@@ -201,8 +202,10 @@ impl ApplyMachine {
     /// The next bundle of the journal. Its first entries may lie at or before [`Self::at`].
     ///
     /// # Errors
-    /// [`ApplyError::Poison`]; the machine must not be used any more then.
+    /// [`ApplyError::Poison`]: what was decided before the entry is still given out, after that the machine must not be
+    /// used any more. `Missing` or `Ahead` when the bundle does not follow on what was handed in before.
     pub fn handle_bundle(&mut self, bundle: &SealedBundle) -> Result<(), ApplyError> {
+        self.check_follows(bundle)?;
         self.term = bundle.header().epoch.term;
         for view in bundle.entries() {
             let view = view.map_err(|error| ApplyError::unreadable(self.at.next(), &error))?;
@@ -210,7 +213,16 @@ impl ApplyMachine {
                 continue;
             }
             self.at = view.sequence;
-            self.handle_entry(&view, bundle)?;
+            // A before-image is read again with its update.
+            let image = self.outside.as_ref().map(|image| image.sequence);
+            if let Err(error) = self.handle_entry(&view, bundle) {
+                // The store is left right before it.
+                if view.sequence > self.applied.sequence {
+                    let before = image.unwrap_or(view.sequence).before();
+                    self.give_out(position_in(bundle, before)?);
+                }
+                return Err(error);
+            }
             if self.again.is_some() {
                 return Ok(());
             }
@@ -231,6 +243,24 @@ impl ApplyMachine {
         if self.again.is_none() && (waits || behind) {
             self.give_out(self.applied);
         }
+    }
+
+    /// A bundle must follow on the last one without a gap, and be of the same history.
+    fn check_follows(&self, bundle: &SealedBundle) -> Result<(), ApplyError> {
+        let before = bundle.before();
+        if before.sequence > self.at {
+            return Err(ApplyError::Missing {
+                needed: self.at,
+                oldest: before.sequence,
+            });
+        }
+        if before.sequence == self.applied.sequence && before.head != self.applied.head {
+            return Err(ApplyError::Ahead {
+                store: self.position_at(self.applied).to_string(),
+                journal: before.sequence,
+            });
+        }
+        Ok(())
     }
 
     fn reach(&mut self, position: Position) {
@@ -266,10 +296,19 @@ impl ApplyMachine {
             Meaning::Commit => return self.commit(view.cycle, view.sequence, bundle),
             Meaning::File(format) => {
                 let file = view.object;
-                self.outputs.push_back(Output::Journaled {
-                    file,
-                    journaled: view.kind == Kind::JOURNALING_START,
+                if view.kind != Kind::FILE_CHANGE {
+                    self.outputs.push_back(Output::Journaled {
+                        file,
+                        journaled: view.kind == Kind::JOURNALING_START,
+                    });
+                }
+                // A file that is not journaled goes without an entry; the one that takes its name tells.
+                let displaced = self.formats.iter().find_map(|(id, known)| {
+                    (*id != file && known.file() == format.file()).then_some(*id)
                 });
+                if let Some(displaced) = displaced {
+                    self.drop_file(displaced, view, bundle)?;
+                }
                 if self
                     .formats
                     .get(&file)
@@ -285,18 +324,7 @@ impl ApplyMachine {
                 file: view.object,
                 journaled: false,
             }),
-            Meaning::FileGone => {
-                self.outputs.push_back(Output::Journaled {
-                    file: view.object,
-                    journaled: false,
-                });
-                if !decided_before {
-                    // Rows changed before it must not be applied after it is gone.
-                    self.give_out(position_in(bundle, view.sequence.before())?);
-                    self.files.push(FileChange::Drop { id: view.object });
-                }
-                self.formats.remove(&view.object);
-            }
+            Meaning::FileGone => self.drop_file(view.object, view, bundle)?,
             Meaning::Before | Meaning::Put | Meaning::Update | Meaning::Delete => {
                 let cycle = view.cycle;
                 if cycle == Sequence::NONE {
@@ -308,6 +336,26 @@ impl ApplyMachine {
                 }
             }
         }
+        Ok(())
+    }
+
+    /// A file is gone with an entry.
+    fn drop_file(
+        &mut self,
+        file: ObjectId,
+        view: &EntryView<'_>,
+        bundle: &SealedBundle,
+    ) -> Result<(), ApplyError> {
+        self.outputs.push_back(Output::Journaled {
+            file,
+            journaled: false,
+        });
+        if view.sequence > self.applied.sequence {
+            // Rows changed before it must not be applied after it is gone.
+            self.give_out(position_in(bundle, view.sequence.before())?);
+            self.files.push(FileChange::Drop { id: file });
+        }
+        self.formats.remove(&file);
         Ok(())
     }
 
@@ -348,6 +396,10 @@ impl ApplyMachine {
         meaning: &Meaning,
         id: Sequence,
     ) -> Result<(), ApplyError> {
+        if view.sequence <= self.applied.sequence && !self.formats.contains_key(&view.object) {
+            // Its file was there when this was read first, and is gone since.
+            return Ok(());
+        }
         let Some(mut cycle) = self.cycles.remove(&id) else {
             // Its start lies before `restart`, so it was decided at or below `applied`.
             if view.sequence <= self.applied.sequence {
@@ -400,6 +452,7 @@ impl ApplyMachine {
         let image = view.payload.bytes();
         if matches!(meaning, Meaning::Before) {
             *before = Some(BeforeImage {
+                sequence: view.sequence,
                 file,
                 count: view.count,
                 image: image.to_vec(),
@@ -493,7 +546,10 @@ impl ApplyMachine {
             let cycle = self.cycles.remove(&id).unwrap_or_default();
             self.buffered -= cycle.bytes;
             self.bytes += cycle.bytes;
-            self.changes.extend(cycle.changes);
+            // A file that went before the decision took its rows with it.
+            let formats = &self.formats;
+            let there = |change: &Change| formats.contains_key(&change.file);
+            self.changes.extend(cycle.changes.into_iter().filter(there));
             return Ok(());
         }
         let before = position_in(bundle, decision.before())?;
@@ -526,7 +582,10 @@ impl ApplyMachine {
             .map(|cycle| std::mem::take(&mut cycle.changes))
             .unwrap_or_default();
         let mut again = again;
-        for change in changes.into_iter().filter(|change| change.sequence > done) {
+        for change in changes {
+            if change.sequence <= done || !self.formats.contains_key(&change.file) {
+                continue;
+            }
             again.bytes += change.bytes();
             again.changes.push(change);
             if again.bytes > self.bounds.step_bytes_max / 2 {
@@ -551,11 +610,11 @@ impl ApplyMachine {
             if view.sequence >= again.decision.sequence {
                 break;
             }
-            if view.cycle != again.cycle || view.sequence <= again.done || view.kind.is_commitment()
-            {
+            if view.cycle != again.cycle || view.sequence <= again.done || !view.kind.is_record() {
                 continue;
             }
-            if self.skips.contains(view.sequence) {
+            // Passed over as ordered, or its file is gone since.
+            if self.skips.contains(view.sequence) || !self.formats.contains_key(&view.object) {
                 again.image = None;
                 continue;
             }
@@ -592,7 +651,8 @@ impl ApplyMachine {
             in_progress: Some(mark),
             ..self.position_at(again.before)
         };
-        self.changes = std::mem::take(&mut again.changes);
+        // Behind the rows that list what was passed over.
+        self.changes.append(&mut again.changes);
         again.bytes = 0;
         again.done = done;
         self.push_step(next);
@@ -600,7 +660,7 @@ impl ApplyMachine {
 
     fn finish_large(&mut self, again: Again) {
         self.forget(again.cycle);
-        self.changes = again.changes;
+        self.changes.extend(again.changes);
         self.applied = again.decision;
         self.at = self.at.max(again.decision.sequence);
         let next = self.position_at(again.decision);

@@ -2,7 +2,7 @@
 //! batch. The comparison is what keeps a replica honest: a row somebody else changed stops the job (failures.md APL-6).
 //! Must not know where steps come from.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::BuildHasher;
 
 use rjournal::entry::ObjectId;
@@ -24,11 +24,21 @@ pub fn resolve<S: BuildHasher>(
 ) -> Result<Batch, ApplyError> {
     let mut pending: HashMap<(ObjectId, Vec<u8>), Option<Vec<u8>>> =
         HashMap::with_capacity(step.changes.len());
+    // Files of a step come before its rows: one that is dropped holds none any more.
+    let dropped: HashSet<ObjectId> = step
+        .files
+        .iter()
+        .filter_map(|change| match change {
+            FileChange::Drop { id } => Some(*id),
+            FileChange::Put { .. } => None,
+        })
+        .collect();
     let mut rows = Vec::with_capacity(step.changes.len());
     for change in step.changes {
         let place = (change.file, change.key);
         let found = match pending.get(&place) {
             Some(row) => row.clone(),
+            None if dropped.contains(&place.0) => None,
             None => reader.get(place.0, &place.1)?,
         };
         let fits = match (&change.expect, &found) {
@@ -52,11 +62,10 @@ pub fn resolve<S: BuildHasher>(
             row: change.row,
         });
     }
-    let files = step.files.into_iter().collect::<Vec<FileChange>>();
     Ok(Batch {
         expected: step.expected,
         next: step.next,
-        files,
+        files: step.files,
         rows,
     })
 }

@@ -65,6 +65,10 @@ pub struct DatabaseClient {
     stream: UnixStream,
     input: BytesMut,
     output: BytesMut,
+    /// Whether a request was sent whose answer was not waited for to its end: what comes next cannot be told apart.
+    torn: bool,
+    /// Answers on their way that nobody waits for.
+    unheard: usize,
     files: HashMap<FileName, FileHandle>,
 }
 
@@ -91,6 +95,8 @@ impl DatabaseClient {
             stream,
             input: BytesMut::new(),
             output: BytesMut::new(),
+            torn: false,
+            unheard: 0,
             files: HashMap::new(),
         })
     }
@@ -104,11 +110,23 @@ impl DatabaseClient {
         let broken = |error: std::io::Error| DatabaseError::Store {
             reason: format!("the connection to the job is gone: {error}"),
         };
+        if self.torn {
+            return Err(DatabaseError::Store {
+                reason: "an earlier request on this connection was given up: connect anew"
+                    .to_owned(),
+            });
+        }
         self.output.clear();
         put(&mut self.output, request)?;
+        self.torn = true;
         self.stream.write_all(&self.output).await.map_err(broken)?;
         loop {
             if let Some(reply) = take::<StoreReply>(&mut self.input)? {
+                if self.unheard > 0 {
+                    self.unheard -= 1;
+                    continue;
+                }
+                self.torn = false;
                 return match reply {
                     StoreReply::Failed(error) => Err(error),
                     reply => Ok(reply),
@@ -125,6 +143,20 @@ impl DatabaseClient {
                     reason: "the connection to the job is gone".to_owned(),
                 });
             }
+        }
+    }
+
+    /// Rolls the open transaction back without waiting for the answer.
+    fn roll_back_unheard(&mut self) {
+        self.output.clear();
+        let sent = !self.torn
+            && put(&mut self.output, &StoreRequest::Rollback).is_ok()
+            && matches!(self.stream.try_write(&self.output), Ok(sent) if sent == self.output.len());
+        if sent {
+            self.unheard += 1;
+        } else {
+            // Closing the connection rolls it back.
+            self.torn = true;
         }
     }
 
@@ -258,7 +290,8 @@ impl DatabaseClient {
         })
     }
 
-    /// Makes changes: in the open transaction, or each on its own (then the outcome is that of the last).
+    /// Makes changes: in the open transaction, or each on its own (then the outcome is that of the last). With a deposit key
+    /// they are a transaction of their own, which lands at most once.
     ///
     /// # Errors
     /// [`DatabaseError`].
@@ -282,7 +315,10 @@ impl DatabaseClient {
         key: Option<DepositKey>,
     ) -> Result<ClientTransaction<'_>, DatabaseError> {
         match self.ask(&StoreRequest::Begin { key }).await? {
-            StoreReply::Done => Ok(ClientTransaction { client: self }),
+            StoreReply::Done => Ok(ClientTransaction {
+                client: self,
+                over: false,
+            }),
             _ => Err(unexpected()),
         }
     }
@@ -355,10 +391,20 @@ impl DatabaseClient {
     }
 }
 
-/// A transaction on a connection.
+/// A transaction on a connection. Dropped without a decision it is rolled back.
 #[derive(Debug)]
 pub struct ClientTransaction<'a> {
     client: &'a mut DatabaseClient,
+    /// A decision was asked for.
+    over: bool,
+}
+
+impl Drop for ClientTransaction<'_> {
+    fn drop(&mut self) {
+        if !self.over {
+            self.client.roll_back_unheard();
+        }
+    }
 }
 
 impl ClientTransaction<'_> {
@@ -412,7 +458,8 @@ impl ClientTransaction<'_> {
     ///
     /// # Errors
     /// [`DatabaseError`].
-    pub async fn commit(self) -> Result<Outcome, DatabaseError> {
+    pub async fn commit(mut self) -> Result<Outcome, DatabaseError> {
+        self.over = true;
         match self.client.ask(&StoreRequest::Commit).await? {
             StoreReply::Outcome(outcome) => Ok(outcome),
             _ => Err(unexpected()),
@@ -423,7 +470,8 @@ impl ClientTransaction<'_> {
     ///
     /// # Errors
     /// [`DatabaseError`].
-    pub async fn rollback(self) -> Result<(), DatabaseError> {
+    pub async fn rollback(mut self) -> Result<(), DatabaseError> {
+        self.over = true;
         self.client.ask(&StoreRequest::Rollback).await.map(drop)
     }
 }

@@ -100,7 +100,7 @@ pub(super) enum StoreRequest {
         count: usize,
         bytes_max: usize,
     },
-    /// Changes: in the transaction if there is one, else each on its own.
+    /// Changes: in the transaction if there is one, else each on its own; with a key in a transaction of their own.
     Write {
         writes: Vec<EncodedWrite>,
         key: Option<DepositKey>,

@@ -16,7 +16,7 @@ use super::protocol::{
     EncodedWrite, FileSummary, HashedFile, SavedStore, StoreReply, StoreRequest, WriteKind, put,
     take,
 };
-use crate::database::{Database, DatabaseFile, Transaction, Write};
+use crate::database::{Database, DatabaseFile, Outcome, Transaction, Write};
 use crate::error::DatabaseError;
 use crate::job::Order;
 use crate::store::{StoredFile, hash_file};
@@ -98,7 +98,17 @@ impl Session {
         };
         let (mut input, mut output) = (BytesMut::new(), BytesMut::new());
         loop {
-            while let Some(request) = take::<StoreRequest>(&mut input)? {
+            loop {
+                let request = match take::<StoreRequest>(&mut input) {
+                    Ok(Some(request)) => request,
+                    Ok(None) => break,
+                    Err(error) => {
+                        // What follows cannot be told apart any more: the client is told, and let go.
+                        put(&mut output, &StoreReply::Failed(error.clone()))?;
+                        stream.write_all(&output).await.map_err(broken)?;
+                        return Err(error);
+                    }
+                };
                 let reply = self.reply(request).await.unwrap_or_else(StoreReply::Failed);
                 put(&mut output, &reply)?;
             }
@@ -208,14 +218,25 @@ impl Session {
         writes: Vec<EncodedWrite>,
         key: Option<rjournal::entry::DepositKey>,
     ) -> Result<StoreReply, DatabaseError> {
-        let mut outcome = crate::database::Outcome::Nothing;
+        let mut outcome = Outcome::Nothing;
+        let mut keyed = match (key, &self.transaction) {
+            (None, _) => None,
+            (Some(_), None) => Some(self.database.begin(key).await?),
+            (Some(_), Some(_)) => {
+                let reason = "a deposit key is given when the transaction begins".to_owned();
+                return Err(DatabaseError::Row { reason });
+            }
+        };
         for write in writes {
             let file = self.database.file(&write.file).await?;
             let write = decode_write(&file, write)?;
-            match &mut self.transaction {
+            match keyed.as_mut().or(self.transaction.as_mut()) {
                 Some(transaction) => transaction.write(write).await?,
-                None => outcome = self.database.write(write, key).await?,
+                None => outcome = self.database.write(write, None).await?,
             }
+        }
+        if let Some(keyed) = keyed {
+            outcome = keyed.commit().await?;
         }
         Ok(StoreReply::Outcome(outcome))
     }
@@ -251,8 +272,14 @@ async fn hash(database: &Database, file: &FileName) -> Result<HashedFile, Databa
     let reader = Arc::clone(&database.job().reader);
     let hash = move || {
         let mut snapshot = reader.snapshot()?;
-        let applied = snapshot.position().applied;
-        hash_file(&mut snapshot, file.id).map(|hash| (hash, applied))
+        let position = *snapshot.position();
+        if let Some(mark) = position.in_progress {
+            // Half of a transaction is no state of the file.
+            let until = mark.decision;
+            return Err(DatabaseError::Busy { until });
+        }
+        let hash = hash_file(&mut snapshot, file.id)?;
+        Ok((hash, position.applied))
     };
     let hashed = tokio::task::spawn_blocking(hash).await;
     let (hash, applied) = hashed.map_err(|error| DatabaseError::Store {

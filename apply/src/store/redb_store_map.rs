@@ -1,6 +1,7 @@
 //! Room `store`: a table of redb as an ordered map, read in a reader's transaction or changed in the writer's. Must not
 //! know what keys and values mean.
 
+use std::io::ErrorKind;
 use std::ops::{Bound, ControlFlow};
 use std::path::Path;
 use std::sync::Arc;
@@ -132,6 +133,15 @@ impl OrderedMut for StepMap<'_> {
 pub(super) fn from_redb(path: &Path, error: StorageError) -> StoreError {
     match error {
         StorageError::Corrupted(_) => StoreError::doubtful(path, &error),
+        // How it says that a file is none of its own, or ends too early.
+        StorageError::Io(source)
+            if matches!(
+                source.kind(),
+                ErrorKind::InvalidData | ErrorKind::UnexpectedEof
+            ) =>
+        {
+            StoreError::doubtful(path, &source)
+        }
         StorageError::Io(source) => StoreError::io("could not be read or written", path, source),
         _ => StoreError::refused(path, &error),
     }

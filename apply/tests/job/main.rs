@@ -1,0 +1,12 @@
+//! The job on an embedded system: following the tail, stopping and starting, what stops it for good, saves, its socket, and
+//! the job as a process under a daemon. Must not know how entries become rows.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
+#[path = "../database/place.rs"]
+mod place;
+mod process;
+mod saves;
+mod socket;
+mod stops;
+mod tail;

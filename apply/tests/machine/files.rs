@@ -1,0 +1,180 @@
+//! Files in a journal: defined, given another format, no longer journaled, gone, and made again.
+
+use rjournal::entry::Kind;
+use rjournal_apply::machine::Bounds;
+use rjournal_apply::store::StoreReader;
+
+use crate::bench::{End, Job, SMALL, apply_all, assert_ended};
+use crate::history::{ALONE, History, file, format, key, row};
+use crate::memory::{Memory, fold_of};
+
+/// Applies a history under several bounds, and with a crash after each step.
+fn assert_applies(history: &History) {
+    for bounds in [SMALL, Bounds::default()] {
+        let steps = apply_all(history, bounds).seen.positions.len();
+        for level_every in [1, usize::MAX] {
+            let mut job = Job::start(history, Memory::default(), bounds);
+            job.run(history, level_every).unwrap();
+            assert_ended(&job.store, history);
+        }
+        for cut in 0..steps {
+            let mut job = Job::start(history, Memory::default(), bounds);
+            job.crash_after(cut);
+            assert!(matches!(job.run(history, 1), Err(End::Crashed)));
+            let mut again = Job::start(history, job.store.copy(), bounds);
+            again.run(history, 1).unwrap();
+            assert_ended(&again.store, history);
+        }
+    }
+}
+
+#[test]
+fn a_file_is_in_the_store_once_it_is_defined() {
+    let mut history = History::empty();
+    history.opened();
+    history.create(1);
+    history.seal();
+    let job = apply_all(&history, Bounds::default());
+    let files = job.store.files().unwrap();
+    assert_eq!((files.len(), files[0].id), (1, file(1)));
+    assert_eq!(files[0].format, format(1, 1));
+    assert_eq!(job.seen.journaled.last(), Some(&(file(1), true)));
+}
+
+#[test]
+fn rows_of_a_new_format_follow_those_of_the_old_one() {
+    let mut history = History::with_files(1);
+    history.put(ALONE, 1, 1, b"old");
+    history.seal();
+    history.define(Kind::FILE_CHANGE, 1, &format(1, 2));
+    history.put(ALONE, 1, 2, b"new");
+    let cycle = history.begin();
+    history.put(cycle, 1, 3, b"new");
+    history.seal();
+    history.commit(cycle);
+    history.seal();
+    assert_applies(&history);
+    let job = apply_all(&history, SMALL);
+    let (version, rows) = &fold_of(&job.store)[&file(1)];
+    assert_eq!(*version, 2);
+    assert_eq!(rows[&key(1, 3)], row(1, 2, 3, b"new"));
+}
+
+#[test]
+fn a_file_that_changes_its_format_stays_journaled() {
+    let mut history = History::with_files(1);
+    history.define(Kind::FILE_CHANGE, 1, &format(1, 2));
+    history.seal();
+    let job = apply_all(&history, SMALL);
+    assert_eq!(job.seen.journaled.last(), Some(&(file(1), true)));
+}
+
+#[test]
+fn a_file_that_is_defined_again_keeps_its_rows() {
+    let mut history = History::with_files(1);
+    history.put(ALONE, 1, 1, b"row");
+    history.end_journaling(1);
+    history.create(1);
+    history.update(ALONE, 1, 1, b"row", b"changed");
+    history.seal();
+    assert_applies(&history);
+    let job = apply_all(&history, SMALL);
+    let told: Vec<bool> = job.seen.journaled.iter().map(|(_, now)| *now).collect();
+    assert_eq!(told.last(), Some(&true));
+    assert!(told.contains(&false), "it was told in between");
+}
+
+#[test]
+fn a_file_that_is_gone_takes_its_rows_with_it() {
+    let mut history = History::with_files(2);
+    history.put(ALONE, 1, 1, b"one");
+    history.put(ALONE, 2, 1, b"two");
+    history.end_journaling(1);
+    history.delete_file(1);
+    history.put(ALONE, 2, 2, b"two");
+    history.seal();
+    assert_applies(&history);
+    let job = apply_all(&history, SMALL);
+    assert_eq!(job.store.files().unwrap().len(), 1);
+    assert_eq!(job.seen.journaled.last(), Some(&(file(1), false)));
+}
+
+#[test]
+fn a_file_that_is_made_again_is_empty() {
+    let mut history = History::with_files(1);
+    history.put(ALONE, 1, 1, b"old");
+    history.delete_file(1);
+    history.create(1);
+    history.put(ALONE, 1, 1, b"new");
+    history.seal();
+    assert_applies(&history);
+}
+
+#[test]
+fn a_transaction_outlives_a_file_it_changed() {
+    let mut history = History::with_files(2);
+    let cycle = history.begin();
+    history.put(cycle, 1, 1, b"of a file that goes");
+    history.put(cycle, 2, 1, b"of a file that stays");
+    history.seal();
+    history.delete_file(1);
+    history.put(ALONE, 2, 2, b"row");
+    history.seal();
+    history.put(cycle, 2, 3, b"of a file that stays");
+    history.commit(cycle);
+    history.seal();
+    assert_applies(&history);
+}
+
+#[test]
+fn a_transaction_that_is_rolled_back_outlives_a_file_it_changed() {
+    let mut history = History::with_files(2);
+    let cycle = history.begin();
+    history.put(cycle, 1, 1, b"of a file that goes");
+    history.seal();
+    history.delete_file(1);
+    history.seal();
+    history.roll_back(cycle);
+    history.put(ALONE, 2, 2, b"row");
+    history.seal();
+    assert_applies(&history);
+}
+
+#[test]
+fn a_large_transaction_outlives_a_file_it_changed() {
+    let mut history = History::with_files(2);
+    let large = history.begin();
+    for k in 0..60 {
+        history.put(large, 1, k, &[1; 100]);
+        history.put(large, 2, k, &[2; 100]);
+    }
+    history.seal();
+    history.delete_file(1);
+    history.seal();
+    history.commit(large);
+    history.seal();
+    assert_applies(&history);
+}
+
+#[test]
+fn a_file_under_the_name_of_another_takes_its_place() {
+    let mut history = History::with_files(2);
+    history.put(ALONE, 1, 1, b"old");
+    history.end_journaling(1);
+    history.put(ALONE, 2, 1, b"other");
+    // DLTF of a file that is not journaled leaves no entry; CRTPF and STRJRNPF under its name do.
+    history.displace(3, 1);
+    history.journal(3);
+    history.put(ALONE, 3, 1, b"new");
+    history.seal();
+    assert_applies(&history);
+    let job = apply_all(&history, SMALL);
+    let names: Vec<String> = job
+        .store
+        .files()
+        .unwrap()
+        .iter()
+        .map(|file| file.format.file().to_string())
+        .collect();
+    assert_eq!(names, ["PRDLIB/F2", "PRDLIB/F1"]);
+}
