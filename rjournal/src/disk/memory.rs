@@ -31,11 +31,13 @@ impl Inode {
     fn apply(content: &mut Vec<u8>, change: &Pending) {
         match change {
             Pending::Write { offset, bytes } => {
-                let end = offset + bytes.len();
-                if content.len() < end {
-                    content.resize(end, 0);
+                if content.len() < *offset {
+                    content.resize(*offset, 0);
                 }
-                content[*offset..end].copy_from_slice(bytes);
+                let inside = bytes.len().min(content.len() - offset);
+                let (over, behind) = bytes.split_at(inside);
+                content[*offset..*offset + inside].copy_from_slice(over);
+                content.extend_from_slice(behind);
             }
             Pending::Length(length) => content.resize(*length, 0),
         }
