@@ -27,7 +27,8 @@ pub fn seal_and_tell(
     // Under one lock with the sealing: a change of the set and the bundle that carries it are seen in that order.
     let mut confirmation = lock(confirmation);
     let batch = writer.seal(wall)?;
-    if batch.is_some() {
+    // Under local-first nothing is shipped yet: no target can be late with it (failures.md DEP-6).
+    if batch.is_some() && !writer.journal().attributes().local_first {
         confirmation.handle_sealed(writer.journal().tail().marks().sealed, now);
     }
     Ok(batch)
@@ -47,6 +48,9 @@ pub fn write_and_tell(
     let written = writer.write(batch, wall)?;
     let journal = writer.journal().clone();
     let mut confirmation = lock(confirmation);
+    if journal.attributes().local_first {
+        confirmation.handle_sealed(written.sequence, now);
+    }
     confirmation.handle_written(written.sequence, now);
     Ok(carry_confirmation(&journal, &mut confirmation, wall, now))
 }
