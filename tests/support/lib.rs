@@ -6,6 +6,7 @@ pub mod checkers;
 pub mod cluster;
 pub mod ledger;
 pub mod node;
+pub mod pair;
 pub mod seed;
 pub mod simulation;
 pub mod systems;
