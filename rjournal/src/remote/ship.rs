@@ -471,7 +471,12 @@ impl SourceSession {
     }
 
     fn search(&mut self, now: Moment) {
-        let State::Searching { search, asked, .. } = &mut self.state else {
+        let State::Searching {
+            search,
+            asked,
+            welcome,
+        } = &mut self.state
+        else {
             return;
         };
         match search.wanted() {
@@ -481,10 +486,8 @@ impl SourceSession {
                 self.send(Message::HeadAsked { sequence }, now);
             }
             Wanted::Decided(coupling) => {
-                let state = std::mem::replace(&mut self.state, State::Ended);
-                if let State::Searching { welcome, .. } = state {
-                    self.decided(coupling, welcome, now);
-                }
+                let welcome = welcome.clone();
+                self.decided(coupling, welcome, now);
             }
         }
     }
