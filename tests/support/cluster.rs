@@ -66,7 +66,7 @@ pub struct Cluster {
     pub ledger: Ledger,
     /// Pairs of nodes that cannot reach each other.
     pub cut: BTreeSet<(usize, usize)>,
-    /// Directions, from and to, in which everything vanishes and nobody is told.
+    /// Directions, from and to, in which nothing arrives and nobody is told.
     pub dark: BTreeSet<(usize, usize)>,
     /// What happened on links, with the node that feeds, oldest first.
     pub events: Vec<(usize, LinkEvent)>,
@@ -511,7 +511,8 @@ impl Cluster {
     }
 
     fn is_cut(&self, a: usize, b: usize) -> bool {
-        self.cut.contains(&(a.min(b), a.max(b)))
+        let dark = self.dark.contains(&(a, b)) || self.dark.contains(&(b, a));
+        dark || self.cut.contains(&(a.min(b), a.max(b)))
     }
 
     /// How many connections there are.
@@ -527,7 +528,6 @@ impl Cluster {
         };
         let (id, to) = (connection.id, connection.to);
         if self.dark.contains(&(connection.from, to)) {
-            connection.forth.clear();
             return false;
         }
         let frame = connection.forth.pop_front();
@@ -614,6 +614,9 @@ impl Cluster {
         };
         let (id, from, owner) = (connection.id, connection.from, connection.owner);
         if self.dark.contains(&(connection.to, from)) {
+            if !connection.closed {
+                return false;
+            }
             connection.back.clear();
         }
         let frame = connection.back.pop_front();

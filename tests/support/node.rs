@@ -190,21 +190,19 @@ impl Node {
                 *side = Side::Open(Box::new(open));
                 Ok(true)
             }
-            OpeningState::Refused { text, .. } => {
-                *side = Side::Refused(text);
+            // One that is refused stays on its way: an operator may decide.
+            OpeningState::Waiting(_) | OpeningState::Adopting | OpeningState::Refused { .. } => {
                 Ok(false)
             }
-            OpeningState::Waiting(_) | OpeningState::Adopting => Ok(false),
         }
     }
 }
 
 fn links_of(source: &Source, seed: u64) -> Vec<LinkCrank> {
     let links = source.control().links;
-    links
-        .into_iter()
-        .map(|record| LinkCrank::new(record, source.clone(), seed))
-        .collect()
+    let jitter = |index: usize| seed ^ (index as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let made = |(index, record)| LinkCrank::new(record, source.clone(), jitter(index));
+    links.into_iter().enumerate().map(made).collect()
 }
 
 /// Activates a link as its record says.

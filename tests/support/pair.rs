@@ -407,7 +407,7 @@ impl Pair {
         self
     }
 
-    /// What one system sends to another vanishes, and nobody is told.
+    /// What one system sends to another does not arrive, and nobody is told.
     pub fn darken(&mut self, from: usize, to: usize) -> &mut Self {
         self.cluster.dark.insert((from, to));
         self
