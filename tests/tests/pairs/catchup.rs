@@ -307,10 +307,7 @@ fn a_deletion_interrupted_anywhere_leaves_no_gap_and_no_file_behind() {
 fn a_receiver_deleted_under_a_running_catch_up_ends_it_and_never_makes_a_gap() {
     let mut pair = far_behind();
     // Not in memory any more: read from the receivers.
-    pair.lose_power(SOURCE)
-        .start(SOURCE)
-        .seconds(1)
-        .open_alone();
+    pair.lose_power(SOURCE).start(SOURCE).seconds(1);
     pair.mend().wait(Duration::from_secs(20)).dial();
     pair.arrive(TARGET).return_from(TARGET);
     forget_all_but(&mut pair, 1);
