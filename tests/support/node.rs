@@ -112,14 +112,13 @@ impl Node {
     pub fn start(&mut self, seed: u64) -> Result<(), String> {
         self.starts += 1;
         let disk = self.shared_disk();
-        let recovered = Recovered::open(Arc::clone(&disk), Path::new(DIR), self.owner());
         let kind = rjournal::journal::ControlFile::open(Arc::clone(&disk), Path::new(DIR))
             .map_err(|error| error.to_string())?;
         let (side, source) = if kind.0.get().kind == JournalKind::Local {
-            let recovered = recovered.map_err(|error| error.to_string())?;
+            let recovered = Recovered::open(disk, Path::new(DIR), self.owner())
+                .map_err(|error| error.to_string())?;
             (Side::Opening(Box::new(OpeningCrank::new(recovered))), None)
         } else {
-            drop(recovered);
             let copy = Copy::open(disk, Path::new(DIR), rjournal::entry::Sequence::NONE)
                 .map_err(|error| error.to_string())?;
             let source = Source::Copy(Arc::clone(copy.shared()));
