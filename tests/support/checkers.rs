@@ -53,6 +53,32 @@ pub fn content(reader: &ChainReader, upto: Sequence) -> Content {
     content
 }
 
+/// Reads every entry: its number and the first bytes of its payload.
+///
+/// # Errors
+/// What the reader says of the first one that cannot be read.
+pub fn read_all(reader: &ChainReader) -> Result<Vec<(u64, u64)>, String> {
+    let (mut after, tip) = (reader.oldest().sequence, reader.tip().sequence);
+    let mut found = Vec::new();
+    while after < tip {
+        let bundles = reader.bundles_after(after, tip, 1 << 20);
+        let bundles = bundles.map_err(|error| error.to_string())?;
+        let last = bundles.last().ok_or("nothing where something should be")?;
+        after = last.header.last();
+        for bundle in &bundles {
+            for view in bundle.entries() {
+                let view = view.map_err(|error| error.to_string())?;
+                let mut content = [0; 8];
+                let bytes = view.payload.bytes();
+                let count = bytes.len().min(8);
+                content[..count].copy_from_slice(&bytes[..count]);
+                found.push((view.sequence.get(), u64::from_le_bytes(content)));
+            }
+        }
+    }
+    Ok(found)
+}
+
 /// Everything that was answered is in the source's journal, at its number, and nothing is there twice.
 pub fn answers_are_true(cluster: &Cluster) {
     let open = cluster.open().expect("an open journal");

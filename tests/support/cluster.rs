@@ -698,6 +698,13 @@ impl Cluster {
         }
     }
 
+    /// The process of a node is killed: the machine, its disk and its page cache live on.
+    pub fn kill(&mut self, node: usize) {
+        let disk = self.nodes[node].disk.clone();
+        self.crash(node, 0);
+        self.nodes[node].disk = disk;
+    }
+
     /// Time goes on; whoever waits for it is told.
     pub fn tick(&mut self, step: Duration) {
         self.now = self.now + step;

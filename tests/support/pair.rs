@@ -461,8 +461,7 @@ impl Pair {
 
     /// The process of a system is killed: the machine and its page cache live on.
     pub fn kill(&mut self, node: usize) -> &mut Self {
-        let disk = self.cluster.nodes[node].disk.clone();
-        self.take_down(node, disk);
+        self.cluster.kill(node);
         self
     }
 

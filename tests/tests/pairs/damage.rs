@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use rjournal::disk::CrashedDisk;
 use rjournal::entry::Epoch;
+use rjournal_tests::checkers::read_all;
 use rjournal_tests::cluster::Cluster;
 use rjournal_tests::pair::{Pair, SOURCE, Said, TARGET, degrade};
 
@@ -55,28 +56,6 @@ fn start_damaged(
     read_all(&reader)
 }
 
-fn read_all(reader: &rjournal::receiver::ChainReader) -> Result<Vec<(u64, u64)>, String> {
-    let (mut after, tip) = (reader.oldest().sequence, reader.tip().sequence);
-    let mut found = Vec::new();
-    while after < tip {
-        let bundles = reader.bundles_after(after, tip, 1 << 20);
-        let bundles = bundles.map_err(|error| error.to_string())?;
-        let last = bundles.last().ok_or("nothing where something should be")?;
-        after = last.header.last();
-        for bundle in &bundles {
-            for view in bundle.entries() {
-                let view = view.map_err(|error| error.to_string())?;
-                let mut content = [0; 8];
-                let bytes = view.payload.bytes();
-                let count = bytes.len().min(8);
-                content[..count].copy_from_slice(&bytes[..count]);
-                found.push((view.sequence.get(), u64::from_le_bytes(content)));
-            }
-        }
-    }
-    Ok(found)
-}
-
 /// RCV-2, RCV-3: any changed byte of any receiver is found, at the source and at the target.
 #[test]
 fn a_changed_byte_in_a_receiver_is_found_on_each_medium() {
@@ -89,8 +68,8 @@ fn a_changed_byte_in_a_receiver_is_found_on_each_medium() {
             if used == 0 {
                 continue;
             }
-            let header = (0..400).step_by(13).chain((400..4096).step_by(611));
-            for at in header.chain((4096..used).step_by(17)) {
+            let header = (0..400).step_by(19).chain((400..4096).step_by(911));
+            for at in header.chain((4096..used).step_by(31)) {
                 let mut rotten = medium.clone();
                 rotten.flip(&path, at as u64, 1 << (at % 8));
                 let found = start_damaged(&mut pair, node, &rotten);

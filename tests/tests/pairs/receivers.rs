@@ -289,11 +289,11 @@ fn a_unit_of_work_at_the_threshold_stays_in_one_bundle() {
 #[test]
 fn a_storm_of_changes_is_survived_by_both_sides() {
     let mut pair = degrade();
-    for _ in 0..150 {
+    for _ in 0..60 {
         pair.deposit("a").change_receiver();
         pair.answers("a", Said::Sync);
     }
-    assert_eq!(pair.receiver_files(TARGET).len(), 151);
+    assert_eq!(pair.receiver_files(TARGET).len(), 61);
     pair.lose_power(SOURCE).lose_power(TARGET);
     pair.start(TARGET).start(SOURCE).recovers_whole();
 }
