@@ -422,7 +422,7 @@ impl Run {
         self.cluster.prepare_spare();
         let level = self
             .cluster
-            .settle_until(Duration::from_secs(120), |cluster| {
+            .settle_until(Duration::from_mins(2), |cluster| {
                 cluster.is_level() && cluster.is_in_sync()
             });
         assert!(
@@ -433,7 +433,7 @@ impl Run {
         self.cluster.deposit(10);
         let level = self
             .cluster
-            .settle_until(Duration::from_secs(60), |cluster| {
+            .settle_until(Duration::from_mins(1), |cluster| {
                 cluster.is_level() && cluster.ledger.waiting() == 0
             });
         assert!(

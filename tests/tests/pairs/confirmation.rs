@@ -334,3 +334,44 @@ fn with_level(level: Level) -> Pair {
     pair.mend().lose_power(SOURCE).start(SOURCE).recover();
     pair
 }
+
+/// SYN-15: the source slept between the acknowledgement and its answer, and the target was taken over meanwhile.
+#[test]
+fn an_answer_given_late_is_still_true_and_the_next_one_is_not_sync() {
+    let mut pair = degrade();
+    pair.deposit("a")
+        .seal()
+        .write()
+        .arrive(TARGET)
+        .flush(TARGET);
+    // The acknowledgement is on its way while the target promises another term.
+    take_over(&mut pair);
+    pair.return_from(TARGET).answers("a", Said::Sync);
+    assert!(pair.keeps(TARGET, "a"));
+    pair.deposit("b")
+        .seal()
+        .write()
+        .arrive(TARGET)
+        .flush(TARGET);
+    pair.return_from(TARGET).settle();
+    assert_ne!(pair.said("b"), Said::Sync);
+    pair.seconds(10);
+    assert_ne!(pair.said("b"), Said::Sync);
+}
+
+fn take_over(pair: &mut Pair) {
+    use rjournal_tests::node::{Running, Side};
+    let Some(Running {
+        side: Side::Copy { copy, .. },
+        ..
+    }) = &mut pair.cluster.nodes[TARGET].running
+    else {
+        panic!("no copy runs");
+    };
+    let promised = copy.shared().promised();
+    let next = rjournal::entry::Epoch {
+        term: promised.term + 1,
+        ..promised
+    };
+    copy.promise(next, Vec::new()).expect("a live disk");
+}

@@ -8,7 +8,7 @@ use rjournal::entry::Epoch;
 use rjournal::entry::control_entry::SetReason;
 use rjournal::remote::{ADOPT_WINDOW, LinkEvent, LinkState, RefusalCode};
 use rjournal_tests::checkers::content;
-use rjournal_tests::pair::{Pair, SOURCE, Said, TARGET, behind, degrade};
+use rjournal_tests::pair::{Pair, SOURCE, Said, TARGET, THIRD, behind, broadcast, degrade};
 use rjournal_tests::seed::Seed;
 
 /// COU-1.
@@ -577,4 +577,66 @@ fn stays_stopped(pair: &mut Pair) {
     assert!(pair.try_deposit("after a restart", 1).is_err());
     pair.open_alone();
     assert!(pair.is_open());
+}
+
+/// Ruling 14: with several targets the furthest tail on the own chain is adopted, and all get it.
+#[test]
+fn of_several_targets_the_furthest_is_adopted_from() {
+    for furthest in [TARGET, THIRD] {
+        let mut pair = broadcast();
+        pair.deposit("a").settle();
+        pair.deposit("b").seal().arrive(furthest).flush(furthest);
+        pair.only_on("b", &[furthest]);
+        pair.lose_power(SOURCE).start(SOURCE).recovers_whole();
+        pair.only_on("b", &[SOURCE, TARGET, THIRD]);
+        assert!(pair.orphans(furthest).is_empty());
+    }
+}
+
+/// Ruling 14: it waits for every member, also when one has answered.
+#[test]
+fn a_source_does_not_open_while_one_member_of_its_set_has_not_answered() {
+    let mut pair = broadcast();
+    pair.deposit("a").settle();
+    pair.deposit("b").seal().arrive(THIRD).flush(THIRD);
+    pair.lose_power(SOURCE)
+        .cut_between(SOURCE, THIRD)
+        .start(SOURCE);
+    pair.seconds(120);
+    assert!(!pair.is_open());
+    let Some(OpeningState::Waiting(missing)) = pair.opening() else {
+        panic!("{}", pair.cluster.describe());
+    };
+    assert_eq!(missing.len(), 1);
+    assert_eq!(missing[0].system, pair.cluster.nodes[THIRD].system);
+    pair.mend().recovers_whole();
+    pair.only_on("b", &[SOURCE, TARGET, THIRD]);
+}
+
+/// Ruling 14: a connection that breaks in the middle of an adoption keeps what came whole, and asks again.
+#[test]
+fn an_adoption_that_is_interrupted_is_taken_up_again() {
+    for frames in 0..6 {
+        let mut pair = degrade();
+        pair.deposit("a").settle();
+        let backup = pair.snapshot(SOURCE);
+        for _ in 0..5 {
+            pair.deposit("b").change_receiver();
+        }
+        pair.restore(SOURCE, &backup).start(SOURCE).dial();
+        for _ in 0..4 {
+            pair.arrive(TARGET);
+            pair.cluster.deliver_back(0);
+        }
+        for _ in 0..frames {
+            pair.cluster.deliver_back(0);
+        }
+        if frames % 2 == 0 {
+            pair.break_between(SOURCE, TARGET);
+        } else {
+            pair.tear(SOURCE, frames).start(SOURCE);
+        }
+        pair.seconds(5).recovers_whole();
+        assert!(pair.orphans(TARGET).is_empty());
+    }
 }

@@ -124,7 +124,9 @@ fn a_changed_byte_in_the_control_file_is_never_believed() {
             }
         }
         let mut rotten = medium.clone();
-        slots.iter().for_each(|path| rotten.flip(path, 50, 1));
+        for path in &slots {
+            rotten.flip(path, 50, 1);
+        }
         let text = start_damaged(&mut pair, node, &rotten).expect_err("both are bad");
         assert!(text.contains("control file"), "{text}");
     }

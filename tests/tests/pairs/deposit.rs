@@ -368,9 +368,9 @@ fn a_unit_of_work_is_there_whole_or_not_at_all() {
         let there = (pair.keeps(SOURCE, "one"), pair.keeps(SOURCE, "two"));
         assert_eq!(there.0, there.1, "seed {seed}");
         if there.0 {
-            whole += 1
+            whole += 1;
         } else {
-            none += 1
+            none += 1;
         }
         pair.recovers_whole();
     }
