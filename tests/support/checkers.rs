@@ -22,6 +22,9 @@ pub struct Content {
 }
 
 /// Reads everything up to an entry.
+///
+/// # Panics
+/// When it cannot be read.
 pub fn content(reader: &ChainReader, upto: Sequence) -> Content {
     let mut content = Content::default();
     let mut after = reader.oldest().sequence;
@@ -80,6 +83,9 @@ pub fn read_all(reader: &ChainReader) -> Result<Vec<(u64, u64)>, String> {
 }
 
 /// Everything that was answered is in the source's journal, at its number, and nothing is there twice.
+///
+/// # Panics
+/// When it is not so.
 pub fn answers_are_true(cluster: &Cluster) {
     let open = cluster.open().expect("an open journal");
     let found = content(open.journal.reader(), open.journal.tail().marks().written);
@@ -110,6 +116,9 @@ pub fn answers_are_true(cluster: &Cluster) {
 }
 
 /// Every SYNC answer is on the disk of every member of its set, power lost there this very moment.
+///
+/// # Panics
+/// When it is not so.
 pub fn sync_answers_are_on_every_member(cluster: &Cluster, seed: u64) {
     let landed = cluster.ledger.landed();
     let newest = landed
@@ -143,6 +152,9 @@ pub fn sync_answers_are_on_every_member(cluster: &Cluster, seed: u64) {
 }
 
 /// The receivers of all copies are the same bytes, from the first to the end of the last bundle (ruling 17).
+///
+/// # Panics
+/// When they are not.
 pub fn receivers_are_identical(cluster: &Cluster) {
     let source = cluster
         .open()

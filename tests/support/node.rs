@@ -77,6 +77,9 @@ pub struct Node {
 
 impl Node {
     /// A node that is down, with an empty disk.
+    ///
+    /// # Panics
+    /// When the number makes no name.
     pub fn new(number: u8) -> Self {
         let name = SystemName::new(&format!("SYS{number}")).expect("a name");
         let disk = MemoryDisk::new();

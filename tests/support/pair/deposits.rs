@@ -107,6 +107,9 @@ impl Pair {
     }
 
     /// What the last client that deposited under this name was told.
+    ///
+    /// # Panics
+    /// When nobody did.
     pub fn said(&mut self, name: &str) -> Said {
         self.cluster.ledger.look();
         let id = self.ids[name];
@@ -125,6 +128,9 @@ impl Pair {
     }
 
     /// Asserts what a client was told.
+    ///
+    /// # Panics
+    /// When it was something else.
     #[track_caller]
     pub fn answers(&mut self, name: &str, expected: Said) -> &mut Self {
         let said = self.said(name);

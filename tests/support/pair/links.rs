@@ -45,6 +45,9 @@ impl Pair {
     }
 
     /// Asserts that the source's first link was refused, and has stopped trying where time does not help.
+    ///
+    /// # Panics
+    /// When it was not, or for another reason.
     #[track_caller]
     pub fn is_refused(&self, code: RefusalCode) -> Refusal {
         let shown = self.link(SOURCE, 0);

@@ -60,6 +60,9 @@ impl Pair {
     }
 
     /// Asserts that an entry is on the disks of these systems and no others.
+    ///
+    /// # Panics
+    /// When it is not.
     #[track_caller]
     pub fn only_on(&mut self, name: &str, nodes: &[usize]) -> &mut Self {
         for node in 0..self.cluster.nodes.len() {
@@ -138,6 +141,9 @@ impl Pair {
     }
 
     /// How many targets the in-sync set has.
+    ///
+    /// # Panics
+    /// When the journal is not open.
     pub fn members(&mut self) -> usize {
         let open = self.open();
         let confirmation = open.confirmation.lock().expect("nobody panicked");
