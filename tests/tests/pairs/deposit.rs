@@ -422,3 +422,61 @@ fn a_full_source_refuses_before_sealing_and_goes_on_when_there_is_room() {
     pair.answers("after", Said::Sync);
     pair.wait(Duration::from_millis(5)).recovers_whole();
 }
+
+/// DESIGN rule 6, I13: the receiver itself refuses after a failed flush, whoever asks it again.
+#[test]
+fn a_receiver_whose_flush_failed_takes_no_write_and_no_flush_whoever_asks() {
+    use rjournal_tests::node::{Running, Side};
+    let mut pair = degrade();
+    pair.deposit("a").settle().seconds(1);
+    let wall = pair.wall();
+    // At the source: an entry of the journal's own comes behind the failed batch.
+    let disk = pair.cluster.nodes[SOURCE].disk.clone();
+    disk.fail_sync(disk.syncs() + 1);
+    let change = pair.set_changes().pop().expect("it joined");
+    pair.deposit("b").seal().write();
+    let Some(Running {
+        side: Side::Open(open),
+        ..
+    }) = &mut pair.cluster.nodes[SOURCE].running
+    else {
+        panic!("the journal was open");
+    };
+    let flushes = disk.syncs();
+    open.journal.deposit_set_change(&change, wall);
+    let batch = open.writer.seal(wall).expect("sealing needs no disk");
+    let again = open.writer.write(batch.expect("an entry"), wall);
+    assert!(again.is_err(), "{again:?}");
+    assert_eq!(disk.syncs(), flushes, "it was flushed again");
+    // At the target: nothing was written since, and still the flush is not said to have been done.
+    let disk = pair.cluster.nodes[TARGET].disk.clone();
+    let Some(Running {
+        side: Side::Copy { copy, .. },
+        ..
+    }) = &mut pair.cluster.nodes[TARGET].running
+    else {
+        panic!("a copy runs");
+    };
+    let tip = copy.tip();
+    copy.flush().expect("a live disk");
+    pair.kill(SOURCE).start(SOURCE).cut().open_alone();
+    pair.mend().deposit("c").seal().write();
+    pair.wait(Duration::from_millis(1)).dial();
+    for _ in 0..4 {
+        pair.arrive(TARGET).return_from(TARGET);
+    }
+    let Some(Running {
+        side: Side::Copy { copy, .. },
+        ..
+    }) = &mut pair.cluster.nodes[TARGET].running
+    else {
+        panic!("a copy runs");
+    };
+    assert!(copy.tip().sequence > tip.sequence, "something is unflushed");
+    disk.fail_sync(disk.syncs() + 1);
+    assert!(copy.flush().is_err());
+    let flushes = disk.syncs();
+    let again = copy.flush();
+    assert!(again.is_err(), "{again:?}");
+    assert_eq!(disk.syncs(), flushes, "it was flushed again");
+}
