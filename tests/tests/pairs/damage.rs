@@ -354,3 +354,24 @@ fn a_confirmation_whose_flush_failed_is_not_believed_after_a_restart() {
     pair.seconds(1).answers("a", Said::Sync);
     assert_eq!(pair.shows(TARGET), ["a"]);
 }
+
+/// RCV-2: the flush mark is lost as well; a later bundle tells what this source had on disk when it was sealed.
+#[test]
+fn damage_before_a_later_bundle_of_the_source_is_no_torn_tail_even_without_a_mark() {
+    let mut pair = degrade();
+    pair.deposit("a").settle();
+    let at = pair.sequence("a");
+    let reader = pair.open().journal.reader().clone();
+    let last = rjournal::entry::Sequence::new(at);
+    let bundle = reader.bundles_after(last.before(), last, 0).expect("there");
+    let offset = bundle[0].header.offset;
+    pair.deposit("b").settle().seconds(1);
+    let path = pair.receiver_files(SOURCE)[0].clone();
+    let mut medium = pair.snapshot(SOURCE);
+    let mark = files(&medium, "mark").remove(0);
+    medium.remove(&mark);
+    medium.flip(&path, offset + 150, 1);
+    pair.restore(SOURCE, &medium);
+    let text = pair.refuses_to_start(SOURCE);
+    assert!(text.contains("is damaged"), "{text}");
+}
