@@ -6,15 +6,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rjournal::daemon::crank::LinkCrank;
 use rjournal::disk::{CrashedDisk, MemoryDisk};
 use rjournal::entry::Sequence;
 use rjournal::entry::control_entry::Policy;
 use rjournal::journal::{AckClass, Copy, Recovered};
+use rjournal::remote::LinkState;
 
 use crate::bench_journal::DIR;
 use crate::checkers;
 use crate::cluster::{Cluster, Plan, asynchronous, quick, sync};
-use crate::node::{Running, Side};
+use crate::node::{Running, Side, activate};
 use crate::seed::Seed;
 
 /// How a run went, equal for equal seeds.
@@ -73,6 +75,7 @@ struct Mood {
     dark: u64,
     tick: u64,
     change: u64,
+    operate: u64,
 }
 
 impl Mood {
@@ -90,6 +93,7 @@ impl Mood {
             dark: one_of([0, 0, 5]),
             tick: one_of([20, 60, 150]),
             change: one_of([0, 10, 10]),
+            operate: one_of([0, 0, 5]),
         }
     }
 }
@@ -193,6 +197,7 @@ impl Run {
             mood.dark,
             mood.tick,
             mood.change,
+            mood.operate,
         ];
         let mut drawn = self.seed.below(1000);
         let chosen = odds.iter().position(|odd| {
@@ -221,6 +226,7 @@ impl Run {
             Some(8) => self.darken_or_lighten(),
             Some(9) => self.tick(),
             Some(10) => self.cluster.order_change(),
+            Some(11) => self.operate(),
             _ => return 20 + u64::from(self.work()),
         }
         chosen.map_or(0, |index| index as u64 + 1)
@@ -373,6 +379,25 @@ impl Run {
         }
     }
 
+    /// An operator inactivates a link, at once or when it is drained, or activates it again.
+    fn operate(&mut self) {
+        let target = self.any_target();
+        let (node, now) = (self.feeder(target), self.cluster.now);
+        let (draw, last) = (self.seed.draw(), self.cluster.last());
+        if let Some(Running { links, .. }) = &mut self.cluster.nodes[node].running
+            && !links.is_empty()
+        {
+            let index = draw as usize % links.len();
+            let link = &mut links[index];
+            if link.link.shown().state == LinkState::Inactive {
+                activate(link, now);
+            } else {
+                link.link.inactivate((draw % 3 == 0).then_some(last), now);
+            }
+        }
+        self.cluster.pump(node);
+    }
+
     fn tick(&mut self) {
         let millis = if self.seed.below(20) == 0 {
             3_000
@@ -418,6 +443,18 @@ impl Run {
             if self.cluster.nodes[node].running.is_none() {
                 self.start(node);
             }
+        }
+        let now = self.cluster.now;
+        for node in 0..self.cluster.nodes.len() {
+            if let Some(Running { links, .. }) = &mut self.cluster.nodes[node].running {
+                let off = |link: &&mut LinkCrank| link.link.shown().state != LinkState::Active;
+                for link in links.iter_mut().filter(off) {
+                    let state = link.link.shown().state;
+                    assert_ne!(state, LinkState::Failed, "{:?}", link.link.shown());
+                    activate(link, now);
+                }
+            }
+            self.cluster.pump(node);
         }
         self.cluster.prepare_spare();
         let level = self
