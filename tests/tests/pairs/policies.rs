@@ -291,3 +291,56 @@ fn a_slow_local_flush_under_local_first_drops_no_target() {
     pair.write().settle().answers("a", Said::Sync);
     assert_eq!(pair.last_change(), Some(SetReason::Joined));
 }
+
+/// SYN-4 and SYN-7, ruling 13: under block nothing is ever answered LOCAL, also when the target says that it failed.
+#[test]
+fn block_waits_for_a_target_that_failed() {
+    let mut pair = block();
+    pair.deposit("a").settle();
+    let disk = pair.cluster.nodes[TARGET].disk.clone();
+    disk.fail_sync(disk.syncs() + 1);
+    pair.deposit("b").seconds(60).answers("b", Said::Nothing);
+    assert_eq!(pair.members(), 1);
+    pair.cluster.kill(TARGET);
+    pair.start(TARGET).recovers_whole();
+    pair.answers("b", Said::Sync);
+}
+
+/// SYN-13 and SYN-7: a full target, and one that an operator has stopped.
+#[test]
+fn block_waits_for_a_target_that_is_full_or_stopped() {
+    let mut pair = block();
+    let disk = pair.cluster.nodes[TARGET].disk.clone();
+    disk.limit_bytes(Some(disk.used_bytes()));
+    pair.change_receiver();
+    pair.deposit("a").seconds(60).answers("a", Said::Nothing);
+    disk.limit_bytes(None);
+    pair.seconds(30).answers("a", Said::Sync);
+    let hold = |pair: &Pair, reason: Option<&str>| {
+        let reason = reason.map(ToOwned::to_owned);
+        let kept = pair
+            .copy(TARGET)
+            .shared()
+            .update(|control| control.stopped = reason);
+        kept.expect("a live disk");
+    };
+    hold(&pair, Some("held"));
+    pair.break_between(SOURCE, TARGET);
+    pair.deposit("b").seconds(60).answers("b", Said::Nothing);
+    hold(&pair, None);
+    pair.recovers_whole();
+    pair.answers("b", Said::Sync);
+}
+
+/// SYN-8: reject does not turn into LOCAL either.
+#[test]
+fn reject_answers_unknown_when_the_target_failed() {
+    let mut pair = reject();
+    let disk = pair.cluster.nodes[TARGET].disk.clone();
+    disk.fail_sync(disk.syncs() + 1);
+    pair.deposit("a").seconds(3).answers("a", Said::Unknown);
+    assert!(pair.try_deposit("b", 1).is_err());
+    pair.cluster.kill(TARGET);
+    pair.start(TARGET).recovers_whole();
+    pair.deposit("c").settle().answers("c", Said::Sync);
+}
