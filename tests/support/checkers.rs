@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use rjournal::disk::{Disk, MemoryDisk};
-use rjournal::entry::control_entry::SetChange;
+use rjournal::entry::control_entry::{Policy, SetChange, SetReason};
 use rjournal::entry::{Kind, Sequence, SystemId};
 use rjournal::journal::{AckClass, Answer, Copy};
 use rjournal::receiver::ChainReader;
@@ -19,6 +19,8 @@ pub struct Content {
     pub ids: BTreeMap<u64, u64>,
     /// Members of the in-sync set by the entry that set it.
     pub sets: BTreeMap<u64, Vec<SystemId>>,
+    /// All changes of the set, oldest first.
+    pub changes: Vec<SetChange>,
 }
 
 /// Reads everything up to an entry.
@@ -49,6 +51,7 @@ pub fn content(reader: &ChainReader, upto: Sequence) -> Content {
                         view.sequence.get(),
                         set.members.iter().map(|member| member.system).collect(),
                     );
+                    content.changes.push(set);
                 }
             }
         }
@@ -148,6 +151,22 @@ pub fn sync_answers_are_on_every_member(cluster: &Cluster, seed: u64) {
                 );
             }
         }
+    }
+}
+
+/// Under block and reject only an operator makes the set smaller (ruling 13).
+///
+/// # Panics
+/// When something else did.
+pub fn only_degrade_makes_the_set_smaller(cluster: &Cluster) {
+    let open = cluster.open().expect("an open journal");
+    let found = content(open.journal.reader(), open.journal.tail().marks().written);
+    for change in found.changes {
+        let by_itself = matches!(change.reason, SetReason::TimedOut | SetReason::TargetFailed);
+        assert!(
+            change.policy == Policy::Degrade || !by_itself,
+            "the set was made smaller: {change:?}"
+        );
     }
 }
 

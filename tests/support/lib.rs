@@ -5,6 +5,7 @@ pub mod bench_journal;
 pub mod checkers;
 pub mod cluster;
 pub mod ledger;
+pub mod mood;
 pub mod node;
 pub mod pair;
 pub mod seed;

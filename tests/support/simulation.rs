@@ -16,6 +16,7 @@ use rjournal::remote::LinkState;
 use crate::bench_journal::DIR;
 use crate::checkers;
 use crate::cluster::{Cluster, Plan, asynchronous, quick, sync};
+use crate::mood::{Faults, Mood};
 use crate::node::{Running, Side, activate};
 use crate::seed::Seed;
 
@@ -30,72 +31,6 @@ pub struct Outcome {
     pub faults: Faults,
     /// The last entry.
     pub last: u64,
-}
-
-/// How often what went wrong.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Faults {
-    /// Power was lost.
-    pub crashes: u32,
-    /// A process was killed.
-    pub kills: u32,
-    /// A disk was full for a while.
-    pub full: u32,
-    /// A flush was made to fail.
-    pub failed_syncs: u32,
-    /// A byte on a medium rotted and was found.
-    pub rot_found: u32,
-    /// A byte rotted where a torn tail explains it.
-    pub rot_torn: u32,
-}
-
-impl Faults {
-    /// Adds those of another run.
-    pub const fn add(&mut self, other: &Self) {
-        self.crashes += other.crashes;
-        self.kills += other.kills;
-        self.full += other.full;
-        self.failed_syncs += other.failed_syncs;
-        self.rot_found += other.rot_found;
-        self.rot_torn += other.rot_torn;
-    }
-}
-
-/// What a seed chooses before the run: how often in a thousand steps.
-#[derive(Debug, Clone, Copy)]
-struct Mood {
-    crash_source: u64,
-    crash_target: u64,
-    kill: u64,
-    full: u64,
-    fail_sync: u64,
-    rot: u64,
-    break_connection: u64,
-    cut: u64,
-    dark: u64,
-    tick: u64,
-    change: u64,
-    operate: u64,
-}
-
-impl Mood {
-    fn draw(seed: &mut Seed) -> Self {
-        let mut one_of = |choices: [u64; 3]| choices[seed.below(3) as usize];
-        Self {
-            crash_source: one_of([0, 4, 12]),
-            crash_target: one_of([0, 4, 12]),
-            kill: one_of([0, 0, 6]),
-            full: one_of([0, 0, 5]),
-            fail_sync: one_of([0, 0, 5]),
-            rot: one_of([0, 0, 3]),
-            break_connection: one_of([0, 10, 30]),
-            cut: one_of([0, 5, 20]),
-            dark: one_of([0, 0, 5]),
-            tick: one_of([20, 60, 150]),
-            change: one_of([0, 10, 10]),
-            operate: one_of([0, 0, 5]),
-        }
-    }
 }
 
 /// A run on its way.
@@ -155,6 +90,7 @@ pub fn run(seed_number: u64) -> Outcome {
     checkers::sync_answers_are_on_every_member(&run.cluster, run.seed.draw());
     run.heal();
     checkers::answers_are_true(&run.cluster);
+    checkers::only_degrade_makes_the_set_smaller(&run.cluster);
     checkers::receivers_are_identical(&run.cluster);
     let landed = run.cluster.ledger.landed();
     let of = |class| {

@@ -1,6 +1,7 @@
 //! The simulator over many seeds; some are run twice and must go the same way.
 
-use rjournal_tests::simulation::{Faults, run};
+use rjournal_tests::mood::Faults;
+use rjournal_tests::simulation::run;
 
 /// One seed, a range of them, or the usual ones: `RJOURNAL_SEED=17` or `RJOURNAL_SEED=500..2000` with
 /// `cargo test -p rjournal-tests --test simulation`.

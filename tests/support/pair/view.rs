@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rjournal::entry::control_entry::{SetChange, SetReason};
-use rjournal::entry::{Kind, Sequence, Timestamp};
+use rjournal::entry::{Sequence, Timestamp};
 use rjournal::journal::{Copy, DeliveryMode, Orphan, Recovered};
 use rjournal::receiver::ChainReader;
 
@@ -113,26 +113,8 @@ impl Pair {
     /// # Panics
     /// When the journal cannot be read.
     pub fn set_changes(&mut self) -> Vec<SetChange> {
-        let open = self.open();
-        let (reader, upto) = (
-            open.journal.reader().clone(),
-            open.journal.tail().marks().written,
-        );
-        let mut found = Vec::new();
-        let mut after = reader.oldest().sequence;
-        while after < upto {
-            let bundles = reader.bundles_after(after, upto, 1 << 20);
-            let bundles = bundles.expect("a readable journal");
-            after = bundles.last().expect("more").header.last();
-            for bundle in &bundles {
-                let views = bundle.entries().flatten();
-                let sets = views.filter(|view| view.kind == Kind::IN_SYNC_SET);
-                found.extend(sets.map(|view| {
-                    SetChange::decode(view.payload.bytes()).expect("a readable set change")
-                }));
-            }
-        }
-        found
+        let journal = &self.open().journal;
+        content(journal.reader(), journal.tail().marks().written).changes
     }
 
     /// Why the in-sync set last changed.
