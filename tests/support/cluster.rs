@@ -1,6 +1,6 @@
 //! Package `tests`: several systems and the connections between them, one thread, one clock, every step by hand.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
 use std::time::Duration;
 
@@ -12,12 +12,15 @@ use rjournal::entry::{Draft, Kind, Moment, RdbName, Sequence, Timestamp};
 use rjournal::journal::{
     Attributes, Copy, DeliveryMode, LinkRecord, NewJournal, Recovered, SourceRecord,
 };
-use rjournal::remote::{Frame, MemberKey, TargetSession};
+use rjournal::remote::{EndReason, Frame, LinkEvent, MemberKey, RefusalCode, TargetSession};
 
 use crate::bench_journal::{DIR, name};
 use crate::ledger::Ledger;
 use crate::node::{Node, OpenSide, Running, Side, activate};
 use crate::seed::SeededEntropy;
+
+/// How long an opening waits before it asks a member again.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 /// A link of the plan.
 #[derive(Debug, Clone, Copy)]
@@ -32,27 +35,27 @@ pub struct Plan {
 
 /// Who holds the source's end of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Owner {
+pub(crate) enum Owner {
     Link(usize),
     Opening(MemberKey),
 }
 
 #[derive(Debug)]
-struct Connection {
+pub(crate) struct Connection {
     id: u64,
-    from: usize,
-    to: usize,
+    pub(crate) from: usize,
+    pub(crate) to: usize,
     owner: Owner,
-    forth: VecDeque<Frame>,
-    back: VecDeque<Frame>,
+    pub(crate) forth: VecDeque<Frame>,
+    pub(crate) back: VecDeque<Frame>,
     /// Closed by one end; the other learns it when it has read what is under way.
-    closed: bool,
+    pub(crate) closed: bool,
 }
 
 /// A dial that has not been answered yet.
 #[derive(Debug, Clone, Copy)]
-struct Dial {
-    from: usize,
+pub(crate) struct Dial {
+    pub(crate) from: usize,
     owner: Owner,
 }
 
@@ -65,12 +68,18 @@ pub struct Cluster {
     pub ledger: Ledger,
     /// Pairs of nodes that cannot reach each other.
     pub cut: BTreeSet<(usize, usize)>,
+    /// Directions, from and to, in which nothing arrives and nobody is told.
+    pub dark: BTreeSet<(usize, usize)>,
+    /// What happened on links, with the node that feeds, oldest first.
+    pub events: Vec<(usize, LinkEvent)>,
     /// Monotonic time.
     pub now: Moment,
-    connections: Vec<Connection>,
-    dials: VecDeque<Dial>,
+    pub(crate) connections: Vec<Connection>,
+    pub(crate) dials: VecDeque<Dial>,
+    /// When an opening last asked a member.
+    asked: BTreeMap<(usize, MemberKey), Moment>,
     next_connection: u64,
-    deposits: u64,
+    pub(crate) deposits: u64,
     seed: u64,
 }
 
@@ -81,9 +90,12 @@ impl Cluster {
             nodes: (0..nodes).map(|n| Node::new(n as u8)).collect(),
             ledger: Ledger::default(),
             cut: BTreeSet::new(),
+            dark: BTreeSet::new(),
+            events: Vec::new(),
             now: Moment::from_start(Duration::from_secs(1)),
             connections: Vec::new(),
             dials: VecDeque::new(),
+            asked: BTreeMap::new(),
             next_connection: 1,
             deposits: 0,
             seed,
@@ -184,7 +196,7 @@ impl Cluster {
         }
     }
 
-    fn open_mut(&mut self) -> Option<&mut OpenSide> {
+    pub(crate) fn open_mut(&mut self) -> Option<&mut OpenSide> {
         match &mut self.nodes[0].running {
             Some(Running {
                 side: Side::Open(open),
@@ -275,7 +287,7 @@ impl Cluster {
         }
     }
 
-    fn tell_left(&mut self, left: &[MemberKey]) {
+    pub(crate) fn tell_left(&mut self, left: &[MemberKey]) {
         let now = self.now;
         if let Some(Running { links, .. }) = &mut self.nodes[0].running {
             for link in links.iter_mut().filter(|link| left.contains(&link.key())) {
@@ -285,7 +297,7 @@ impl Cluster {
         self.pump(0);
     }
 
-    fn look_links(&mut self, node: usize) {
+    pub(crate) fn look_links(&mut self, node: usize) {
         let now = self.now;
         if let Some(Running { links, .. }) = &mut self.nodes[node].running {
             for link in links {
@@ -296,11 +308,12 @@ impl Cluster {
     }
 
     /// Does what links and opening of a node want.
-    fn pump(&mut self, node: usize) {
+    pub(crate) fn pump(&mut self, node: usize) {
         let (wall, now) = (self.wall(), self.now);
         let mut wires: Vec<(Owner, Wire)> = Vec::new();
         let mut left_set = Vec::new();
         let mut to_dial = Vec::new();
+        let mut events = Vec::new();
         let Some(Running { side, links }) = &mut self.nodes[node].running else {
             return;
         };
@@ -311,7 +324,7 @@ impl Cluster {
         for (index, link) in links.iter_mut().enumerate() {
             let (ordered, left) = link.turn(confirmation, wall, now);
             left_set.extend(left);
-            link.events.clear();
+            events.append(&mut link.events);
             wires.extend(ordered.into_iter().map(|wire| (Owner::Link(index), wire)));
         }
         let mut failed = false;
@@ -333,22 +346,46 @@ impl Cluster {
         if failed {
             *side = Side::Refused("the disk failed while opening".to_owned());
         }
+        for event in events {
+            self.close_when_refused(node, &event);
+            self.events.push((node, event));
+        }
         for (owner, wire) in wires {
             self.wire(node, owner, wire);
         }
         for key in to_dial {
             let owner = Owner::Opening(key);
-            if !self
-                .dials
-                .iter()
-                .any(|dial| dial.from == node && dial.owner == owner)
-            {
+            // As the daemon does: a member that cannot be reached is asked again after a while.
+            let again = |last: &Moment| now.since(*last) >= ASK_AGAIN;
+            if self.asked.get(&(node, key)).is_none_or(again) {
+                self.asked.insert((node, key), now);
                 self.dials.push_back(Dial { from: node, owner });
             }
         }
         self.ledger.look();
         if !left_set.is_empty() {
             self.tell_left(&left_set);
+        }
+    }
+
+    /// As the daemon does: a source that learns of a later history than its own gives no further answer.
+    fn close_when_refused(&mut self, node: usize, event: &LinkEvent) {
+        let LinkEvent::Ended {
+            reason: EndReason::Refused(refusal),
+            ..
+        } = event
+        else {
+            return;
+        };
+        let closes = matches!(
+            refusal.code,
+            RefusalCode::Fenced | RefusalCode::StaleSource | RefusalCode::DuplicateIdentity
+        );
+        if let (true, 0, Some(open)) = (closes, node, self.open_mut()) {
+            open.journal.close();
+            let text = refusal.text.clone();
+            let kept = open.journal.update(|control| control.stopped = Some(text));
+            kept.expect("a live disk");
         }
     }
 
@@ -483,7 +520,8 @@ impl Cluster {
     }
 
     fn is_cut(&self, a: usize, b: usize) -> bool {
-        self.cut.contains(&(a.min(b), a.max(b)))
+        let dark = self.dark.contains(&(a, b)) || self.dark.contains(&(b, a));
+        dark || self.cut.contains(&(a.min(b), a.max(b)))
     }
 
     /// How many connections there are.
@@ -498,6 +536,9 @@ impl Cluster {
             return false;
         };
         let (id, to) = (connection.id, connection.to);
+        if self.dark.contains(&(connection.from, to)) {
+            return false;
+        }
         let frame = connection.forth.pop_front();
         if frame.is_none() && !connection.closed {
             return false;
@@ -522,7 +563,7 @@ impl Cluster {
             }
             crank.turn(copy, wall, &mut out);
             ended = crank.ended.is_some();
-            if let Some(error) = crank.take_failure() {
+            if let Some(error) = crank.take_failure().filter(|error| !error.is_disk_full()) {
                 *failed = Some(error.to_string());
             }
             if ended {
@@ -558,7 +599,7 @@ impl Cluster {
             crank.flush(copy, &*disk, wall, &mut out);
             of = Some(*id);
             ended = crank.ended.is_some();
-            if let Some(error) = crank.take_failure() {
+            if let Some(error) = crank.take_failure().filter(|error| !error.is_disk_full()) {
                 *failed = Some(error.to_string());
             }
             if ended {
@@ -580,7 +621,13 @@ impl Cluster {
         let Some(connection) = self.connections.get_mut(index) else {
             return false;
         };
-        let (from, owner) = (connection.from, connection.owner);
+        let (id, from, owner) = (connection.id, connection.from, connection.owner);
+        if self.dark.contains(&(connection.to, from)) {
+            if !connection.closed {
+                return false;
+            }
+            connection.back.clear();
+        }
         let frame = connection.back.pop_front();
         if frame.is_none() && !connection.closed {
             return false;
@@ -589,6 +636,11 @@ impl Cluster {
             self.connections.remove(index);
         } else if frame.is_none() {
             return false;
+        }
+        // What an older connection still brings is dropped with it.
+        let newer = |c: &Connection| c.from == from && c.owner == owner && c.id > id;
+        if self.connections.iter().any(newer) {
+            return true;
         }
         if let Some(Running { side, links }) = &mut self.nodes[from].running {
             match (owner, side, frame) {
@@ -646,12 +698,20 @@ impl Cluster {
         self.nodes[node].running = None;
         self.nodes[node].disk = crashed.power_on();
         self.dials.retain(|dial| dial.from != node);
+        self.asked.retain(|(from, _), _| *from != node);
         self.connections.retain(|c| c.from != node);
         for connection in self.connections.iter_mut().filter(|c| c.to == node) {
             connection.forth.clear();
             connection.back.clear();
             connection.closed = true;
         }
+    }
+
+    /// The process of a node is killed: the machine, its disk and its page cache live on.
+    pub fn kill(&mut self, node: usize) {
+        let disk = self.nodes[node].disk.clone();
+        self.crash(node, 0);
+        self.nodes[node].disk = disk;
     }
 
     /// Time goes on; whoever waits for it is told.
@@ -686,9 +746,33 @@ impl Cluster {
                     Side::Copy { .. } | Side::Refused(_) => {}
                 }
             }
+            self.end_silent(node);
             self.tell_left(&left);
             self.pump(node);
             self.try_open(node);
+        }
+    }
+
+    /// Lets a target's session that timed out end.
+    fn end_silent(&mut self, node: usize) {
+        let wall = self.wall();
+        let Some(Running {
+            side: Side::Copy { copy, session, .. },
+            ..
+        }) = &mut self.nodes[node].running
+        else {
+            return;
+        };
+        let Some((id, crank)) = session else {
+            return;
+        };
+        crank.turn(copy, wall, &mut Vec::new());
+        if crank.ended.is_some() {
+            let id = *id;
+            *session = None;
+            for connection in self.connections.iter_mut().filter(|c| c.id == id) {
+                connection.closed = true;
+            }
         }
     }
 

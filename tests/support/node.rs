@@ -77,6 +77,9 @@ pub struct Node {
 
 impl Node {
     /// A node that is down, with an empty disk.
+    ///
+    /// # Panics
+    /// When the number makes no name.
     pub fn new(number: u8) -> Self {
         let name = SystemName::new(&format!("SYS{number}")).expect("a name");
         let disk = MemoryDisk::new();
@@ -112,14 +115,13 @@ impl Node {
     pub fn start(&mut self, seed: u64) -> Result<(), String> {
         self.starts += 1;
         let disk = self.shared_disk();
-        let recovered = Recovered::open(Arc::clone(&disk), Path::new(DIR), self.owner());
         let kind = rjournal::journal::ControlFile::open(Arc::clone(&disk), Path::new(DIR))
             .map_err(|error| error.to_string())?;
         let (side, source) = if kind.0.get().kind == JournalKind::Local {
-            let recovered = recovered.map_err(|error| error.to_string())?;
+            let recovered = Recovered::open(disk, Path::new(DIR), self.owner())
+                .map_err(|error| error.to_string())?;
             (Side::Opening(Box::new(OpeningCrank::new(recovered))), None)
         } else {
-            drop(recovered);
             let copy = Copy::open(disk, Path::new(DIR), rjournal::entry::Sequence::NONE)
                 .map_err(|error| error.to_string())?;
             let source = Source::Copy(Arc::clone(copy.shared()));
@@ -190,21 +192,19 @@ impl Node {
                 *side = Side::Open(Box::new(open));
                 Ok(true)
             }
-            OpeningState::Refused { text, .. } => {
-                *side = Side::Refused(text);
+            // One that is refused stays on its way: an operator may decide.
+            OpeningState::Waiting(_) | OpeningState::Adopting | OpeningState::Refused { .. } => {
                 Ok(false)
             }
-            OpeningState::Waiting(_) | OpeningState::Adopting => Ok(false),
         }
     }
 }
 
 fn links_of(source: &Source, seed: u64) -> Vec<LinkCrank> {
     let links = source.control().links;
-    links
-        .into_iter()
-        .map(|record| LinkCrank::new(record, source.clone(), seed))
-        .collect()
+    let jitter = |index: usize| seed ^ (index as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let made = |(index, record)| LinkCrank::new(record, source.clone(), jitter(index));
+    links.into_iter().enumerate().map(made).collect()
 }
 
 /// Activates a link as its record says.

@@ -172,7 +172,7 @@ impl<S: Under> Job<S> {
         while let Some(output) = self.machine.poll_output() {
             self.seen.buffered_max = self.seen.buffered_max.max(self.machine.buffered());
             match output {
-                Output::Step(step) => self.apply(step, history)?,
+                Output::Step(step) => self.apply(*step, history)?,
                 Output::ReadAgain { after, upto } => {
                     self.seen.read_again += 1;
                     for bundle in history.between(after, upto) {

@@ -31,11 +31,13 @@ impl Inode {
     fn apply(content: &mut Vec<u8>, change: &Pending) {
         match change {
             Pending::Write { offset, bytes } => {
-                let end = offset + bytes.len();
-                if content.len() < end {
-                    content.resize(end, 0);
+                if content.len() < *offset {
+                    content.resize(*offset, 0);
                 }
-                content[*offset..end].copy_from_slice(bytes);
+                let inside = bytes.len().min(content.len() - offset);
+                let (over, behind) = bytes.split_at(inside);
+                content[*offset..*offset + inside].copy_from_slice(over);
+                content.extend_from_slice(behind);
             }
             Pending::Length(length) => content.resize(*length, 0),
         }
@@ -59,6 +61,8 @@ struct State {
     dies_at_sync: Option<u64>,
     dead: bool,
     fails_at_sync: Option<u64>,
+    writes: u64,
+    fails_at_write: Option<u64>,
     bytes_max: Option<u64>,
 }
 
@@ -147,6 +151,22 @@ impl CrashedDisk {
         }
     }
 
+    /// Puts bytes down at an offset of a file: a write that went to the wrong place. Does nothing outside a file.
+    pub fn overwrite(&mut self, path: &Path, offset: usize, bytes: &[u8]) {
+        let place = self
+            .files
+            .get_mut(path)
+            .and_then(|file| file.get_mut(offset..offset + bytes.len()));
+        if let Some(place) = place {
+            place.copy_from_slice(bytes);
+        }
+    }
+
+    /// Replaces a file, or makes one, as a hand would.
+    pub fn put(&mut self, path: &Path, content: Vec<u8>) {
+        self.files.insert(path.to_path_buf(), content);
+    }
+
     /// Takes a file away, as a hand would.
     pub fn remove(&mut self, path: &Path) {
         self.files.remove(path);
@@ -206,9 +226,39 @@ impl MemoryDisk {
         self.lock().fails_at_sync = Some(nth);
     }
 
+    /// How many writes were asked for so far.
+    pub fn writes(&self) -> u64 {
+        self.lock().writes
+    }
+
+    /// The `nth` write from the start fails once, after half of its bytes.
+    pub fn fail_write(&self, nth: u64) {
+        self.lock().fails_at_write = Some(nth);
+    }
+
     /// The disk holds this many bytes; writes beyond fail after filling it up.
     pub fn limit_bytes(&self, bytes_max: Option<u64>) {
         self.lock().bytes_max = bytes_max;
+    }
+
+    /// Bytes all files hold together.
+    pub fn used_bytes(&self) -> u64 {
+        self.lock().used_bytes()
+    }
+
+    /// What is on the medium when power is lost now and nothing survives that was not synced.
+    pub fn crash_to_synced(&self) -> CrashedDisk {
+        let state = self.lock();
+        let content = |number: &usize| state.inodes.get(*number).map(|inode| inode.durable.clone());
+        let files = state
+            .durable_names
+            .iter()
+            .filter_map(|(path, number)| Some((path.clone(), content(number)?)))
+            .collect();
+        CrashedDisk {
+            files,
+            dirs: state.dirs.clone(),
+        }
     }
 
     /// What is on the medium when power is lost now. Of what was not synced, a subset drawn from `seed`: writes in pieces
@@ -465,7 +515,13 @@ impl DiskFile for MemoryFile {
         let free = state.bytes_max.map_or(u64::MAX, |bytes_max| {
             bytes_max.saturating_sub(state.used_bytes())
         });
-        let short = grows.saturating_sub(free) as usize;
+        state.writes += 1;
+        let fails = state.fails_at_write == Some(state.writes);
+        let short = if fails {
+            bytes.len() / 2
+        } else {
+            grows.saturating_sub(free) as usize
+        };
         let written = bytes
             .get(..bytes.len().saturating_sub(short))
             .unwrap_or_default();
@@ -476,7 +532,9 @@ impl DiskFile for MemoryFile {
         };
         Inode::apply(&mut inode.cached, &change);
         inode.pending.push(change);
-        if short > 0 {
+        if fails {
+            Err(io::Error::other("input/output error"))
+        } else if short > 0 {
             Err(io::ErrorKind::StorageFull.into())
         } else {
             Ok(())

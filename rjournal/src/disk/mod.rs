@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 pub use memory::{CrashedDisk, MemoryDisk};
 pub use os::{DirectoryLock, OsDisk};
-pub use replace::{read_whole, replace_whole};
+pub use replace::{read_whole, read_whole_afresh, replace_whole};
 pub use slots::{SlotContent, SlotFile};
 
 /// A directory tree on a medium. All paths are relative to its root and have no `..`.

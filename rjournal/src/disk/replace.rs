@@ -3,8 +3,9 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
-use super::Disk;
+use super::{Disk, DiskFile};
 
 /// Puts `bytes` in place of whatever stands at `path`, durably.
 ///
@@ -27,11 +28,38 @@ pub fn replace_whole(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<(
 /// # Errors
 /// `InvalidData` when it is longer than `bytes_max`; otherwise whatever the medium says.
 pub fn read_whole(disk: &dyn Disk, path: &Path, bytes_max: u64) -> io::Result<Option<Vec<u8>>> {
-    let file = match disk.open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
+    match open_if_there(disk, path)? {
+        Some(file) => read_file(&*file, path, bytes_max).map(Some),
+        None => Ok(None),
+    }
+}
+
+/// As [`read_whole`], and from the medium: what an earlier flush failed to write may stand in memory alone (DESIGN rule 6).
+///
+/// # Errors
+/// As [`read_whole`].
+pub fn read_whole_afresh(
+    disk: &dyn Disk,
+    path: &Path,
+    bytes_max: u64,
+) -> io::Result<Option<Vec<u8>>> {
+    let Some(file) = open_if_there(disk, path)? else {
+        return Ok(None);
     };
+    file.sync()?;
+    file.drop_cache()?;
+    read_file(&*file, path, bytes_max).map(Some)
+}
+
+fn open_if_there(disk: &dyn Disk, path: &Path) -> io::Result<Option<Arc<dyn DiskFile>>> {
+    match disk.open(path) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn read_file(file: &dyn DiskFile, path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
     let length = file.length()?;
     if length > bytes_max {
         let text = format!(
@@ -43,5 +71,5 @@ pub fn read_whole(disk: &dyn Disk, path: &Path, bytes_max: u64) -> io::Result<Op
     let mut bytes = vec![0; usize::try_from(length).unwrap_or(usize::MAX)];
     let count = file.read_at(&mut bytes, 0)?;
     bytes.truncate(count);
-    Ok(Some(bytes))
+    Ok(bytes)
 }

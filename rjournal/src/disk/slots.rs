@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Disk, read_whole};
+use super::{Disk, read_whole_afresh};
 
 const MAGIC: [u8; 8] = *b"RJRNSLT\n";
 const VERSION: u16 = 1;
@@ -134,7 +134,7 @@ enum Slot {
 }
 
 fn read_slot(disk: &dyn Disk, path: &Path) -> io::Result<Slot> {
-    let bytes = match read_whole(disk, path, BYTES_MAX) {
+    let bytes = match read_whole_afresh(disk, path, BYTES_MAX) {
         Ok(Some(bytes)) => bytes,
         Ok(None) => return Ok(Slot::Empty),
         Err(error) if error.kind() == io::ErrorKind::InvalidData => return Ok(Slot::Damaged),

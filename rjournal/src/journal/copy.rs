@@ -220,12 +220,20 @@ impl Copy {
             confirmed,
         };
         let receivers_recorded = control.get().receivers.len();
+        // A control file put back from an older time forgot a promise; the bundles received under it did not
+        // (failures.md MET-3, MET-4).
+        let kept = control.get().promised;
+        let promised = if epoch.rank() > kept.rank() {
+            epoch
+        } else {
+            kept
+        };
         let shared = CopyShared {
             id: journal,
             name,
             tail: Tail::new(tip, confirmed),
             reader: chain.reader(),
-            promised: Mutex::new(control.get().promised),
+            promised: Mutex::new(promised),
             control: Mutex::new(control),
             set: Mutex::new(set),
             disk,

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::disk::{Disk, DiskFile, read_whole};
+use crate::disk::{Disk, DiskFile, read_whole_afresh};
 use crate::entry::{ChainHead, Cursor, Position, Sequence};
 use crate::error::JournalError;
 
@@ -37,8 +37,8 @@ impl MarkFile {
     pub(super) fn open(disk: &dyn Disk, dir: &Path) -> Result<(Self, Option<Mark>), JournalError> {
         let path = dir.join("mark");
         let io = |action, source| JournalError::io(action, &path, source);
-        let bytes =
-            read_whole(disk, &path, 4096).map_err(|source| io("could not be read", source))?;
+        let bytes = read_whole_afresh(disk, &path, 4096)
+            .map_err(|source| io("could not be read", source))?;
         let file = if bytes.is_some() {
             disk.open(&path)
         } else {

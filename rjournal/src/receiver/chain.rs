@@ -57,6 +57,7 @@ impl Chain {
         visit: &mut dyn FnMut(&SealedBundle),
     ) -> Result<Opened, ReceiverError> {
         let mut opening = Opening::new(&disk, dir, journal, records)?;
+        opening.read_unknown_afresh()?;
         opening.check_records(records)?;
         opening.read_last(evidence, visit)?;
         while evidence.cut_at.is_none() && opening.join_next(evidence, visit)? {}
@@ -453,6 +454,19 @@ impl<'a> Opening<'a> {
         self.disk
             .open(&path)
             .map_err(|source| ReceiverError::io("could not be opened", path, source))
+    }
+
+    /// The header of a receiver that was being begun when a flush failed may stand in memory alone (DESIGN rule 6).
+    fn read_unknown_afresh(&self) -> Result<(), ReceiverError> {
+        for number in &self.unknown {
+            let file = self.open_file(*number)?;
+            file.sync()
+                .and_then(|()| file.drop_cache())
+                .map_err(|source| {
+                    ReceiverError::io("could not be read afresh", self.path(*number), source)
+                })?;
+        }
+        Ok(())
     }
 
     /// Each recorded receiver must be there, be what the record says, and join the one before it.

@@ -177,12 +177,27 @@ fn last_nonzero(window: &mut Window, from: u64, to: u64) -> Result<Option<u64>, 
         if chunk.is_empty() {
             break;
         }
-        if let Some(index) = chunk.iter().rposition(|byte| *byte != 0) {
+        if let Some(index) = last_nonzero_in(&chunk) {
             last = Some(at + index as u64);
         }
         at += chunk.len() as u64;
     }
     Ok(last)
+}
+
+/// Index of the last byte that is not zero. Receivers end in megabytes of zeros, so whole pages of them are passed over.
+fn last_nonzero_in(chunk: &[u8]) -> Option<usize> {
+    const ZEROS: [u8; 4096] = [0; 4096];
+    let mut end = chunk.len();
+    for page in chunk.rchunks(ZEROS.len()) {
+        let start = end - page.len();
+        if ZEROS.get(..page.len()) != Some(page) {
+            let index = page.iter().rposition(|byte| *byte != 0)?;
+            return Some(start + index);
+        }
+        end = start;
+    }
+    None
 }
 
 /// The highest `durable_upto` of any valid bundle behind a bad one. Such a bundle proves nothing but that: it is found

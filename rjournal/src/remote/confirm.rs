@@ -43,7 +43,7 @@ impl From<&Member> for MemberKey {
 pub enum Loss {
     /// The connection is gone; it may come back within SYNCTIMO.
     Connection,
-    /// It said that it cannot go on: out at once, without waiting (failures.md SYN-4, SYN-13).
+    /// It said that it cannot go on: under policy degrade out at once, without waiting (failures.md SYN-4, SYN-13).
     Failed,
     /// An operator took it out.
     Operator,
@@ -283,6 +283,9 @@ impl Confirmation {
         }
         match loss {
             Loss::Connection => {}
+            // Under block and reject nobody but an operator makes the set smaller: no answer is LOCAL, and a takeover of
+            // the target relies on that (ruling 13).
+            Loss::Failed if self.policy != Policy::Degrade => {}
             Loss::Failed => self.take_out(&[key], SetReason::TargetFailed, now),
             Loss::Operator => {
                 self.candidates.remove(&key);

@@ -105,12 +105,8 @@ impl Opening {
     /// An operator allows a tail of any length to be adopted.
     pub fn allow_adopt(&mut self) {
         self.adopt = true;
-        for member in &mut self.members {
-            // A refusal may become an answer under the operator's word.
-            if matches!(member.answer, Some(Heard::Refused(_))) {
-                member.answer = None;
-            }
-        }
+        // A refusal may become an answer under the operator's word, and an answer needs a session to adopt over.
+        self.ask_again();
     }
 
     /// Whether an operator allowed it.

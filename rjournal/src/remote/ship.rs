@@ -193,6 +193,8 @@ struct Streaming {
     /// An order to ship is out.
     shipping: bool,
     caught_up: bool,
+    /// It has not caught up before it has flushed this one: what was shipped when it left the in-sync set.
+    caught_up_from: Sequence,
     received: Sequence,
     written: Sequence,
 }
@@ -454,6 +456,8 @@ impl SourceSession {
     pub fn handle_left(&mut self, now: Moment) {
         if let State::Streaming(streaming) = &mut self.state {
             streaming.caught_up = false;
+            // One that was too slow shows first that it is there again (failures.md SYN-9).
+            streaming.caught_up_from = streaming.shipped;
             self.go_on(now);
         }
     }
@@ -467,7 +471,12 @@ impl SourceSession {
     }
 
     fn search(&mut self, now: Moment) {
-        let State::Searching { search, asked, .. } = &mut self.state else {
+        let State::Searching {
+            search,
+            asked,
+            welcome,
+        } = &mut self.state
+        else {
             return;
         };
         match search.wanted() {
@@ -477,10 +486,8 @@ impl SourceSession {
                 self.send(Message::HeadAsked { sequence }, now);
             }
             Wanted::Decided(coupling) => {
-                let state = std::mem::replace(&mut self.state, State::Ended);
-                if let State::Searching { welcome, .. } = state {
-                    self.decided(coupling, welcome, now);
-                }
+                let welcome = welcome.clone();
+                self.decided(coupling, welcome, now);
             }
         }
     }
@@ -587,6 +594,7 @@ impl SourceSession {
             confirm_due: None,
             shipping: false,
             caught_up: false,
+            caught_up_from: tip,
             received: tip,
             written: tip,
         });
@@ -690,7 +698,8 @@ impl SourceSession {
         } else if streaming.confirm_due.is_none() {
             streaming.confirm_due = Some(now + CONFIRM_WAIT);
         }
-        if !streaming.caught_up && !more && streaming.in_flight_bytes <= JOIN_LAG_BYTES {
+        let close = !more && streaming.in_flight_bytes <= JOIN_LAG_BYTES;
+        if !streaming.caught_up && close && streaming.written >= streaming.caught_up_from {
             streaming.caught_up = true;
             self.outputs.push_back(SourceOutput::CaughtUp);
         }

@@ -27,7 +27,8 @@ pub fn seal_and_tell(
     // Under one lock with the sealing: a change of the set and the bundle that carries it are seen in that order.
     let mut confirmation = lock(confirmation);
     let batch = writer.seal(wall)?;
-    if batch.is_some() {
+    // Under local-first nothing is shipped yet: no target can be late with it (failures.md DEP-6).
+    if batch.is_some() && !writer.journal().attributes().local_first {
         confirmation.handle_sealed(writer.journal().tail().marks().sealed, now);
     }
     Ok(batch)
@@ -47,6 +48,9 @@ pub fn write_and_tell(
     let written = writer.write(batch, wall)?;
     let journal = writer.journal().clone();
     let mut confirmation = lock(confirmation);
+    if journal.attributes().local_first {
+        confirmation.handle_sealed(written.sequence, now);
+    }
     confirmation.handle_written(written.sequence, now);
     Ok(carry_confirmation(&journal, &mut confirmation, wall, now))
 }
@@ -154,11 +158,25 @@ impl LinkCrank {
                     if let Some(confirmation) = confirmation {
                         left.extend(self.tell(&event, confirmation, wall, now));
                     }
+                    self.remember(&event);
                     self.events.push(event);
                 }
             }
         }
         (wires, left)
+    }
+
+    /// How far the target was seen to be: what makes one that went back show at the next coupling (failures.md COU-6).
+    fn remember(&mut self, event: &LinkEvent) {
+        let acknowledged = &mut self.record.acknowledged;
+        match event {
+            // What it has set aside it has no more.
+            LinkEvent::Coupled { tip, .. } => *acknowledged = *tip,
+            LinkEvent::Acknowledged { written, .. } => {
+                *acknowledged = (*acknowledged).max(*written);
+            }
+            LinkEvent::CaughtUp | LinkEvent::Ended { .. } | LinkEvent::Inactivated => {}
+        }
     }
 
     fn ship(&mut self, after: Sequence, bytes: usize, wires: &mut Vec<Wire>, now: Moment) {
@@ -195,6 +213,10 @@ impl LinkCrank {
         let mut confirmation = lock(confirmation);
         let key = self.key();
         match event {
+            // It lost what it had acknowledged: it does not count again before it has caught up (failures.md COU-6).
+            LinkEvent::Coupled {
+                went_back: true, ..
+            } => confirmation.handle_loss(key, Loss::Failed, now),
             LinkEvent::Coupled { tip, .. } => {
                 confirmation.handle_acknowledged(key, *tip, *tip, now);
             }

@@ -468,11 +468,8 @@ impl LinkTask {
     fn coupled(&self, tip: Sequence, archived: u64, went_back: bool, about: &str) {
         {
             let mut status = lock(&self.status);
-            status.acknowledged = if went_back {
-                tip
-            } else {
-                status.acknowledged.max(tip)
-            };
+            // What it has set aside, or lost, it has no more.
+            status.acknowledged = tip;
             status.heard_at = self.shared.clock.wall();
         }
         tracing::info!(link = about, %tip, "coupled");

@@ -1,0 +1,190 @@
+//! A disk that fails or is full under deposits: what was answered stays true, what failed is never tried again, and a
+//! restart believes the medium alone.
+
+use std::time::Duration;
+
+use rjournal::entry::{Draft, Kind, Timestamp};
+use rjournal::error::DepositError;
+use rjournal::journal::Gate;
+use rjournal_tests::pair::{Pair, SOURCE, Said, TARGET, degrade};
+
+/// DEP-4, ruling 1: a short write after sealing is no REFUSED: the target may have it.
+#[test]
+fn a_short_write_after_sealing_is_unknown_and_poisons_the_journal() {
+    let mut pair = degrade();
+    pair.deposit("a").settle();
+    let disk = pair.cluster.nodes[SOURCE].disk.clone();
+    disk.fail_write(disk.writes() + 1);
+    pair.deposit("b").seal().deposit("unsealed");
+    pair.arrive(TARGET).flush(TARGET).write();
+    pair.answers("b", Said::Unknown)
+        .answers("unsealed", Said::Refused);
+    assert!(pair.keeps(TARGET, "b"));
+    // After the restart it comes back from the target, under the same number.
+    pair.kill(SOURCE).start(SOURCE).recovers_whole();
+    pair.only_on("b", &[SOURCE, TARGET]);
+    assert!(!pair.keeps(SOURCE, "unsealed"));
+}
+
+/// DEP-5, DESIGN rule 6.
+#[test]
+fn a_failed_flush_stops_the_journal_and_is_never_tried_again() {
+    let mut pair = degrade();
+    pair.deposit("a").settle().seconds(1);
+    let disk = pair.cluster.nodes[SOURCE].disk.clone();
+    let written = pair.open().journal.tail().marks().written;
+    disk.fail_sync(disk.syncs() + 1);
+    let journal = pair.open().journal.clone();
+    pair.deposit("b").seal().deposit("c").write();
+    assert_eq!(journal.gate(), Gate::Poisoned);
+    assert_eq!(journal.tail().marks().written, written);
+    pair.answers("b", Said::Unknown).answers("c", Said::Refused);
+    let late = journal.deposit(&Draft::new(Kind::USER, b"late"), Timestamp::ZERO);
+    assert!(matches!(late, Err(DepositError::Poisoned)), "{late:?}");
+    // The gate cannot be talked open again.
+    journal.set_gate(Gate::Open);
+    assert_eq!(journal.gate(), Gate::Poisoned);
+    let flushes = disk.syncs();
+    pair.seconds(60);
+    assert_eq!(disk.syncs(), flushes, "it flushed again");
+    // The target keeps what it has.
+    assert!(pair.keeps(TARGET, "a"));
+}
+
+/// DEP-5, section 1 point 7: the page cache shows what is not on the disk; a restart must not believe it.
+#[test]
+fn after_a_failed_flush_a_restart_believes_the_medium_and_not_the_cache() {
+    for with_target in [false, true] {
+        let mut pair = degrade();
+        pair.deposit("a").settle();
+        let disk = pair.cluster.nodes[SOURCE].disk.clone();
+        disk.fail_sync(disk.syncs() + 1);
+        pair.deposit("b").seal();
+        if with_target {
+            pair.arrive(TARGET).flush(TARGET);
+        }
+        pair.write();
+        // Only the process goes: the cache of the machine stays.
+        pair.kill(SOURCE).start(SOURCE).recovers_whole();
+        for node in [SOURCE, TARGET] {
+            assert_eq!(pair.keeps(node, "b"), with_target);
+        }
+        pair.answers("b", Said::Unknown);
+        pair.deposit("c").settle().answers("c", Said::Sync);
+        pair.lose_power(SOURCE).start(SOURCE).recovers_whole();
+        assert!(pair.keeps(SOURCE, "c"));
+    }
+}
+
+/// DEP-5: the journal fails at every one of its flushes in turn; nothing that was answered is ever missing.
+#[test]
+fn whichever_flush_fails_what_was_answered_is_there_after_a_restart() {
+    let run = |fails: Option<u64>| -> (Pair, u64) {
+        let mut pair = degrade();
+        let disk = pair.cluster.nodes[SOURCE].disk.clone();
+        let before = disk.syncs();
+        if let Some(nth) = fails {
+            disk.fail_sync(before + nth);
+        }
+        for name in ["a", "b", "c"] {
+            if pair.cluster.open().is_some() {
+                pair.deposit(name).settle();
+                pair.cluster.order_change();
+                pair.settle();
+            }
+        }
+        let used = disk.syncs() - before;
+        (pair, used)
+    };
+    let (_, syncs) = run(None);
+    assert!(syncs > 8, "{syncs}");
+    for nth in 1..=syncs {
+        let (mut pair, _) = run(Some(nth));
+        pair.kill(SOURCE).start(SOURCE).seconds(5);
+        pair.recovers_whole();
+    }
+}
+
+/// DEP-4 before sealing, CHG-2: a full disk refuses, certainly and with the reason, and takes deposits again later.
+#[test]
+fn a_full_source_refuses_before_sealing_and_goes_on_when_there_is_room() {
+    let mut pair = degrade();
+    pair.deposit("a").settle();
+    let disk = pair.cluster.nodes[SOURCE].disk.clone();
+    disk.limit_bytes(Some(disk.used_bytes()));
+    let mut refused = 0;
+    for _ in 0..200 {
+        match pair.try_deposit("big", 50_000) {
+            Err(DepositError::NoSpace { .. }) => refused += 1,
+            Err(DepositError::Busy) | Ok(_) => {}
+            Err(other) => panic!("{other:?}"),
+        }
+        pair.seal().write();
+        pair.settle();
+    }
+    assert!(refused > 0);
+    assert!(pair.is_open(), "a full disk is no poison");
+    disk.limit_bytes(None);
+    pair.seconds(1);
+    pair.deposit_large("after").settle();
+    pair.answers("after", Said::Sync);
+    pair.wait(Duration::from_millis(5)).recovers_whole();
+}
+
+/// DESIGN rule 6, I13: the receiver itself refuses after a failed flush, whoever asks it again.
+#[test]
+fn a_receiver_whose_flush_failed_takes_no_write_and_no_flush_whoever_asks() {
+    use rjournal_tests::node::{Running, Side};
+    let mut pair = degrade();
+    pair.deposit("a").settle().seconds(1);
+    let wall = pair.wall();
+    // At the source: an entry of the journal's own comes behind the failed batch.
+    let disk = pair.cluster.nodes[SOURCE].disk.clone();
+    disk.fail_sync(disk.syncs() + 1);
+    let change = pair.set_changes().pop().expect("it joined");
+    pair.deposit("b").seal().write();
+    let Some(Running {
+        side: Side::Open(open),
+        ..
+    }) = &mut pair.cluster.nodes[SOURCE].running
+    else {
+        panic!("the journal was open");
+    };
+    let flushes = disk.syncs();
+    open.journal.deposit_set_change(&change, wall);
+    let batch = open.writer.seal(wall).expect("sealing needs no disk");
+    let again = open.writer.write(batch.expect("an entry"), wall);
+    assert!(again.is_err(), "{again:?}");
+    assert_eq!(disk.syncs(), flushes, "it was flushed again");
+    // At the target: nothing was written since, and still the flush is not said to have been done.
+    let disk = pair.cluster.nodes[TARGET].disk.clone();
+    let Some(Running {
+        side: Side::Copy { copy, .. },
+        ..
+    }) = &mut pair.cluster.nodes[TARGET].running
+    else {
+        panic!("a copy runs");
+    };
+    let tip = copy.tip();
+    copy.flush().expect("a live disk");
+    pair.kill(SOURCE).start(SOURCE).cut().open_alone();
+    pair.mend().deposit("c").seal().write();
+    pair.wait(Duration::from_millis(1)).dial();
+    for _ in 0..4 {
+        pair.arrive(TARGET).return_from(TARGET);
+    }
+    let Some(Running {
+        side: Side::Copy { copy, .. },
+        ..
+    }) = &mut pair.cluster.nodes[TARGET].running
+    else {
+        panic!("a copy runs");
+    };
+    assert!(copy.tip().sequence > tip.sequence, "something is unflushed");
+    disk.fail_sync(disk.syncs() + 1);
+    assert!(copy.flush().is_err());
+    let flushes = disk.syncs();
+    let again = copy.flush();
+    assert!(again.is_err(), "{again:?}");
+    assert_eq!(disk.syncs(), flushes, "it was flushed again");
+}

@@ -1,0 +1,253 @@
+//! What comes over the line and must not be believed: frames twice, damaged, out of place, of another session, of another
+//! system, of another version.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use rjournal::remote::{EndReason, Frame, LinkEvent, LinkState, Message};
+use rjournal_tests::pair::{Pair, SOURCE, Said, TARGET, degrade};
+
+/// LNK-5, at the target.
+#[test]
+fn frames_of_an_older_session_change_nothing_once_a_newer_one_was_accepted() {
+    let mut pair = degrade();
+    pair.deposit("a").seal().write();
+    let old: Vec<Frame> = pair.frames_to(TARGET).drain(..).collect();
+    assert!(!old.is_empty());
+    pair.break_between(SOURCE, TARGET).notice();
+    pair.wait(Duration::from_millis(200)).dial();
+    pair.frames_to(TARGET).extend(old);
+    let before = pair.copy(TARGET).tip();
+    // In the new session a bundle has no place before coupling.
+    pair.arrive(TARGET);
+    assert_eq!(pair.copy(TARGET).tip(), before);
+    assert!(ended(&pair, |reason| matches!(reason, EndReason::Violation(_))) <= 1);
+}
+
+/// LNK-5, at the source: a second welcome of another session is nobody's.
+#[test]
+fn a_welcome_of_another_session_is_refused() {
+    let mut pair = degrade();
+    pair.break_between(SOURCE, TARGET).notice();
+    pair.wait(Duration::from_millis(200)).dial().arrive(TARGET);
+    for frame in pair.frames_from(TARGET) {
+        if let Frame::Message(Message::Welcome(welcome)) = frame {
+            welcome.session ^= 1;
+        }
+    }
+    pair.return_from(TARGET);
+    pair.is_refused(rjournal::remote::RefusalCode::DuplicateIdentity);
+}
+
+/// LNK-1, CAT-3: a frame that comes twice is never written twice.
+#[test]
+fn a_bundle_delivered_twice_is_written_once() {
+    let mut pair = degrade();
+    pair.deposit("a").seal().write();
+    let again: Vec<Frame> = pair.frames_to(TARGET).iter().cloned().collect();
+    pair.frames_to(TARGET).extend(again);
+    pair.arrive(TARGET).flush(TARGET).settle();
+    // On an ordered stream that is a breach: said so, and the operator lets it go on.
+    assert_eq!(
+        ended(&pair, |reason| matches!(reason, EndReason::Violation(_))),
+        1
+    );
+    assert_eq!(pair.link(SOURCE, 0).state, LinkState::Failed);
+    pair.activate().recovers_whole();
+    assert_eq!(pair.shows(SOURCE), ["a"]);
+}
+
+/// LNK-8: a confirmation ahead of its entries confirms only what is there.
+#[test]
+fn a_confirmation_that_overtakes_its_bundle_confirms_nothing_that_is_not_there() {
+    let mut pair = degrade();
+    pair.deposit("a").settle().seconds(1);
+    let had = pair.copy(TARGET).progress().confirmed;
+    pair.deposit("b").seal().write();
+    let upto = had.checked_add(1).expect("small");
+    pair.frames_to(TARGET)
+        .push_front(Frame::Message(Message::Confirm { upto }));
+    assert!(pair.cluster.deliver_forth(0));
+    assert_eq!(pair.copy(TARGET).progress().confirmed, had);
+    pair.seconds(1).recovers_whole();
+    assert_eq!(pair.shows(TARGET), ["a", "b"]);
+}
+
+/// I11, wrong chain: a bundle with one bit changed under way is not written, whichever bit it is.
+#[test]
+fn a_bundle_damaged_under_way_is_refused_and_said() {
+    let mut pair = degrade();
+    pair.deposit("a").seal().write();
+    let bundle = pair.frames_to(TARGET).iter().find_map(|frame| match frame {
+        Frame::Bundle(bytes) => Some(bytes.clone()),
+        _ => None,
+    });
+    let bundle = bundle.expect("a bundle under way");
+    let tip = pair.copy(TARGET).tip();
+    for at in 0..bundle.len() {
+        let mut pair = pair_with_one_under_way();
+        let mut bytes = bundle.to_vec();
+        bytes[at] ^= 1 << (at % 8);
+        for frame in pair.frames_to(TARGET) {
+            if let Frame::Bundle(there) = frame {
+                *there = Bytes::from(bytes.clone());
+            }
+        }
+        pair.arrive(TARGET).flush(TARGET);
+        assert_eq!(pair.copy(TARGET).tip(), tip, "byte {at}");
+        pair.return_from(TARGET).answers("a", Said::Nothing);
+        let shown = pair.link(SOURCE, 0);
+        assert!(
+            matches!(shown.last_end, Some(EndReason::Violation(_))),
+            "byte {at}: {shown:?}"
+        );
+    }
+}
+
+fn pair_with_one_under_way() -> Pair {
+    let mut pair = degrade();
+    pair.deposit("a").seal().write();
+    pair
+}
+
+/// I11: the header of a receiver with one bit changed under way is not attached.
+#[test]
+fn a_receiver_header_damaged_under_way_is_refused_and_said() {
+    for at in (0..4096).step_by(67).chain(0..200) {
+        let mut pair = degrade();
+        pair.cluster.order_change();
+        pair.deposit("a").seal().write();
+        let tip = pair.copy(TARGET).place().receiver;
+        let mut damaged = 0;
+        for frame in pair.frames_to(TARGET) {
+            if let Frame::Header(bytes) = frame {
+                let mut changed = bytes.to_vec();
+                changed[at] ^= 0x10;
+                *bytes = Bytes::from(changed);
+                damaged += 1;
+            }
+        }
+        assert_eq!(damaged, 1);
+        pair.arrive(TARGET).flush(TARGET).return_from(TARGET);
+        assert_eq!(pair.copy(TARGET).place().receiver, tip, "byte {at}");
+        let shown = pair.link(SOURCE, 0);
+        assert!(
+            matches!(shown.last_end, Some(EndReason::Violation(_))),
+            "byte {at}: {shown:?}"
+        );
+    }
+}
+
+/// I3, I11: bundles that come out of order, or with one left out, are refused.
+#[test]
+fn a_gap_in_the_stream_is_refused_and_said() {
+    let mut pair = degrade();
+    for name in ["a", "b", "c"] {
+        pair.deposit(name).seal().write();
+    }
+    let frames = pair.frames_to(TARGET);
+    let second = frames
+        .iter()
+        .enumerate()
+        .filter(|(_, frame)| matches!(frame, Frame::Bundle(_)))
+        .nth(1)
+        .map(|(index, _)| index);
+    frames.remove(second.expect("three bundles"));
+    pair.arrive(TARGET).flush(TARGET).settle();
+    assert_eq!(
+        ended(&pair, |reason| matches!(reason, EndReason::Violation(_))),
+        1
+    );
+    assert!(!pair.keeps(TARGET, "c"));
+    pair.activate().recovers_whole();
+}
+
+/// TLS-7: the certificate of another system, however valid, feeds nothing here.
+#[test]
+fn a_system_that_names_itself_otherwise_than_its_key_is_not_authorised() {
+    let refusal = greeted_with(|hello| {
+        hello.system = rjournal::entry::SystemId::from_bytes([66; 16]);
+    });
+    assert_eq!(refusal, rjournal::remote::RefusalCode::NotAuthorised);
+}
+
+/// TLS-5 above the handshake: another version of the protocol is refused, there is no falling back.
+#[test]
+fn another_version_of_the_protocol_is_refused() {
+    for version in [0, 2, u16::MAX] {
+        let refusal = greeted_with(|hello| hello.protocol = version);
+        assert_eq!(refusal, rjournal::remote::RefusalCode::Version);
+    }
+}
+
+/// Changes a greeting under way; gives the refusal it meets. Nothing may have changed at the target.
+fn greeted_with(change: impl Fn(&mut rjournal::remote::Hello)) -> rjournal::remote::RefusalCode {
+    let mut pair = degrade();
+    pair.deposit("a").settle();
+    let promised = pair.copy(TARGET).shared().promised();
+    let tip = pair.copy(TARGET).tip();
+    pair.break_between(SOURCE, TARGET).notice();
+    pair.wait(Duration::from_millis(200)).dial();
+    for frame in pair.frames_to(TARGET) {
+        if let Frame::Message(Message::Hello(hello)) = frame {
+            change(hello);
+        }
+    }
+    pair.arrive(TARGET).return_from(TARGET);
+    assert_eq!(pair.copy(TARGET).shared().promised(), promised);
+    assert_eq!(pair.copy(TARGET).tip(), tip);
+    match pair.link(SOURCE, 0).last_end {
+        Some(EndReason::Refused(refusal)) => refusal.code,
+        other => panic!("not refused: {other:?}"),
+    }
+}
+
+/// Hostile frames: whatever message comes at whatever time, the copy is unharmed and the session ends or goes on.
+#[test]
+fn messages_out_of_place_end_the_session_and_harm_nothing() {
+    let at = rjournal::entry::Sequence::new(3);
+    let odd = [
+        Message::Coupled {
+            tip: at,
+            archived: 9,
+        },
+        Message::TailAsked {
+            after: rjournal::entry::Position {
+                sequence: at,
+                head: rjournal::entry::ChainHead::from_bytes([1; 32]),
+            },
+        },
+        Message::HeadAsked { sequence: at },
+        Message::Couple {
+            fork: rjournal::entry::Position {
+                sequence: rjournal::entry::Sequence::new(u64::MAX - 1),
+                head: rjournal::entry::ChainHead::from_bytes([1; 32]),
+            },
+        },
+        Message::Confirm {
+            upto: rjournal::entry::Sequence::new(u64::MAX),
+        },
+        Message::Acknowledge {
+            received: at,
+            written: at,
+            confirmed: at,
+            low_space: false,
+        },
+    ];
+    for message in odd {
+        let mut pair = degrade();
+        pair.deposit("a").settle().seconds(1);
+        let tip = pair.copy(TARGET).tip();
+        pair.frames_to(TARGET)
+            .push_front(Frame::Message(message.clone()));
+        pair.arrive(TARGET).flush(TARGET).return_from(TARGET);
+        assert_eq!(pair.copy(TARGET).tip(), tip, "{message:?}");
+        let confirmed = pair.copy(TARGET).progress().confirmed;
+        assert!(confirmed <= tip.sequence, "{message:?}");
+        pair.activate().seconds(10).recovers_whole();
+    }
+}
+
+fn ended(pair: &Pair, wanted: impl Fn(&EndReason) -> bool) -> usize {
+    pair.happened(|event| matches!(event, LinkEvent::Ended { reason, .. } if wanted(reason)))
+}
