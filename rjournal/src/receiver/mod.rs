@@ -7,6 +7,7 @@
 mod chain;
 mod file;
 mod index;
+mod opening;
 mod reader;
 mod record;
 mod recovery;

@@ -268,3 +268,22 @@ pub enum Message {
         reason: EndReason,
     },
 }
+
+/// A message as a violation calls it.
+pub(super) const fn message_name(message: &Message) -> &'static str {
+    match message {
+        Message::Hello(_) => "a hello",
+        Message::Welcome(_) => "a welcome",
+        Message::Refuse(_) => "a refusal",
+        Message::HeadAsked { .. } => "a question for a head",
+        Message::HeadTold { .. } => "a head",
+        Message::Couple { .. } => "a couple",
+        Message::Coupled { .. } => "a coupled",
+        Message::TailAsked { .. } => "a question for the tail",
+        Message::TailEnded { .. } => "an end of the tail",
+        Message::Acknowledge { .. } => "an acknowledgement",
+        Message::Confirm { .. } => "a confirmation",
+        Message::Heartbeat { .. } => "a heartbeat",
+        Message::End { .. } => "an end",
+    }
+}

@@ -16,11 +16,11 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::accept::{Acceptor, Violation};
+use super::message::message_name;
 use super::message::{
     EndReason, Frame, Hello, Message, PATH_MAX, PROTOCOL_VERSION, Purpose, Refusal, RefusalCode,
     Welcome,
 };
-use super::ship::message_name;
 use crate::entry::control_entry::Level;
 use crate::entry::progress::CopyProgress;
 use crate::entry::{

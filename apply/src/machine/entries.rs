@@ -1,0 +1,303 @@
+//! Room `apply`, the machine: entries go in, in journal order, and what each of them does. Must not know what becomes of a
+//! cycle once it is committed.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use rjournal::entry::record::Format;
+use rjournal::entry::{
+    ChainHead, EntryView, GroupId, JournalId, Kind, ObjectId, Position, SealedBundle, Sequence,
+};
+
+use super::change::BeforeImage;
+use super::cycle::Cycle;
+use super::give_out::position_in;
+use super::large::Again;
+use super::meaning::Change;
+use super::meaning::{Meaning, meaning};
+use super::output::{Bounds, Output};
+use super::skip::Skips;
+use crate::error::ApplyError;
+use crate::store::{FileChange, StorePosition};
+
+/// The apply machine of one store.
+#[derive(Debug)]
+pub struct ApplyMachine {
+    pub(super) bounds: Bounds,
+    pub(super) journal: JournalId,
+    pub(super) group: GroupId,
+    pub(super) term: u64,
+    /// Where the store stands or will stand after the steps given out.
+    pub(super) store: Option<StorePosition>,
+    /// Everything decided at or below this is in the store or in a step given out.
+    pub(super) applied: Position,
+    pub(super) formats: HashMap<ObjectId, Format>,
+    pub(super) skips: Skips,
+    pub(super) cycles: BTreeMap<Sequence, Cycle>,
+    pub(super) buffered: usize,
+    pub(super) outside: Option<BeforeImage>,
+    pub(super) files: Vec<FileChange>,
+    pub(super) changes: Vec<Change>,
+    pub(super) bytes: usize,
+    /// The last entry handed in.
+    pub(super) at: Sequence,
+    pub(super) again: Option<Box<Again>>,
+    pub(super) outputs: VecDeque<Output>,
+}
+
+impl ApplyMachine {
+    /// A machine for a store at `store`, or for an empty one that begins after `begin`.
+    pub fn new(
+        journal: JournalId,
+        begin: Position,
+        store: Option<StorePosition>,
+        formats: HashMap<ObjectId, Format>,
+        bounds: Bounds,
+    ) -> Self {
+        let applied = store.map_or(begin, |store| Position {
+            sequence: store.applied,
+            head: store.head,
+        });
+        let from = store.map_or(begin.sequence, |store| store.restart);
+        Self {
+            bounds,
+            journal,
+            group: store.map_or_else(|| GroupId::from(journal), |store| store.group),
+            term: store.map_or(1, |store| store.term),
+            store,
+            applied,
+            formats,
+            skips: Skips::default(),
+            cycles: BTreeMap::new(),
+            buffered: 0,
+            outside: None,
+            files: Vec::new(),
+            changes: Vec::new(),
+            bytes: 0,
+            at: from,
+            again: None,
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// The same machine, passing over entries as ordered.
+    #[must_use]
+    pub fn with_skips(self, skips: Skips) -> Self {
+        Self { skips, ..self }
+    }
+
+    /// The last entry handed in, or the one reading begins after.
+    pub const fn at(&self) -> Sequence {
+        self.at
+    }
+
+    /// Everything decided up to here is in the store or in a step given out.
+    pub const fn applied(&self) -> Sequence {
+        self.applied.sequence
+    }
+
+    /// The chain head at [`Self::applied`], for comparing with the journal's.
+    pub const fn head(&self) -> ChainHead {
+        self.applied.head
+    }
+
+    /// Bytes of undecided changes in memory.
+    pub const fn buffered(&self) -> usize {
+        self.buffered
+    }
+
+    /// What is to be done next.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// The next bundle of the journal. Its first entries may lie at or before [`Self::at`].
+    ///
+    /// # Errors
+    /// [`ApplyError::Poison`]: what was decided before the entry is still given out, after that the machine must not be
+    /// used any more. `Missing` or `Ahead` when the bundle does not follow on what was handed in before.
+    pub fn handle_bundle(&mut self, bundle: &SealedBundle) -> Result<(), ApplyError> {
+        self.check_follows(bundle)?;
+        self.term = bundle.header().epoch.term;
+        for view in bundle.entries() {
+            let view = view.map_err(|error| ApplyError::unreadable(self.at.next(), &error))?;
+            if view.sequence <= self.at {
+                continue;
+            }
+            self.at = view.sequence;
+            // A before-image is read again with its update.
+            let image = self.outside.as_ref().map(|image| image.sequence);
+            if let Err(error) = self.handle_entry(&view, bundle) {
+                // The store is left right before it.
+                if view.sequence > self.applied.sequence {
+                    let before = image.unwrap_or(view.sequence).before();
+                    self.give_out(position_in(bundle, before)?);
+                }
+                return Err(error);
+            }
+            if self.again.is_some() {
+                return Ok(());
+            }
+        }
+        self.reach(bundle.last());
+        if self.bytes >= self.bounds.step_bytes {
+            self.give_out(self.applied);
+        }
+        Ok(())
+    }
+
+    /// A bundle must follow on the last one without a gap, and be of the same history.
+    fn check_follows(&self, bundle: &SealedBundle) -> Result<(), ApplyError> {
+        let before = bundle.before();
+        if before.sequence > self.at {
+            return Err(ApplyError::Missing {
+                needed: self.at,
+                oldest: before.sequence,
+            });
+        }
+        if before.sequence == self.applied.sequence && before.head != self.applied.head {
+            return Err(ApplyError::Ahead {
+                store: self.position_at(self.applied).to_string(),
+                journal: before.sequence,
+            });
+        }
+        Ok(())
+    }
+
+    /// Everything that can be read now was handed in: what waits for company is given out.
+    pub fn handle_level(&mut self) {
+        let waits = !self.changes.is_empty() || !self.files.is_empty();
+        let behind = self
+            .store
+            .is_none_or(|store| store.applied < self.applied.sequence);
+        if self.again.is_none() && (waits || behind) {
+            self.give_out(self.applied);
+        }
+    }
+
+    fn reach(&mut self, position: Position) {
+        if position.sequence > self.applied.sequence {
+            self.applied = position;
+        }
+    }
+
+    fn handle_entry(
+        &mut self,
+        view: &EntryView<'_>,
+        bundle: &SealedBundle,
+    ) -> Result<(), ApplyError> {
+        // Below `applied` only the cycles matter that may still be open there.
+        let decided_before = view.sequence <= self.applied.sequence;
+        if self.skips.contains(view.sequence) {
+            self.pass_over(view);
+            return Ok(());
+        }
+        let meaning = meaning(view)?;
+        match meaning {
+            Meaning::Nothing => {}
+            Meaning::Opened => {
+                self.cycles.clear();
+                self.buffered = 0;
+                self.outside = None;
+            }
+            Meaning::CycleStart => {
+                self.cycles.insert(view.sequence, Cycle::default());
+            }
+            Meaning::Rollback => self.forget(view.cycle),
+            Meaning::Commit if decided_before => self.forget(view.cycle),
+            Meaning::Commit => return self.commit(view.cycle, view.sequence, bundle),
+            Meaning::File(format) => {
+                let file = view.object;
+                if view.kind != Kind::FILE_CHANGE {
+                    self.outputs.push_back(Output::Journaled {
+                        file,
+                        journaled: view.kind == Kind::JOURNALING_START,
+                    });
+                }
+                // A file that is not journaled goes without an entry; the one that takes its name tells.
+                let displaced = self.formats.iter().find_map(|(id, known)| {
+                    (*id != file && known.file() == format.file()).then_some(*id)
+                });
+                if let Some(displaced) = displaced {
+                    self.drop_file(displaced, view, bundle)?;
+                }
+                if self
+                    .formats
+                    .get(&file)
+                    .is_none_or(|known| known.version() <= format.version())
+                {
+                    self.formats.insert(file, (*format).clone());
+                    if !decided_before {
+                        self.files.push(FileChange::Put { id: file, format });
+                    }
+                }
+            }
+            Meaning::JournalingEnded => self.outputs.push_back(Output::Journaled {
+                file: view.object,
+                journaled: false,
+            }),
+            Meaning::FileGone => self.drop_file(view.object, view, bundle)?,
+            Meaning::Before | Meaning::Put | Meaning::Update | Meaning::Delete => {
+                let cycle = view.cycle;
+                if cycle == Sequence::NONE {
+                    if !decided_before {
+                        self.change_outside(view, &meaning)?;
+                    }
+                } else {
+                    self.change_inside(view, &meaning, cycle)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Passes over an entry, as ordered.
+    fn pass_over(&mut self, view: &EntryView<'_>) {
+        if let Some((file, change)) = self.skips.record(view.sequence) {
+            self.files.push(file);
+            self.changes.push(change);
+        }
+        // Its before-image goes with it; a commit that is passed over is none.
+        self.outside = None;
+        if view.kind.is_commitment() {
+            self.forget(view.cycle);
+        } else if let Some(cycle) = self.cycles.get_mut(&view.cycle) {
+            cycle.before = None;
+        }
+    }
+
+    /// A file is gone with an entry.
+    fn drop_file(
+        &mut self,
+        file: ObjectId,
+        view: &EntryView<'_>,
+        bundle: &SealedBundle,
+    ) -> Result<(), ApplyError> {
+        self.outputs.push_back(Output::Journaled {
+            file,
+            journaled: false,
+        });
+        if view.sequence > self.applied.sequence {
+            // Rows changed before it must not be applied after it is gone.
+            self.give_out(position_in(bundle, view.sequence.before())?);
+            self.files.push(FileChange::Drop { id: file });
+        }
+        self.formats.remove(&file);
+        Ok(())
+    }
+
+    /// A change outside commitment control counts at once.
+    fn change_outside(
+        &mut self,
+        view: &EntryView<'_>,
+        meaning: &Meaning,
+    ) -> Result<(), ApplyError> {
+        let mut image = self.outside.take();
+        let change = self.change(view, meaning, &mut image)?;
+        self.outside = image;
+        if let Some(change) = change {
+            self.bytes += change.bytes();
+            self.changes.push(change);
+        }
+        Ok(())
+    }
+}

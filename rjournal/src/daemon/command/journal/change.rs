@@ -1,0 +1,268 @@
+//! Room `daemon`: CHGJRN: attributes, the next receiver, and an operator's word about a journal that waits to open.
+
+use serde::{Deserialize, Serialize};
+
+use super::attributes::AttributePatch;
+use super::find::not_open;
+use crate::daemon::command::CommandError;
+use crate::daemon::system::{JournalRuntime, Shared};
+use crate::daemon::task::copy::CopyEvent;
+use crate::daemon::task::opening::OpenOrder;
+use crate::entry::QualifiedName;
+
+/// Which receiver a journal changes to.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReceiverChoice {
+    /// One named after the last (*GEN).
+    Generate,
+    /// This one.
+    Named(QualifiedName),
+}
+
+/// An operator's word on a journal that does not open by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OpenChoice {
+    /// Open it without hearing its whole in-sync set (*ALONE).
+    Alone,
+    /// Take over whatever a member holds, however much (*ADOPT).
+    Adopt,
+}
+
+/// CHGJRN.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ChangeJournal {
+    /// The journal.
+    pub journal: QualifiedName,
+    /// Change to the next receiver.
+    pub receiver: Option<ReceiverChoice>,
+    /// Open it.
+    pub open: Option<OpenChoice>,
+    /// Attributes.
+    #[serde(default)]
+    pub attributes: AttributePatch,
+    /// Loosen a policy although a member of the in-sync set is unreachable.
+    #[serde(default)]
+    pub force: bool,
+    /// Of a remote journal: let it be fed (JRNSTATE *ACTIVE) or not (*INACTIVE). Meant for a source that is dead and whose
+    /// link never noticed; otherwise CHGRMTJRN on the source.
+    #[serde(default)]
+    pub fed: Option<bool>,
+}
+
+/// What CHGJRN changed.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct JournalChanged {
+    /// The receiver attached now, if it was changed.
+    pub receiver: Option<QualifiedName>,
+}
+
+impl Shared {
+    pub(in crate::daemon::command) async fn change_journal(
+        &self,
+        request: ChangeJournal,
+    ) -> Result<JournalChanged, CommandError> {
+        let runtime = self.require_journal(request.journal)?;
+        if let Some(choice) = request.open {
+            return open_journal(&runtime, choice).await;
+        }
+        if let Some(fed) = request.fed {
+            let JournalRuntime::Copy(copy) = &runtime else {
+                return Err(CommandError::refused(
+                    "RJN4021",
+                    "JRNSTATE is for remote journals; a local one is open while its system runs",
+                ));
+            };
+            let reason = (!fed).then(|| "an operator made it inactive here; CHGJRN JRNSTATE(*ACTIVE) lets it be fed again".to_owned());
+            copy.tell(CopyEvent::Stop(reason)).await;
+        }
+        self.change_attributes(&request, &runtime)?;
+        let receiver = match request.receiver {
+            Some(choice) => Some(self.change_receiver(&runtime, choice).await?),
+            None => None,
+        };
+        Ok(JournalChanged { receiver })
+    }
+
+    fn change_attributes(
+        &self,
+        request: &ChangeJournal,
+        runtime: &JournalRuntime,
+    ) -> Result<(), CommandError> {
+        let before = runtime.attributes().unwrap_or_default();
+        let mut after = before.clone();
+        request.attributes.apply(&mut after)?;
+        if after == before {
+            return Ok(());
+        }
+        if request.attributes.loosens(&before) && !request.force && lacks_a_member(runtime) {
+            let text = "a member of the in-sync set is unreachable: loosening the policy now voids the guarantee that nothing was \
+                        answered without it; a takeover there could not know";
+            return Err(CommandError::refused("RJN4004", text).help("--force does it all the same"));
+        }
+        match runtime {
+            JournalRuntime::Local(local) => {
+                local
+                    .journal
+                    .update(|control| control.attributes = after.clone())?;
+                let timeout = std::time::Duration::from_millis(after.sync_timeout_ms);
+                let now = self.clock.now();
+                let left = {
+                    let mut confirmation = local
+                        .confirmation
+                        .lock()
+                        .unwrap_or_else(std::sync::PoisonError::into_inner);
+                    confirmation.handle_policy(
+                        after.policy,
+                        timeout,
+                        after.waiting_entries_max,
+                        now,
+                    );
+                    crate::daemon::crank::carry_confirmation(
+                        &local.journal,
+                        &mut confirmation,
+                        self.clock.wall(),
+                        now,
+                    )
+                };
+                local.links.tell_left(&left);
+                Ok(())
+            }
+            JournalRuntime::Copy(copy) => {
+                let own = ["delete_receivers", "retention_bytes_max", "text"];
+                let mut comparable = after.clone();
+                comparable.delete_receivers = before.delete_receivers;
+                comparable.retention_bytes_max = before.retention_bytes_max;
+                comparable.text.clone_from(&before.text);
+                if comparable != before {
+                    let text = format!(
+                        "on a remote journal only {} can be changed; the rest follows its source",
+                        own.join(", ")
+                    );
+                    return Err(CommandError::refused("RJN4005", text));
+                }
+                Ok(copy.copy.update(|control| control.attributes = after)?)
+            }
+            JournalRuntime::Opening(_) | JournalRuntime::Broken(_) => {
+                Err(not_open(request.journal))
+            }
+        }
+    }
+
+    async fn change_receiver(
+        &self,
+        runtime: &JournalRuntime,
+        choice: ReceiverChoice,
+    ) -> Result<QualifiedName, CommandError> {
+        let JournalRuntime::Local(local) = runtime else {
+            return Err(CommandError::refused(
+                "RJN4006",
+                "receivers of a remote journal change with their source's",
+            ));
+        };
+        let name = match choice {
+            ReceiverChoice::Generate => None,
+            ReceiverChoice::Named(name) => {
+                self.require_library(name.library)?;
+                if local
+                    .journal
+                    .reader()
+                    .records()
+                    .iter()
+                    .any(|record| record.name == name)
+                {
+                    return Err(CommandError::exists("receiver", name));
+                }
+                if let Some(planned) = self.catalog(|catalog| catalog.receivers.get(&name).cloned())
+                {
+                    local
+                        .journal
+                        .update(|control| control.attributes.threshold = planned.threshold)?;
+                }
+                Some(name)
+            }
+        };
+        let attached = || {
+            local
+                .journal
+                .reader()
+                .attached()
+                .map(|header| (header.receiver, header.name))
+        };
+        let before = attached();
+        let mut written = local.journal.tail().listen(crate::journal::Limit::Written);
+        local.journal.order_change(name);
+        let deadline = tokio::time::Instant::now() + std::time::Duration::from_mins(1);
+        loop {
+            if let Some((receiver, name)) = attached().filter(|now| Some(*now) != before) {
+                let _ = receiver;
+                self.update_catalog(|catalog| {
+                    catalog.receivers.remove(&name);
+                    Ok(())
+                })?;
+                return Ok(name);
+            }
+            if let Some(reason) = local
+                .failure
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner)
+                .clone()
+            {
+                return Err(CommandError::new(
+                    crate::daemon::command::ErrorKind::Poisoned,
+                    "RJN9001",
+                    reason,
+                ));
+            }
+            if tokio::time::timeout_at(deadline, written).await.is_err() {
+                let text = "the receiver was not changed within 60 s; DSPMSG says why";
+                return Err(CommandError::new(
+                    crate::daemon::command::ErrorKind::TimedOut,
+                    "RJN2007",
+                    text,
+                ));
+            }
+            written = local.journal.tail().listen(crate::journal::Limit::Written);
+        }
+    }
+}
+
+fn lacks_a_member(runtime: &JournalRuntime) -> bool {
+    let JournalRuntime::Local(local) = runtime else {
+        return false;
+    };
+    local.links.all().iter().any(|link| {
+        let record = link
+            .record
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .clone();
+        let key = crate::remote::MemberKey {
+            system: record.system,
+            journal: record.target,
+        };
+        local.is_member(key) && !link.status().shown.streaming
+    })
+}
+
+async fn open_journal(
+    runtime: &JournalRuntime,
+    choice: OpenChoice,
+) -> Result<JournalChanged, CommandError> {
+    let JournalRuntime::Opening(opening) = runtime else {
+        return Err(CommandError::refused(
+            "RJN4011",
+            "the journal does not wait to be opened",
+        ));
+    };
+    let (done, answer) = tokio::sync::oneshot::channel();
+    opening
+        .order(match choice {
+            OpenChoice::Alone => OpenOrder::Alone(done),
+            OpenChoice::Adopt => OpenOrder::Adopt(done),
+        })
+        .await;
+    drop(answer.await);
+    Ok(JournalChanged { receiver: None })
+}

@@ -1,0 +1,66 @@
+//! Room `daemon`: CRTJRN: a local journal is made, with its first receiver.
+
+use serde::{Deserialize, Serialize};
+
+use super::attributes::AttributePatch;
+use crate::daemon::command::CommandError;
+use crate::daemon::system::Shared;
+use crate::entry::{JournalId, QualifiedName};
+use crate::journal::{Attributes, next_receiver_name};
+
+/// CRTJRN: a local journal.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct CreateJournal {
+    /// Its name.
+    pub journal: QualifiedName,
+    /// Its first receiver, made before with CRTJRNRCV; one is made by itself when none is named.
+    pub receiver: Option<QualifiedName>,
+    /// Attributes.
+    #[serde(default)]
+    pub attributes: AttributePatch,
+}
+
+/// What CRTJRN made.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct JournalCreated {
+    /// Identity.
+    pub journal_id: JournalId,
+    /// The attached receiver.
+    pub receiver: QualifiedName,
+}
+
+impl Shared {
+    pub(in crate::daemon::command) async fn create_journal(
+        &self,
+        request: CreateJournal,
+    ) -> Result<JournalCreated, CommandError> {
+        self.require_library(request.journal.library)?;
+        if self.runtime_of(request.journal).is_some() {
+            return Err(CommandError::exists("journal", request.journal));
+        }
+        let mut attributes = Attributes::default();
+        let receiver = match request.receiver {
+            Some(receiver) => {
+                let planned = self.catalog(|catalog| catalog.receivers.get(&receiver).cloned());
+                let help = format!("make it with: rjournal crtjrnrcv --jrnrcv {receiver}");
+                let planned = planned
+                    .ok_or_else(|| CommandError::not_found("receiver", receiver).help(help))?;
+                attributes.threshold = planned.threshold;
+                receiver
+            }
+            None => next_receiver_name(request.journal, |_| false).unwrap_or(request.journal),
+        };
+        request.attributes.apply(&mut attributes)?;
+        let journal_id = self
+            .make_local(request.journal, receiver, attributes)
+            .await?;
+        self.update_catalog(|catalog| {
+            catalog.receivers.remove(&receiver);
+            Ok(())
+        })?;
+        Ok(JournalCreated {
+            journal_id,
+            receiver,
+        })
+    }
+}

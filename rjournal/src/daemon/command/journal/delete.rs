@@ -1,0 +1,67 @@
+//! Room `daemon`: DLTJRN: a journal goes, once nothing needs it any more.
+
+use serde::{Deserialize, Serialize};
+
+use crate::daemon::command::{CommandError, Done};
+use crate::daemon::system::{JournalRuntime, Shared};
+use crate::entry::QualifiedName;
+use crate::remote::LinkState;
+
+/// DLTJRN.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DeleteJournal {
+    /// The journal, local or remote. Its receivers and orphan archives go with it.
+    pub journal: QualifiedName,
+}
+
+impl Shared {
+    pub(in crate::daemon::command) async fn delete_journal(
+        &self,
+        request: &DeleteJournal,
+    ) -> Result<Done, CommandError> {
+        let name = request.journal;
+        let runtime = self.require_journal(name)?;
+        let file = self.catalog(|catalog| {
+            catalog
+                .files
+                .iter()
+                .find(|(_, file)| file.journal == Some(name))
+                .map(|(file, _)| file.clone())
+        });
+        if let Some(file) = file {
+            let text = format!("file {file} is journaled to {name}");
+            return Err(CommandError::refused("RJN4007", text)
+                .help(format!("end that first: rjournal endjrnpf --file '{file}'")));
+        }
+        let job = self.catalog(|catalog| {
+            catalog
+                .jobs
+                .iter()
+                .find(|(_, job)| job.journal == name && job.active)
+                .map(|(store, _)| *store)
+        });
+        if let Some(store) = job {
+            let text = format!("apply job {store} reads {name}");
+            return Err(CommandError::refused("RJN4008", text)
+                .help(format!("end it first: rjournal endapy --store {store}")));
+        }
+        let links = runtime.links();
+        if links
+            .iter()
+            .any(|link| link.status().shown.state == LinkState::Active)
+        {
+            let text = format!("a remote journal of {name} is active");
+            return Err(CommandError::refused("RJN4009", text)
+                .help("inactivate it first: CHGRMTJRN JRNSTATE(*INACTIVE)"));
+        }
+        if let JournalRuntime::Copy(copy) = &runtime
+            && copy.status().fed
+        {
+            let text = format!("{name} is being fed by its source");
+            return Err(CommandError::refused("RJN4009", text)
+                .help("inactivate it first, on the source: CHGRMTJRN JRNSTATE(*INACTIVE)"));
+        }
+        self.drop_journal(name).await?;
+        Ok(Done {})
+    }
+}

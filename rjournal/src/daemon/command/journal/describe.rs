@@ -1,0 +1,273 @@
+//! Room `daemon`: WRKJRNA: a journal is asked for everything it shows. Must not change anything.
+
+use super::description::{
+    DescribeJournals, JournalDescription, JournalDescriptions, JournalState, LinkDescription,
+    Watermarks,
+};
+use crate::daemon::command::CommandError;
+use crate::daemon::system::{JournalRuntime, Shared};
+use crate::entry::{Epoch, QualifiedName, Sequence, Timestamp};
+use crate::journal::{DeliveryMode, JournalKind};
+use crate::receiver::ReceiverRecord;
+
+impl Shared {
+    pub(in crate::daemon::command) fn describe_journals(
+        &self,
+        request: &DescribeJournals,
+    ) -> Result<JournalDescriptions, CommandError> {
+        let names = match request.journal {
+            Some(name) => {
+                self.require_journal(name)?;
+                vec![name]
+            }
+            None => self.journal_names(),
+        };
+        let journals = names
+            .into_iter()
+            .filter_map(|name| Some(self.describe(name, &self.runtime_of(name)?)))
+            .collect();
+        Ok(JournalDescriptions { journals })
+    }
+
+    /// Everything there is to say about a journal, from memory (failures.md CTL-4).
+    pub(in crate::daemon) fn describe(
+        &self,
+        name: QualifiedName,
+        runtime: &JournalRuntime,
+    ) -> JournalDescription {
+        let mut description = JournalDescription {
+            journal: name,
+            journal_id: None,
+            kind: "*LOCAL".to_owned(),
+            state: JournalState::Damaged,
+            note: None,
+            source: None,
+            epoch: Epoch::NONE,
+            in_sync_set: Vec::new(),
+            watermarks: Watermarks::default(),
+            open_cycles: 0,
+            attributes: runtime.attributes(),
+            receivers: runtime.records(),
+            links: Vec::new(),
+            orphans: 0,
+        };
+        match runtime {
+            JournalRuntime::Local(local) => self.describe_local(local, &mut description),
+            JournalRuntime::Copy(copy) => self.describe_copy(copy, &mut description),
+            JournalRuntime::Opening(opening) => {
+                description.journal_id = Some(opening.id);
+                description.state = JournalState::Opening;
+                description.note = Some(
+                    opening
+                        .waits_for
+                        .lock()
+                        .unwrap_or_else(std::sync::PoisonError::into_inner)
+                        .clone(),
+                );
+                description.epoch = opening.control.epoch;
+                let at = opening.tip.sequence;
+                let head = Some(opening.tip.head);
+                description.watermarks = Watermarks {
+                    deposited: at,
+                    sealed: at,
+                    written: at,
+                    settled: at,
+                    head,
+                    last_time: Timestamp::ZERO,
+                };
+            }
+            JournalRuntime::Broken(broken) => {
+                description.journal_id = broken.id;
+                description.note = Some(broken.reason.clone());
+            }
+        }
+        description
+    }
+
+    fn describe_local(
+        &self,
+        local: &crate::daemon::task::local::LocalRuntime,
+        description: &mut JournalDescription,
+    ) {
+        use crate::journal::Gate;
+        let journal = &local.journal;
+        let marks = journal.tail().marks();
+        let failure = local
+            .failure
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .clone();
+        description.journal_id = Some(journal.id());
+        description.state = match (journal.gate(), &failure) {
+            (Gate::Poisoned, _) | (_, Some(_)) => JournalState::Failed,
+            (Gate::Held { .. }, None) => JournalState::Held,
+            (Gate::Open, None) => JournalState::Active,
+            (Gate::Closed, None) => JournalState::Inactive,
+        };
+        description.note = failure.or_else(|| journal.control().stopped);
+        description.epoch = journal.epoch();
+        let members: Vec<_> = {
+            let confirmation = local
+                .confirmation
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
+            confirmation.members().0.to_vec()
+        };
+        description.in_sync_set = members.iter().map(|member| member.rdb).collect();
+        description.watermarks = Watermarks {
+            deposited: journal.intake().last(),
+            sealed: marks.sealed,
+            written: marks.written,
+            settled: marks.settled,
+            head: Some(journal.tail().tip().head),
+            last_time: marks.sealed_time,
+        };
+        description.open_cycles = journal.intake().open_cycles().len();
+        let (sealed, bytes) = (
+            marks.sealed,
+            average_bytes(&description.receivers, marks.sealed),
+        );
+        description.links = local
+            .links
+            .all()
+            .iter()
+            .map(|link| {
+                let record = link
+                    .record
+                    .lock()
+                    .unwrap_or_else(std::sync::PoisonError::into_inner)
+                    .clone();
+                let in_sync = members.iter().any(|member| {
+                    member.system == record.system && member.journal == record.target
+                });
+                self.describe_link(
+                    &record,
+                    &link.status(),
+                    in_sync,
+                    sealed,
+                    marks.sealed_time,
+                    bytes,
+                )
+            })
+            .collect();
+    }
+
+    fn describe_copy(
+        &self,
+        copy: &crate::daemon::task::copy::CopyRuntime,
+        description: &mut JournalDescription,
+    ) {
+        let status = copy.status();
+        let control = copy.copy.control();
+        let marks = copy.copy.tail().marks();
+        description.journal_id = Some(control.journal);
+        "*REMOTE".clone_into(&mut description.kind);
+        description.state = match (&status.failure, status.fed) {
+            (Some(_), _) => JournalState::Failed,
+            (None, true) => JournalState::Active,
+            (None, false) => JournalState::Inactive,
+        };
+        let ended = status.last_end.as_ref().filter(|_| !status.fed);
+        description.note = status
+            .failure
+            .clone()
+            .or(control.stopped)
+            .or_else(|| ended.cloned());
+        if let JournalKind::Remote(source) = &control.kind {
+            description.source = Some((source.name, source.journal));
+        }
+        description.epoch = control.promised;
+        description.in_sync_set = copy.copy.set().map_or_else(Vec::new, |(_, set)| {
+            set.members.iter().map(|member| member.rdb).collect()
+        });
+        description.watermarks = Watermarks {
+            deposited: status
+                .source_at
+                .map_or(Sequence::NONE, |(sealed, _)| sealed),
+            sealed: marks.sealed,
+            written: marks.written,
+            settled: marks.settled,
+            head: Some(copy.copy.tail().tip().head),
+            last_time: marks.sealed_time,
+        };
+        description.orphans = control.orphans;
+        let bytes = average_bytes(&description.receivers, marks.sealed);
+        description.links = copy
+            .links
+            .all()
+            .iter()
+            .map(|link| {
+                let record = link
+                    .record
+                    .lock()
+                    .unwrap_or_else(std::sync::PoisonError::into_inner)
+                    .clone();
+                self.describe_link(
+                    &record,
+                    &link.status(),
+                    false,
+                    marks.settled,
+                    marks.settled_time,
+                    bytes,
+                )
+            })
+            .collect();
+    }
+
+    fn describe_link(
+        &self,
+        record: &crate::journal::LinkRecord,
+        status: &crate::daemon::task::link::LinkStatus,
+        in_sync: bool,
+        last: Sequence,
+        last_time: Timestamp,
+        bytes_per_entry: u64,
+    ) -> LinkDescription {
+        let lag_entries = last.entries_since(status.acknowledged);
+        let level = status.shown.caught_up && (in_sync || record.delivery == DeliveryMode::Async);
+        let delivery = match (record.delivery, level) {
+            (DeliveryMode::Sync, true) => "*SYNC",
+            (DeliveryMode::Sync, false) => "*SYNCPEND",
+            (DeliveryMode::Async, true) => "*ASYNC",
+            (DeliveryMode::Async, false) => "*ASYNCPEND",
+        };
+        let note = status.dial_error.clone().or_else(|| {
+            status
+                .shown
+                .last_end
+                .as_ref()
+                .filter(|_| !status.shown.streaming)
+                .map(crate::daemon::task::describe_end)
+        });
+        LinkDescription {
+            rdb: record.rdb,
+            target: record.target,
+            state: status.shown.state,
+            delivery: delivery.to_owned(),
+            level: record.level,
+            in_sync,
+            acknowledged: status.acknowledged,
+            lag_entries,
+            lag_bytes: lag_entries * bytes_per_entry,
+            lag_ms: if lag_entries == 0 {
+                Some(0)
+            } else {
+                let waiting = self.clock.wall().since(status.heard_at.max(last_time));
+                (status.heard_at != Timestamp::ZERO)
+                    .then(|| u64::try_from(waiting.as_millis()).unwrap_or(u64::MAX))
+            },
+            heard_at: status.heard_at,
+            note,
+            needs_reinit: record.needs_reinit,
+        }
+    }
+}
+
+/// About how many bytes of receivers one entry takes.
+fn average_bytes(receivers: &[ReceiverRecord], last: Sequence) -> u64 {
+    let entries = receivers
+        .first()
+        .map_or(0, |first| last.entries_since(first.before.sequence));
+    let bytes: u64 = receivers.iter().map(|receiver| receiver.bytes).sum();
+    bytes.checked_div(entries).unwrap_or(0)
+}

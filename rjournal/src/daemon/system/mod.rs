@@ -1,0 +1,16 @@
+//! Room `daemon`, a system: everything that lives in one data directory, opened, running, stopped. Commands are in
+//! `command`, tasks in `task`; here is what they share. Must not decide anything.
+
+mod hold;
+mod journals;
+mod partner;
+mod recovery;
+mod running;
+mod runtime;
+mod shared;
+mod start;
+mod upkeep;
+
+pub use running::{System, SystemOptions};
+pub(crate) use runtime::JournalRuntime;
+pub(crate) use shared::Shared;

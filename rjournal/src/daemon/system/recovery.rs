@@ -1,0 +1,174 @@
+//! Room `daemon`, a system: its journals are recovered from the medium, each on a blocking thread, before any partner is
+//! talked to. Must not repair anything itself: rooms `journal` and `receiver` do.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::runtime::{Broken, JournalRuntime};
+use super::shared::Shared;
+use crate::daemon::crank::OpeningCrank;
+use crate::daemon::data_dir::JOURNALS_DIR;
+use crate::daemon::messages::Severity;
+use crate::daemon::task::copy::CopyRuntime;
+use crate::entry::{QualifiedName, Sequence};
+use crate::error::{JournalError, SystemError};
+use crate::journal::{Copy, JournalKind, Recovered};
+use crate::receiver::Leftover;
+
+impl Shared {
+    /// Recovers all journals, each on a blocking thread.
+    pub(super) async fn open_journals(self: &Arc<Self>) -> Result<(), SystemError> {
+        let dirs = self
+            .disk
+            .list(Path::new(JOURNALS_DIR))
+            .map_err(|source| SystemError::io("could not be listed", JOURNALS_DIR, source))?;
+        let mut opening = Vec::new();
+        for dir in dirs {
+            let path = Path::new(JOURNALS_DIR).join(&dir);
+            if dir.ends_with(".deleted") {
+                self.disk
+                    .remove_dir_all(&path)
+                    .map_err(|source| SystemError::io("could not be removed", &path, source))?;
+                self.post_about(
+                    "RJN2005",
+                    Severity::Info,
+                    "system",
+                    format!("finished deleting {}", path.display()),
+                );
+                continue;
+            }
+            let shared = Arc::clone(self);
+            opening.push(tokio::task::spawn_blocking(move || shared.recover(&path)));
+        }
+        for task in opening {
+            let recovered = task.await.map_err(|error| {
+                SystemError::io(
+                    "could not be recovered",
+                    JOURNALS_DIR,
+                    std::io::Error::other(error),
+                )
+            })?;
+            let Some((name, outcome)) = recovered else {
+                continue;
+            };
+            let runtime = match outcome {
+                Ok(Opened::Local(crank)) => self.begin_opening(*crank).await,
+                Ok(Opened::Copy(copy)) => {
+                    Some(JournalRuntime::Copy(CopyRuntime::start(self, *copy)))
+                }
+                Err(error) => {
+                    self.post(
+                        "RJN9003",
+                        Severity::Critical,
+                        name,
+                        format!("the journal cannot be recovered: {error}"),
+                    );
+                    Some(JournalRuntime::Broken(Arc::new(Broken {
+                        id: None,
+                        reason: error.to_string(),
+                    })))
+                }
+            };
+            if let Some(runtime) = runtime {
+                self.insert(name, runtime);
+            }
+        }
+        Ok(())
+    }
+
+    /// Recovers the journal in one directory; nothing when there never was one.
+    fn recover(&self, dir: &Path) -> Option<(QualifiedName, Result<Opened, JournalError>)> {
+        let control = crate::journal::ControlFile::open(Arc::clone(&self.disk), dir);
+        let (control, stale) = match control {
+            Ok((control, stale)) => (control.get().clone(), stale),
+            Err(error) => return self.recover_nothing(dir, error),
+        };
+        if stale {
+            let text = "the newest copy of its control file was damaged; the one before it is used, and the receivers";
+            self.post("RJN1004", Severity::Alarm, control.name, text.to_owned());
+        }
+        let disk = Arc::clone(&self.disk);
+        let opened = match control.kind {
+            JournalKind::Local => Recovered::open(disk, dir, self.owner()).map(|recovered| {
+                self.report_leftovers(control.name, recovered.leftovers());
+                Opened::Local(Box::new(OpeningCrank::new(recovered)))
+            }),
+            JournalKind::Remote(_) => {
+                Copy::open(disk, dir, self.proven(control.name)).map(|copy| {
+                    self.report_leftovers(control.name, copy.leftovers());
+                    Opened::Copy(Box::new(copy))
+                })
+            }
+        };
+        Some((control.name, opened))
+    }
+
+    /// A directory without a control file is what an interrupted CRTJRN or ADDRMTJRN left behind.
+    fn recover_nothing(
+        &self,
+        dir: &Path,
+        error: JournalError,
+    ) -> Option<(QualifiedName, Result<Opened, JournalError>)> {
+        let receivers = self.disk.list(&dir.join("receivers")).unwrap_or_default();
+        let missing = self
+            .disk
+            .list(dir)
+            .unwrap_or_default()
+            .iter()
+            .all(|name| !name.starts_with("control"));
+        if missing && receivers.is_empty() {
+            let removed = self.disk.remove_dir_all(dir);
+            let outcome = removed.map_or_else(
+                |error| format!("; it cannot be removed: {error}"),
+                |()| " and was removed".to_owned(),
+            );
+            self.post_about(
+                "RJN2005",
+                Severity::Info,
+                "system",
+                format!("{} was never finished{outcome}", dir.display()),
+            );
+            return None;
+        }
+        // It has no name any more; its directory's stands for it.
+        let stand_in: String = dir
+            .file_name()
+            .map(|name| name.to_string_lossy().chars().take(9).collect())
+            .unwrap_or_default();
+        let name = format!("DAMAGED/J{stand_in}").parse().ok()?;
+        Some((name, Err(error)))
+    }
+
+    /// What apply stores here prove to have been confirmed in a copy.
+    fn proven(&self, journal: QualifiedName) -> Sequence {
+        self.catalog(|catalog| {
+            let jobs = catalog.jobs.values().filter(|job| job.journal == journal);
+            jobs.map(|job| job.applied).max().unwrap_or(Sequence::NONE)
+        })
+    }
+
+    fn report_leftovers(&self, journal: QualifiedName, leftovers: &[Leftover]) {
+        for leftover in leftovers {
+            let text = match leftover {
+                Leftover::File { path } => {
+                    format!("{} was never used and was removed", path.display())
+                }
+                Leftover::TornTail {
+                    offset,
+                    bytes,
+                    aside,
+                    ..
+                } => format!(
+                    "a torn tail of {bytes} bytes at byte {offset} was set aside in {}: it was never answered",
+                    aside.display()
+                ),
+            };
+            self.post("RJN2005", Severity::Info, journal, text);
+        }
+    }
+}
+
+enum Opened {
+    Local(Box<OpeningCrank>),
+    Copy(Box<Copy>),
+}

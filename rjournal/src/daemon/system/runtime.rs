@@ -1,0 +1,74 @@
+//! Room `daemon`, a system: one journal of it, whatever it is at the moment: opening, open, a copy or damaged. Must not
+//! know how it came to be that.
+
+use std::sync::Arc;
+
+use crate::daemon::crank::Source;
+use crate::daemon::task::copy::CopyRuntime;
+use crate::daemon::task::link::{LinkHandle, LinkSet};
+use crate::daemon::task::local::LocalRuntime;
+use crate::daemon::task::opening::OpeningRuntime;
+use crate::entry::JournalId;
+use crate::journal::Attributes;
+use crate::receiver::ReceiverRecord;
+
+/// A journal that cannot be recovered, or was not.
+#[derive(Debug)]
+pub(crate) struct Broken {
+    pub(crate) id: Option<JournalId>,
+    pub(crate) reason: String,
+}
+
+/// A journal, whatever it is at the moment.
+#[derive(Debug, Clone)]
+pub(crate) enum JournalRuntime {
+    Opening(Arc<OpeningRuntime>),
+    Local(Arc<LocalRuntime>),
+    Copy(Arc<CopyRuntime>),
+    Broken(Arc<Broken>),
+}
+
+impl JournalRuntime {
+    /// Its receiver directory.
+    pub(crate) fn records(&self) -> Vec<ReceiverRecord> {
+        match self {
+            Self::Opening(opening) => opening.reader.records(),
+            Self::Local(local) => local.journal.reader().records(),
+            Self::Copy(copy) => copy.copy.reader().records(),
+            Self::Broken(_) => Vec::new(),
+        }
+    }
+
+    /// Its attributes.
+    pub(crate) fn attributes(&self) -> Option<Attributes> {
+        match self {
+            Self::Opening(opening) => Some(opening.control.attributes.clone()),
+            Self::Local(local) => Some((*local.journal.attributes()).clone()),
+            Self::Copy(copy) => Some(copy.copy.control().attributes),
+            Self::Broken(_) => None,
+        }
+    }
+
+    /// Its links' set.
+    pub(crate) fn link_set(&self) -> Option<&LinkSet> {
+        match self {
+            Self::Local(local) => Some(&local.links),
+            Self::Copy(copy) => Some(&copy.links),
+            Self::Opening(_) | Self::Broken(_) => None,
+        }
+    }
+
+    /// Its links.
+    pub(crate) fn links(&self) -> Vec<Arc<LinkHandle>> {
+        self.link_set().map(LinkSet::all).unwrap_or_default()
+    }
+
+    /// The journal as a source of links and readers.
+    pub(crate) fn source(&self) -> Option<Source> {
+        match self {
+            Self::Local(local) => Some(Source::Local(Arc::clone(&local.journal))),
+            Self::Copy(copy) => Some(Source::Copy(Arc::clone(&copy.copy))),
+            Self::Opening(_) | Self::Broken(_) => None,
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! Room `daemon`, a system: what all its tasks and commands share: who it is, clock, catalog, keys, messages. Must not know
+//! what tasks and commands do with it.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
+
+use event_listener::Event;
+
+use super::running::SystemOptions;
+use super::runtime::JournalRuntime;
+use crate::daemon::catalog::{Catalog, CatalogFile, KnownKeys, Partner};
+use crate::daemon::clock::{Clock, SystemClock, SystemEntropy};
+use crate::daemon::command::CommandError;
+use crate::daemon::config::Config;
+use crate::daemon::data_dir::{DataDir, SystemRecord};
+use crate::daemon::jobs::Jobs;
+use crate::daemon::messages::{Messages, Severity};
+use crate::disk::Disk;
+use crate::entry::{Actor, QualifiedName, RdbName, SystemId, SystemName};
+use crate::error::SystemError;
+use crate::journal::{Entropy, Owner};
+use crate::link::{Fingerprint, LinkEndpoint};
+
+/// What all tasks and commands of a system share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    me: Weak<Self>,
+    pub(crate) id: SystemId,
+    pub(crate) name: SystemName,
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) runtime: tokio::runtime::Handle,
+    pub(super) endpoint: Mutex<Option<LinkEndpoint>>,
+    pub(crate) messages: Messages,
+    pub(crate) jobs: Jobs,
+    /// Administrative commands run one at a time.
+    pub(crate) admin: tokio::sync::Mutex<()>,
+    pub(super) data_dir: DataDir,
+    pub(super) config: Config,
+    catalog: Mutex<CatalogFile>,
+    pub(super) keys: Arc<KnownKeys>,
+    pub(super) journals: RwLock<BTreeMap<QualifiedName, JournalRuntime>>,
+    pub(super) changed: Event,
+    pub(super) stopping: AtomicBool,
+    pub(super) looks: Mutex<u32>,
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    pub(super) fn load(
+        options: SystemOptions,
+        config: Config,
+        runtime: tokio::runtime::Handle,
+    ) -> Result<Arc<Self>, SystemError> {
+        let data_dir = DataDir::open(&options.data, options.moved)?;
+        let record = data_dir.record().clone();
+        if record.name != config.name {
+            let reason = format!(
+                "name: the system in this directory is {}, not {}",
+                record.name, config.name
+            );
+            return Err(SystemError::Config {
+                path: options.data.join(crate::daemon::config::CONFIG_FILE),
+                reason,
+            });
+        }
+        let disk = Arc::clone(data_dir.disk());
+        let (catalog, stale) = CatalogFile::open(Arc::clone(&disk), &options.data)?;
+        let messages = Messages::open(&options.data, config.on_message.as_deref())?;
+        let keys = Arc::new(KnownKeys::default());
+        keys.set(catalog.get());
+        let jobs = Jobs::new(runtime.clone(), options.job_program, options.data.clone());
+        let shared = Arc::new_cyclic(|me| Self {
+            me: Weak::clone(me),
+            id: record.system,
+            name: record.name,
+            disk,
+            clock: Arc::new(SystemClock::start()),
+            entropy: Arc::new(SystemEntropy),
+            runtime,
+            endpoint: Mutex::new(None),
+            messages,
+            jobs,
+            admin: tokio::sync::Mutex::new(()),
+            data_dir,
+            config,
+            catalog: Mutex::new(catalog),
+            keys,
+            journals: RwLock::new(BTreeMap::new()),
+            changed: Event::new(),
+            stopping: AtomicBool::new(false),
+            looks: Mutex::new(0),
+        });
+        if stale {
+            let text = "the newest copy of the catalog was damaged; the one before it is used. Check definitions made last";
+            shared.post_about("RJN1004", Severity::Alarm, "catalog", text.to_owned());
+        }
+        Ok(shared)
+    }
+
+    /// This system as the owner of its local journals.
+    pub(crate) const fn owner(&self) -> Owner {
+        Owner {
+            system: self.id,
+            name: self.name,
+        }
+    }
+
+    /// Who deposits when an operator does.
+    pub(crate) fn actor(&self) -> Actor {
+        let user = std::env::var("USER")
+            .or_else(|_| std::env::var("LOGNAME"))
+            .unwrap_or_default();
+        Actor::new("DAEMON", &user, "RJOURNAL", self.name.as_str())
+    }
+
+    pub(crate) fn arc(&self) -> Option<Arc<Self>> {
+        self.me.upgrade()
+    }
+
+    pub(crate) const fn record(&self) -> &SystemRecord {
+        self.data_dir.record()
+    }
+
+    pub(crate) fn fingerprint(&self) -> Fingerprint {
+        self.data_dir.identity().fingerprint()
+    }
+
+    pub(crate) fn listening_on(&self) -> Option<SocketAddr> {
+        self.config
+            .listen
+            .and_then(|_| self.endpoint()?.address().ok())
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    /// Puts a message about a journal down.
+    pub(crate) fn post(&self, id: &str, severity: Severity, journal: QualifiedName, text: String) {
+        self.post_about(id, severity, &journal.to_string(), text);
+    }
+
+    /// Puts a message down.
+    pub(crate) fn post_about(&self, id: &str, severity: Severity, about: &str, text: String) {
+        self.messages
+            .post(id, severity, about, text, self.clock.wall());
+    }
+
+    pub(crate) fn catalog<T>(&self, look: impl FnOnce(&Catalog) -> T) -> T {
+        look(lock(&self.catalog).get())
+    }
+
+    /// Changes the catalog durably. A change that refuses must leave it as it was.
+    pub(crate) fn update_catalog<T>(
+        &self,
+        change: impl FnOnce(&mut Catalog) -> Result<T, CommandError>,
+    ) -> Result<T, CommandError> {
+        lock(&self.catalog).update(change)?
+    }
+
+    pub(crate) fn refresh_keys(&self) {
+        self.catalog(|catalog| self.keys.set(catalog));
+    }
+
+    pub(crate) fn partner_by_key(&self, fingerprint: &Fingerprint) -> Option<(RdbName, Partner)> {
+        self.catalog(|catalog| {
+            catalog
+                .partner_by_key(fingerprint)
+                .map(|(name, partner)| (name, partner.clone()))
+        })
+    }
+
+    /// The endpoint, until the system stops.
+    pub(crate) fn endpoint(&self) -> Option<LinkEndpoint> {
+        lock(&self.endpoint).clone()
+    }
+
+    /// A listener for journals that open, break or go.
+    pub(crate) fn changed(&self) -> event_listener::EventListener {
+        self.changed.listen()
+    }
+}

@@ -1,0 +1,118 @@
+//! Room `daemon`, a system: what is recovered starts: journals open for deposits, links and apply jobs begin. Must not
+//! decide when a journal may open: the opening machine does.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::runtime::{Broken, JournalRuntime};
+use super::shared::Shared;
+use crate::daemon::crank::{OpeningCrank, OpeningState, carry_confirmation};
+use crate::daemon::task::local::LocalRuntime;
+use crate::daemon::task::opening;
+use crate::entry::control_entry::OpenReason;
+use crate::error::JournalError;
+use crate::journal::{Gate, Recovered};
+use crate::remote::Confirmation;
+
+impl Shared {
+    /// A journal whose in-sync set is empty opens at once; the others ask first.
+    pub(super) async fn begin_opening(
+        self: &Arc<Self>,
+        crank: OpeningCrank,
+    ) -> Option<JournalRuntime> {
+        let name = crank.control().name;
+        match crank.state() {
+            OpeningState::Ready { reason, rank_above } => {
+                let (recovered, _) = crank.finish(self.clock.now());
+                let shared = Arc::clone(self);
+                let opened = tokio::task::spawn_blocking(move || {
+                    shared.open_local(recovered, reason, rank_above)
+                })
+                .await;
+                match opened {
+                    Ok(Ok(())) => None,
+                    Ok(Err(error)) => Some(JournalRuntime::Broken(Arc::new(Broken {
+                        id: None,
+                        reason: error.to_string(),
+                    }))),
+                    Err(error) => Some(JournalRuntime::Broken(Arc::new(Broken {
+                        id: None,
+                        reason: error.to_string(),
+                    }))),
+                }
+            }
+            OpeningState::Waiting(_) | OpeningState::Adopting | OpeningState::Refused { .. } => {
+                tracing::info!(journal = %name, "waits for its in-sync set before it opens");
+                Some(JournalRuntime::Opening(opening::start(self, crank)))
+            }
+        }
+    }
+
+    /// Opens a recovered journal for deposits and starts everything that runs for it.
+    pub(crate) fn open_local(
+        self: &Arc<Self>,
+        recovered: Recovered,
+        reason: OpenReason,
+        rank_above: (u64, u64),
+    ) -> Result<(), JournalError> {
+        let name = recovered.control().name;
+        let attributes = recovered.control().attributes.clone();
+        let tip = recovered.tip().sequence;
+        let (journal, writer) = recovered.open_for_deposits(
+            reason,
+            rank_above,
+            Arc::clone(&self.entropy),
+            self.clock.wall(),
+        )?;
+        let timeout = Duration::from_millis(attributes.sync_timeout_ms);
+        let mut confirmation = Confirmation::new(
+            attributes.policy,
+            timeout,
+            attributes.waiting_entries_max,
+            journal.set(),
+            tip,
+        );
+        let (wall, now) = (self.clock.wall(), self.clock.now());
+        confirmation.handle_sealed(journal.tail().marks().sealed, now);
+        confirmation.handle_written(journal.tail().marks().written, now);
+        carry_confirmation(&journal, &mut confirmation, wall, now);
+        journal.set_gate(Gate::Open);
+        tracing::info!(journal = %name, epoch = %journal.epoch(), at = %journal.tail().marks().written, "open for deposits");
+        let local = LocalRuntime::start(self, journal, writer, confirmation);
+        let runtime = JournalRuntime::Local(local);
+        self.insert(name, runtime.clone());
+        if self.endpoint().is_some() {
+            self.start_links_of(&runtime);
+        }
+        Ok(())
+    }
+
+    pub(super) fn start_links(self: &Arc<Self>) {
+        for runtime in self.runtimes() {
+            self.start_links_of(&runtime);
+        }
+    }
+
+    fn start_links_of(self: &Arc<Self>, runtime: &JournalRuntime) {
+        let (Some(links), Some(source)) = (runtime.link_set(), runtime.source()) else {
+            return;
+        };
+        for record in source.control().links {
+            if links.find((record.rdb, record.target)).is_none() {
+                links.start(self, source.clone(), record);
+            }
+        }
+    }
+
+    pub(super) fn start_jobs(&self) {
+        let jobs = self.catalog(|catalog| catalog.jobs.clone());
+        for (store, record) in jobs
+            .iter()
+            .filter(|(_, record)| record.active && record.stopped.is_none())
+        {
+            if let Err(reason) = self.jobs.start(*store, record) {
+                tracing::info!(%store, reason, "the apply job is not started");
+            }
+        }
+    }
+}

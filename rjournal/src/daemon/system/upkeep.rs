@@ -1,0 +1,58 @@
+//! Room `daemon`, a system: what is looked after from time to time: receivers are retired, positions of targets are kept.
+//! Must not decide which receivers may go.
+
+use super::runtime::JournalRuntime;
+use super::shared::{Shared, lock};
+
+/// Remembered positions are kept durably every so many looks.
+const KEEP_EVERY: u32 = 5;
+
+impl Shared {
+    /// What needs looking after from time to time.
+    pub(crate) async fn look_after(&self) {
+        let keep = {
+            let mut looks = lock(&self.looks);
+            *looks = looks.wrapping_add(1);
+            looks.is_multiple_of(KEEP_EVERY)
+        };
+        for (name, runtime) in self.runtimes_by_name() {
+            self.retire_receivers(name, &runtime).await;
+            if keep {
+                Self::keep_acknowledged(&runtime);
+            }
+        }
+    }
+
+    /// Remembers durably how far targets were seen to be: what makes a target that went back show (failures.md COU-6).
+    pub(super) fn keep_acknowledged(runtime: &JournalRuntime) {
+        let Some(source) = runtime.source() else {
+            return;
+        };
+        let mut moved = Vec::new();
+        for link in runtime.links() {
+            let acknowledged = link.status().acknowledged;
+            let mut record = lock(&link.record);
+            if acknowledged != record.acknowledged {
+                record.acknowledged = acknowledged;
+                moved.push(record.clone());
+            }
+        }
+        if moved.is_empty() {
+            return;
+        }
+        let kept = source.update(|control| {
+            for record in &moved {
+                for link in control
+                    .links
+                    .iter_mut()
+                    .filter(|link| link.rdb == record.rdb && link.target == record.target)
+                {
+                    link.acknowledged = record.acknowledged;
+                }
+            }
+        });
+        if let Err(error) = kept {
+            tracing::warn!(journal = %source.name(), %error, "positions of targets cannot be kept");
+        }
+    }
+}

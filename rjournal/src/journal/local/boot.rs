@@ -1,0 +1,210 @@
+//! Room `journal`, a local journal: a boot begins: a new epoch, the window of deposit keys, and the first entries, flushed
+//! before anybody deposits. Must not open the gate.
+
+use std::sync::{Arc, Mutex};
+
+use super::open::Journal;
+use super::recovered::Recovered;
+use crate::entry::control_entry::{Neighbour, OpenEntry, OpenReason};
+use crate::entry::{
+    Draft, Epoch, GroupId, Kind, Position, QualifiedName, ReceiverHeader, ReceiverId, Sequence,
+    Timestamp,
+};
+use crate::error::JournalError;
+use crate::journal::answer::Answers;
+use crate::journal::deposit::Intake;
+use crate::journal::keys::KeyWindow;
+use crate::journal::mark::MarkFile;
+use crate::journal::name::next_receiver_name;
+use crate::journal::tail::Tail;
+use crate::journal::write::{Entropy, Writer, lock};
+use crate::receiver::Chain;
+
+impl Recovered {
+    /// Opens it for deposits in a new epoch: `rank_above` is the highest `(term, boot)` anybody was heard to know, so that
+    /// the new one is above it. The first entry of the boot is flushed before this returns; the gate is still closed.
+    ///
+    /// # Errors
+    /// [`JournalError`] as the medium says.
+    pub fn open_for_deposits(
+        mut self,
+        reason: OpenReason,
+        rank_above: (u64, u64),
+        entropy: Arc<dyn Entropy>,
+        now: Timestamp,
+    ) -> Result<(Arc<Journal>, Writer), JournalError> {
+        let before = self.epoch();
+        let (term, boot) = before.rank().max(rank_above);
+        let [n0, n1, n2, n3, n4, n5, n6, n7, ..] = entropy.id();
+        let nonce = u64::from_le_bytes([n0, n1, n2, n3, n4, n5, n6, n7]);
+        let epoch = Epoch {
+            term: term.max(1),
+            boot: boot + 1,
+            nonce,
+        };
+        // Persist, then say: no entry may carry an epoch that a crash could make this system use again.
+        self.control.update(|control| control.epoch = epoch)?;
+        let keys = self.key_window()?;
+        let tip = self.chain.tip();
+        let next = self.facts.next;
+        let (journal, chain, mark) = self.into_parts(keys, tip);
+        let mut writer = Writer::new(Arc::clone(&journal), chain, mark, entropy, epoch);
+        writer.begin_boot(next, before, reason, now)?;
+        Ok((journal, writer))
+    }
+
+    fn into_parts(self, keys: KeyWindow, tip: Position) -> (Arc<Journal>, Chain, MarkFile) {
+        let control = self.control.get();
+        let answers = Answers::new(tip.sequence);
+        let intake = Intake::new(
+            tip.sequence,
+            self.facts.last_time,
+            keys,
+            self.facts.last_keyed,
+            Arc::clone(&answers),
+        );
+        let journal = Journal {
+            id: control.journal,
+            name: control.name,
+            owner: self.owner,
+            epoch: control.epoch,
+            intake,
+            tail: Tail::new(tip, tip.sequence),
+            answers,
+            reader: self.chain.reader(),
+            attributes: Mutex::new(Arc::new(control.attributes.clone())),
+            sets: Mutex::new(self.facts.set.into_iter().collect()),
+            opened: Mutex::new(self.facts.opened),
+            order: Mutex::new(None),
+            disk: self.disk,
+            control: Mutex::new(self.control),
+        };
+        (Arc::new(journal), self.chain, self.mark)
+    }
+
+    /// Makes the window of deposit keys again, reading as far back as it reaches, if there is any key in it.
+    fn key_window(&self) -> Result<KeyWindow, JournalError> {
+        let window = self.control.get().attributes.key_window;
+        let mut keys = KeyWindow::new(window);
+        let tip = self.chain.tip().sequence;
+        let reader = self.chain.reader();
+        let begins = Sequence::new(tip.get().saturating_sub(window)).max(reader.oldest().sequence);
+        if self.facts.last_keyed <= begins {
+            return Ok(keys);
+        }
+        let mut after = begins;
+        while after < tip {
+            let bundles = reader.bundles_after(after, tip, 1024 * 1024)?;
+            let Some(last) = bundles.last() else { break };
+            after = last.header.last();
+            for bundle in &bundles {
+                for view in bundle.entries() {
+                    let view = view.map_err(|source| JournalError::Entry {
+                        sequence: bundle.header.first,
+                        source,
+                    })?;
+                    let extension = view.extension().map_err(|source| JournalError::Entry {
+                        sequence: view.sequence,
+                        source,
+                    })?;
+                    if let Some((key, content)) = extension.key {
+                        keys.note(key, content, view.sequence);
+                    }
+                }
+            }
+        }
+        Ok(keys)
+    }
+}
+
+impl Writer {
+    /// The first entries of a boot: where a receiver must be attached first its J PR, then J OE, which by rule rolls back
+    /// every commit cycle still open.
+    fn begin_boot(
+        &mut self,
+        next: Option<Neighbour>,
+        epoch_before: Epoch,
+        reason: OpenReason,
+        now: Timestamp,
+    ) -> Result<(), JournalError> {
+        let journal = Arc::clone(self.journal());
+        let attached = journal.reader.attached();
+        match attached.filter(|attached| attached.before != journal.reader.tip()) {
+            // A receiver was begun, and its first entry is missing.
+            None if journal.reader.attached().is_some() => self.begin_receiver(None, now)?,
+            None => {
+                let header = journal.first_header(next, None, self.entropy())?;
+                self.begin_receiver(Some(header), now)?;
+            }
+            Some(attached) if next.is_some() => {
+                let header = journal.first_header(next, Some(attached.name), self.entropy())?;
+                self.begin_receiver(Some(header), now)?;
+            }
+            Some(_) => {}
+        }
+        self.announce_room();
+        let before = journal.reader.tip();
+        let epoch = journal.epoch;
+        let payload = OpenEntry {
+            epoch,
+            epoch_before,
+            before,
+            reason,
+        }
+        .encode();
+        let sequence = journal
+            .intake
+            .deposit_own(&Draft::new(Kind::OPENED, &payload), now);
+        *lock(&journal.opened) = sequence;
+        if reason == OpenReason::Alone {
+            journal.deposit_set_change_alone(now);
+        }
+        self.step(now)?;
+        Ok(())
+    }
+}
+
+impl Journal {
+    /// Header of the first receiver, or of the one that J NR announced right before a crash.
+    fn first_header(
+        &self,
+        next: Option<Neighbour>,
+        last: Option<QualifiedName>,
+        entropy: &dyn Entropy,
+    ) -> Result<ReceiverHeader, JournalError> {
+        let attributes = self.attributes();
+        let previous = self
+            .reader
+            .attached()
+            .map_or(ReceiverId::NONE, |attached| attached.receiver);
+        let planned = lock(&self.control).get().next_name;
+        let made = || {
+            next_receiver_name(last.unwrap_or(self.name), |_| false)
+                .ok_or(JournalError::NoFreeName { name: self.name })
+        };
+        let (receiver, name) = match next {
+            Some(next) => (next.receiver, next.name),
+            None => (
+                ReceiverId::from_bytes(entropy.id()),
+                planned.map_or_else(made, Ok)?,
+            ),
+        };
+        let (threshold, alignment) = next
+            .map_or((attributes.threshold, attributes.alignment), |next| {
+                (next.threshold, next.alignment)
+            });
+        Ok(ReceiverHeader {
+            receiver,
+            journal: self.id,
+            group: GroupId::from(self.id),
+            name,
+            journal_name: self.name,
+            origin_name: self.owner.name,
+            origin: self.owner.system,
+            previous,
+            before: self.reader.tip(),
+            threshold,
+            alignment,
+        })
+    }
+}

@@ -1,0 +1,51 @@
+//! Room `journal`, a local journal: what its own entries say while it is recovered: the in-sync set, the last opening, the last
+//! deposit key. Must not know where bundles come from.
+
+use crate::entry::control_entry::{Neighbour, SetChange};
+use crate::entry::{Epoch, Kind, SealedBundle, Sequence, Timestamp};
+use crate::error::JournalError;
+
+/// What was read while a journal was recovered.
+#[derive(Debug, Default)]
+pub(super) struct Facts {
+    pub(super) set: Option<(Sequence, SetChange)>,
+    pub(super) opened: Sequence,
+    pub(super) last_keyed: Sequence,
+    pub(super) last_time: Timestamp,
+    pub(super) epoch: Epoch,
+    /// The last entry, if it ended a receiver.
+    pub(super) next: Option<Neighbour>,
+    pub(super) damage: Option<JournalError>,
+}
+
+impl Facts {
+    pub(super) fn read(&mut self, bundle: &SealedBundle) {
+        self.epoch = bundle.header().epoch;
+        self.last_time = self.last_time.max(bundle.last_time());
+        for view in bundle.entries().flatten() {
+            self.next = None;
+            let read = match view.kind {
+                Kind::OPENED => {
+                    self.opened = view.sequence;
+                    Ok(())
+                }
+                Kind::IN_SYNC_SET => SetChange::decode(view.payload.bytes())
+                    .map(|set| self.set = Some((view.sequence, set))),
+                Kind::RECEIVER_NEXT => {
+                    Neighbour::decode(view.payload.bytes()).map(|next| self.next = Some(next))
+                }
+                _ => Ok(()),
+            };
+            let keyed = view.extension().map(|extension| extension.key.is_some());
+            if keyed == Ok(true) {
+                self.last_keyed = view.sequence;
+            }
+            if let Err(source) = read.and(keyed.map(|_| ())) {
+                self.damage.get_or_insert(JournalError::Entry {
+                    sequence: view.sequence,
+                    source,
+                });
+            }
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! Room `remote`, confirmation: the machine: what it keeps, what it is told, and what it does when a target does not answer
+//! in time. Must not know sessions.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use super::facts::{ConfirmOutput, MemberKey};
+use super::release::{Progress, Segment};
+use super::set::{Candidate, Flaps};
+use crate::entry::control_entry::{Member, Policy, SetChange, SetReason};
+use crate::entry::{Moment, Sequence};
+
+/// The in-sync set of one local journal.
+#[derive(Debug)]
+pub struct Confirmation {
+    pub(super) policy: Policy,
+    pub(super) timeout: Duration,
+    pub(super) waiting_entries_max: u64,
+    pub(super) sealed: Sequence,
+    pub(super) written: Sequence,
+    pub(super) released: Sequence,
+    /// The set in force at `released + 1` first; at least one.
+    pub(super) segments: VecDeque<Segment>,
+    pub(super) progress: BTreeMap<MemberKey, Progress>,
+    /// Bundles some member has not acknowledged: last entry and when it was sealed.
+    pub(super) outstanding: VecDeque<(Sequence, Moment)>,
+    pub(super) candidates: BTreeMap<MemberKey, Candidate>,
+    pub(super) flaps: BTreeMap<MemberKey, Flaps>,
+    /// A change was ordered and has no number yet.
+    pub(super) changing: Option<SetChange>,
+    pub(super) holding: bool,
+    pub(super) outputs: VecDeque<ConfirmOutput>,
+}
+
+impl Confirmation {
+    /// A journal that was just opened: everything up to `released` is answered, `set` is the last change of the set.
+    pub fn new(
+        policy: Policy,
+        timeout: Duration,
+        waiting_entries_max: u64,
+        set: Option<(Sequence, SetChange)>,
+        released: Sequence,
+    ) -> Self {
+        let (number, members) = set.map_or((Sequence::NONE, Vec::new()), |(number, set)| {
+            (number, set.members)
+        });
+        let progress = members
+            .iter()
+            .map(|member| (MemberKey::from(member), Progress::default()))
+            .collect();
+        Self {
+            policy,
+            timeout,
+            waiting_entries_max,
+            sealed: released,
+            written: released,
+            released,
+            segments: VecDeque::from([Segment {
+                set: number,
+                members,
+                shrank: false,
+            }]),
+            progress,
+            outstanding: VecDeque::new(),
+            candidates: BTreeMap::new(),
+            flaps: BTreeMap::new(),
+            changing: None,
+            holding: false,
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// What is to be done next.
+    pub fn poll_output(&mut self) -> Option<ConfirmOutput> {
+        self.outputs.pop_front()
+    }
+
+    /// The set in force at the end of the journal, and the entry that set it.
+    ///
+    /// # Panics
+    /// Never: there is a set in force from the first entry on.
+    pub fn members(&self) -> (&[Member], Sequence) {
+        let last = self.segments.back().expect("there is always a segment");
+        (&last.members, last.set)
+    }
+
+    /// Whether a target is in the set.
+    pub fn is_member(&self, key: MemberKey) -> bool {
+        self.members()
+            .0
+            .iter()
+            .any(|member| MemberKey::from(member) == key)
+    }
+
+    /// Everything up to here has its class.
+    pub const fn released(&self) -> Sequence {
+        self.released
+    }
+
+    /// Whether deposits are held off because the set does not answer.
+    pub const fn is_holding(&self) -> bool {
+        self.holding
+    }
+
+    /// An operator changed policy or time-out.
+    pub fn handle_policy(
+        &mut self,
+        policy: Policy,
+        timeout: Duration,
+        waiting_entries_max: u64,
+        now: Moment,
+    ) {
+        self.policy = policy;
+        self.timeout = timeout;
+        self.waiting_entries_max = waiting_entries_max;
+        self.handle_timeout(now);
+    }
+
+    /// A bundle was sealed and handed to the links.
+    pub fn handle_sealed(&mut self, upto: Sequence, now: Moment) {
+        self.sealed = self.sealed.max(upto);
+        if !self.members().0.is_empty() || self.segments.len() > 1 {
+            self.outstanding.push_back((upto, now));
+        }
+    }
+
+    /// Everything up to here is flushed here.
+    pub fn handle_written(&mut self, upto: Sequence, now: Moment) {
+        self.written = self.written.max(upto);
+        self.sealed = self.sealed.max(upto);
+        self.release(now);
+    }
+
+    /// A target acknowledged.
+    pub fn handle_acknowledged(
+        &mut self,
+        key: MemberKey,
+        received: Sequence,
+        written: Sequence,
+        now: Moment,
+    ) {
+        let Some(progress) = self.progress.get_mut(&key) else {
+            return;
+        };
+        progress.received = progress.received.max(received);
+        progress.written = progress.written.max(written);
+        self.release(now);
+    }
+
+    /// When [`Self::handle_timeout`] wants to be called.
+    pub fn poll_timeout(&self) -> Option<Moment> {
+        let overdue = if self.holding || self.changing.is_some() {
+            None
+        } else {
+            self.outstanding
+                .front()
+                .map(|(_, sealed_at)| *sealed_at + self.timeout)
+        };
+        let joins = self
+            .candidates
+            .values()
+            .filter(|candidate| candidate.ready)
+            .map(|candidate| candidate.join_after)
+            .min();
+        [overdue, joins.filter(|_| self.changing.is_none())]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Time went on.
+    pub fn handle_timeout(&mut self, now: Moment) {
+        self.propose_join(now);
+        let Some((oldest, sealed_at)) = self.outstanding.front().copied() else {
+            return;
+        };
+        if now < sealed_at + self.timeout || self.changing.is_some() {
+            return;
+        }
+        match self.policy {
+            Policy::Degrade => {
+                let late: Vec<MemberKey> = self
+                    .members()
+                    .0
+                    .iter()
+                    .map(MemberKey::from)
+                    .filter(|key| !self.has(*key, oldest))
+                    .collect();
+                self.take_out(&late, SetReason::TimedOut, now);
+                self.resume();
+            }
+            Policy::Block if !self.holding => {
+                self.hold(self.sealed.checked_add(self.waiting_entries_max));
+            }
+            Policy::Reject if !self.holding => {
+                self.outputs
+                    .push_back(ConfirmOutput::GiveUp { upto: self.sealed });
+                self.hold(Some(self.sealed));
+            }
+            Policy::Block | Policy::Reject => {}
+        }
+    }
+
+    fn hold(&mut self, upto: Option<Sequence>) {
+        self.holding = true;
+        self.outputs.push_back(ConfirmOutput::Hold {
+            upto: upto.unwrap_or(Sequence::LAST_USABLE),
+        });
+    }
+
+    pub(super) fn resume(&mut self) {
+        if self.holding {
+            self.holding = false;
+            self.outputs.push_back(ConfirmOutput::Resume);
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! Room `remote`, confirmation: the in-sync set changes: a target that has caught up joins, one that is lost leaves, one that
+//! keeps leaving waits. Every change is ordered as an entry and counts from its number on. Must not release answers.
+
+use std::time::Duration;
+
+use super::confirmation::Confirmation;
+use super::facts::{ConfirmOutput, Loss, MemberKey};
+use super::release::Segment;
+use crate::entry::control_entry::{Member, Policy, SetChange, SetReason};
+use crate::entry::{Moment, Sequence};
+
+/// Longest wait before a target that keeps leaving may join again.
+const HOLD_DOWN_MAX: Duration = Duration::from_mins(5);
+/// Leaving is forgotten after this long in the set.
+const STEADY_AFTER: Duration = Duration::from_mins(10);
+
+#[derive(Debug, Clone)]
+pub(super) struct Candidate {
+    member: Member,
+    pub(super) ready: bool,
+    pub(super) join_after: Moment,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Flaps {
+    count: u32,
+    joined_at: Moment,
+}
+
+impl Confirmation {
+    /// A target that is to be in the set has caught up.
+    pub fn handle_caught_up(&mut self, member: Member, now: Moment) {
+        let key = MemberKey::from(&member);
+        if self.is_member(key) {
+            return;
+        }
+        let join_after = self
+            .candidates
+            .get(&key)
+            .map_or(Moment::ZERO, |candidate| candidate.join_after);
+        self.candidates.insert(
+            key,
+            Candidate {
+                member,
+                ready: true,
+                join_after,
+            },
+        );
+        self.propose_join(now);
+    }
+
+    /// A target was lost, or is to leave.
+    pub fn handle_loss(&mut self, key: MemberKey, loss: Loss, now: Moment) {
+        if let Some(candidate) = self.candidates.get_mut(&key) {
+            candidate.ready = false;
+        }
+        match loss {
+            Loss::Connection => {}
+            // Under block and reject nobody but an operator makes the set smaller: no answer is LOCAL, and a takeover of
+            // the target relies on that (ruling 13).
+            Loss::Failed if self.policy != Policy::Degrade => {}
+            Loss::Failed => self.take_out(&[key], SetReason::TargetFailed, now),
+            Loss::Operator => {
+                self.candidates.remove(&key);
+                self.take_out(&[key], SetReason::Operator, now);
+            }
+        }
+        self.handle_timeout(now);
+    }
+
+    /// The change that was ordered has become this entry.
+    ///
+    /// # Panics
+    /// When no change was ordered.
+    pub fn handle_set_changed(&mut self, sequence: Sequence, now: Moment) {
+        let change = self
+            .changing
+            .take()
+            .expect("a change of the set was ordered");
+        let before = self.segments.back().expect("there is always a segment");
+        let shrank = before.members.iter().any(|old| {
+            !change
+                .members
+                .iter()
+                .any(|new| MemberKey::from(new) == MemberKey::from(old))
+        });
+        for member in &change.members {
+            let key = MemberKey::from(member);
+            self.progress.entry(key).or_default();
+            if self.candidates.remove(&key).is_some() {
+                self.flaps.entry(key).or_default().joined_at = now;
+            }
+        }
+        for member in &change.left {
+            let key = MemberKey::from(member);
+            let flaps = self.flaps.entry(key).or_default();
+            if flaps.joined_at != Moment::ZERO && now.since(flaps.joined_at) > STEADY_AFTER {
+                flaps.count = 0;
+            }
+            flaps.count += 1;
+            let join_after = now + hold_down(flaps.count);
+            if change.reason != SetReason::Operator {
+                self.candidates.insert(
+                    key,
+                    Candidate {
+                        member: member.clone(),
+                        ready: false,
+                        join_after,
+                    },
+                );
+            }
+            self.outputs.push_back(ConfirmOutput::Left(key));
+        }
+        self.segments.push_back(Segment {
+            set: sequence,
+            members: change.members,
+            shrank,
+        });
+        self.release(now);
+    }
+
+    pub(super) fn take_out(&mut self, keys: &[MemberKey], reason: SetReason, _now: Moment) {
+        let (members, _) = self.members();
+        let (left, stay): (Vec<Member>, Vec<Member>) = members
+            .iter()
+            .cloned()
+            .partition(|member| keys.contains(&MemberKey::from(member)));
+        if !left.is_empty() && self.changing.is_none() {
+            self.order_change(stay, left, reason);
+        }
+    }
+
+    pub(super) fn propose_join(&mut self, now: Moment) {
+        if self.changing.is_some() {
+            return;
+        }
+        let due = self
+            .candidates
+            .values()
+            .find(|candidate| candidate.ready && candidate.join_after <= now);
+        let Some(member) = due.map(|candidate| candidate.member.clone()) else {
+            return;
+        };
+        let mut members = self.members().0.to_vec();
+        members.push(member);
+        self.order_change(members, Vec::new(), SetReason::Joined);
+    }
+
+    fn order_change(&mut self, members: Vec<Member>, left: Vec<Member>, reason: SetReason) {
+        let known = |member: Member| Member {
+            acknowledged: self.flushed(&member),
+            ..member
+        };
+        let members: Vec<Member> = members.into_iter().map(known).collect();
+        let left: Vec<Member> = left.into_iter().map(known).collect();
+        let change = SetChange {
+            required: members.len() as u32,
+            policy: self.policy,
+            reason,
+            members,
+            left,
+        };
+        self.changing = Some(change.clone());
+        self.outputs.push_back(ConfirmOutput::ChangeSet(change));
+    }
+}
+
+/// How long a target that left for the `count`th time may not join again: not at all the first time.
+fn hold_down(count: u32) -> Duration {
+    match count {
+        0 | 1 => Duration::ZERO,
+        more => Duration::from_secs(1 << (more - 2).min(9)).min(HOLD_DOWN_MAX),
+    }
+}
