@@ -371,7 +371,9 @@ impl Reader<'_> {
         loop {
             match self.peek() {
                 None | Some('\n') => {
-                    return Err(self.error_at(begins, "the double quote is not closed in this line"));
+                    return Err(
+                        self.error_at(begins, "the double quote is not closed in this line")
+                    );
                 }
                 Some(c) => {
                     text.push(c);

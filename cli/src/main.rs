@@ -6,12 +6,15 @@ mod attributes;
 mod cl;
 mod cl_arguments;
 mod commands;
+mod csv_text;
 mod error;
 mod log;
 mod objects;
 mod output;
+mod rows;
 mod text;
 mod when;
+mod written;
 
 use std::process::ExitCode;
 

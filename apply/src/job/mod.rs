@@ -3,6 +3,7 @@
 
 mod port;
 mod process;
+mod restoring;
 mod saving;
 mod shared;
 mod store;
@@ -10,6 +11,7 @@ mod task;
 
 pub use port::{Depositor, Feed, Port, Report};
 pub use process::{JobArguments, run_job};
+pub use restoring::restore_store;
 pub use shared::{JobShared, JobStatus, Order};
 pub use store::{save_path, store_path};
 pub use task::{ApplyJob, JobOptions};

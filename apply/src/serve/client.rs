@@ -80,12 +80,15 @@ impl DatabaseClient {
     /// Cancel safe: yes.
     ///
     /// # Errors
-    /// [`DatabaseError::Store`] when the job does not run.
+    /// [`DatabaseError::NoJob`] when the job does not run.
     pub async fn connect(data: &Path, store: Name) -> Result<Self, DatabaseError> {
         let path = socket_path(data, store);
-        let stream = UnixStream::connect(&path).await.map_err(|error| DatabaseError::Store {
-            reason: format!("the job of store {store} does not answer ({error}); WRKAPY says whether it runs, STRAPY starts it"),
-        })?;
+        let stream = UnixStream::connect(&path)
+            .await
+            .map_err(|error| DatabaseError::NoJob {
+                store,
+                reason: error.to_string(),
+            })?;
         Ok(Self {
             path,
             stream,

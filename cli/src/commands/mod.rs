@@ -8,11 +8,14 @@ mod chgjrn;
 mod chgrdbdire;
 mod chgrmtjrn;
 mod cl;
+mod cpyfrmimpf;
+mod cpytoimpf;
 mod crtjrn;
 mod crtjrnrcv;
 mod crtlib;
 mod crtpf;
 mod daemon;
+mod del;
 mod dltf;
 mod dltjrn;
 mod dltjrnrcv;
@@ -23,9 +26,16 @@ mod dspmsg;
 mod dspsysid;
 mod endapy;
 mod endjrnpf;
+mod get;
+mod hldapy;
 mod init;
+mod put;
+mod rlsapy;
 mod rmvrdbdire;
 mod rmvrmtjrn;
+mod rststo;
+mod savsto;
+mod scan;
 mod sndjrne;
 mod status;
 mod strapy;
@@ -112,9 +122,19 @@ commands! {
     wrkf => WrkF,
     strjrnpf => StrJrnPf,
     endjrnpf => EndJrnPf,
+    put => Put,
+    get => Get,
+    del => Del,
+    scan => Scan,
+    cpyfrmimpf => CpyFrmImpF,
+    cpytoimpf => CpyToImpF,
     strapy => StrApy,
     endapy => EndApy,
     wrkapy => WrkApy,
+    hldapy => HldApy,
+    rlsapy => RlsApy,
+    savsto => SavSto,
+    rststo => RstSto,
     cl => Cl,
     applyjob => ApplyJob,
 }
