@@ -184,6 +184,12 @@ pub enum DatabaseError {
     /// The job is stopping.
     #[error("the database is stopping")]
     Stopping,
+    /// The connection to the job ended before its answer.
+    #[error("the connection to the job is gone: {reason}")]
+    Gone {
+        /// What the socket said.
+        reason: String,
+    },
     /// No job answers at the store's socket.
     #[error(
         "the job of store {store} does not answer ({reason}); WRKAPY says whether it runs, STRAPY starts it"
@@ -214,6 +220,7 @@ impl From<DatabaseError> for CommandError {
             DatabaseError::Over => (ErrorKind::Refused, "RJN6005"),
             DatabaseError::Store { .. } => (ErrorKind::Internal, "RJN6006"),
             DatabaseError::Stopping => (ErrorKind::Unreachable, "RJN6007"),
+            DatabaseError::Gone { .. } => (ErrorKind::Unreachable, "RJN6007"),
             DatabaseError::NoJob { .. } => (ErrorKind::Unreachable, "RJN6008"),
         };
         Self::new(kind, id, text)

@@ -135,7 +135,7 @@ fn push(arguments: &mut Vec<String>, arg: &Arg, values: &[String]) -> Result<(),
     let long = arg.get_long().unwrap_or_default();
     match (arg.get_action(), values) {
         (ArgAction::Append, values) => {
-            arguments.extend(values.iter().map(|value| format!("--{long}={value}")))
+            arguments.extend(values.iter().map(|value| format!("--{long}={value}")));
         }
         (ArgAction::Set, [value]) => arguments.push(format!("--{long}={value}")),
         (ArgAction::Set, values) => {

@@ -28,11 +28,20 @@ impl StoreArgs {
         context: &Context<'_>,
         file: &FileName,
     ) -> Result<DatabaseClient, CliError> {
-        let store = match self.store {
-            Some(store) => store,
-            None => find(context, file).await?,
-        };
+        let store = self.find(context, file).await?;
         Ok(DatabaseClient::connect(&context.data, store).await?)
+    }
+
+    /// The store that has a file.
+    pub(crate) async fn find(
+        &self,
+        context: &Context<'_>,
+        file: &FileName,
+    ) -> Result<Name, CliError> {
+        match self.store {
+            Some(store) => Ok(store),
+            None => find(context, file).await,
+        }
     }
 }
 

@@ -49,7 +49,7 @@ impl Written {
     }
 
     /// Says it, and gives the exit code: 10 where nobody can tell what became of it.
-    pub(crate) fn tell(&self, output: &Output, done: &str) -> ExitCode {
+    pub(crate) fn tell(&self, output: Output, done: &str) -> ExitCode {
         output.result(self, |written| written.text(done));
         if self.unknown.is_some() {
             ExitCode::from(10)

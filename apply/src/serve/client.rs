@@ -104,8 +104,8 @@ impl DatabaseClient {
     }
 
     async fn ask(&mut self, request: &StoreRequest) -> Result<StoreReply, DatabaseError> {
-        let broken = |error: std::io::Error| DatabaseError::Store {
-            reason: format!("the connection to the job is gone: {error}"),
+        let broken = |error: std::io::Error| DatabaseError::Gone {
+            reason: error.to_string(),
         };
         self.output.clear();
         put(&mut self.output, request)?;
@@ -124,8 +124,8 @@ impl DatabaseClient {
                 .map_err(broken)?
                 == 0
             {
-                return Err(DatabaseError::Store {
-                    reason: "the connection to the job is gone".to_owned(),
+                return Err(DatabaseError::Gone {
+                    reason: "it was closed there".to_owned(),
                 });
             }
         }

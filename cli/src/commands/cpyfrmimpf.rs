@@ -4,19 +4,23 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use rjournal::Client;
-use rjournal::daemon::CommandError;
 use rjournal::daemon::command::file::{CreateFile, ListFiles, StartJournaling};
+use rjournal::daemon::{CommandError, ErrorKind, SystemEntropy};
 use rjournal::entry::record::{ColumnGuess, Field, FieldName, FieldType, Format, Value};
-use rjournal::entry::{FileName, QualifiedName};
+use rjournal::entry::{ClientId, DepositKey, FileName, QualifiedName};
 use rjournal::journal::AckClass;
 use rjournal_apply::database::Outcome;
-use rjournal_apply::serve::{DatabaseClient, EncodedWrite, WriteKind};
+use rjournal_apply::error::DatabaseError;
+use rjournal_apply::serve::{
+    ClientTransaction, DatabaseClient, EncodedWrite, SteadyClient, WriteKind,
+};
 use serde::Serialize;
 
 use super::Context;
-use crate::attributes::choose;
+use crate::attributes::{choose, seconds};
 use crate::csv_text::{Cell, CsvReader};
 use crate::error::CliError;
 use crate::output::{Meter, Unit};
@@ -25,6 +29,8 @@ use crate::text;
 
 /// Bytes of rows sent at once.
 const SEND_BYTES: usize = 512 * 1024;
+/// Bytes of rows kept for another try.
+const CHUNK_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Fewest digits a guessed DECIMAL has: more rows come later.
 const DECIMAL_DIGITS_MIN: u8 = 10;
 
@@ -32,7 +38,8 @@ const DECIMAL_DIGITS_MIN: u8 = 10;
 ///
 /// Columns are matched by name. Nothing at all between two delimiters is null, two quotes are an empty text. Rows go in
 /// under commitment control, so many in one transaction; what was committed stays when a later row is refused, and the
-/// message says which line that was.
+/// message says which line that was. A transaction whose answer was lost, with the daemon say, is tried again, and lands
+/// once.
 ///
 /// Example: rjournal cpyfrmimpf --fromstmf customer.csv --tofile PRDLIB/CUSTOMER --crtfile --jrn PRDLIB/JRN
 #[derive(Debug, clap::Args)]
@@ -53,7 +60,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "CHARACTER", default_value = ",")]
     flddlm: String,
 
-    /// Rows in one transaction; *ALL for a single one
+    /// Most rows in one transaction; *ALL for a single one
     #[arg(long, value_name = "ROWS", default_value = "1000")]
     commit: String,
 
@@ -73,6 +80,15 @@ pub(crate) struct Args {
     /// Journal of a file that is made; journaling is started
     #[arg(long, value_name = "LIB/NAME", requires = "crtfile")]
     jrn: Option<QualifiedName>,
+
+    /// How long a transaction is tried again while the daemon or the job is away
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value = "60",
+        allow_negative_numbers = true
+    )]
+    wait: f64,
 
     #[command(flatten)]
     store: StoreArgs,
@@ -97,8 +113,8 @@ pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, C
     )?
     .unwrap_or(WriteKind::Insert);
     let rows_max = match args.commit.parse::<u64>() {
-        Ok(rows) if rows > 0 => rows,
-        _ if text::special(&args.commit) == "ALL" => u64::MAX,
+        Ok(rows) if rows > 0 => Some(rows),
+        _ if text::special(&args.commit) == "ALL" => None,
         _ => {
             return Err(CliError::invalid(format!(
                 "COMMIT {}: a number of rows or *ALL is needed",
@@ -112,9 +128,12 @@ pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, C
     let client = context.client().await?;
     let created = args.crtfile && create(&args, delimiter, &client, &meter).await?;
     drop(client);
-    let mut database = args.store.connect(context, &args.tofile).await?;
-    let handle = database.file(&args.tofile).await?;
-    let mut source = Source::open(&args.fromstmf, delimiter, handle.format())?;
+    let store = args.store.find(context, &args.tofile).await?;
+    let patience = Duration::from_millis(seconds(Some(args.wait), "WAIT")?.unwrap_or_default());
+    let mut database = SteadyClient::new(&context.data, store, patience);
+    let handle = database.client().await?.file(&args.tofile).await?;
+    let format = handle.format();
+    let mut source = Source::open(&args.fromstmf, delimiter, format)?;
     let mut imported = Imported {
         file: args.tofile.clone(),
         rows: 0,
@@ -122,15 +141,16 @@ pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, C
         answer: None,
         created,
     };
-    let done = import(
-        &mut source,
-        kind,
-        rows_max,
-        &mut database,
-        &mut imported,
-        &meter,
-    )
-    .await;
+    let done = match rows_max {
+        Some(rows) => {
+            let to = &mut database;
+            import(&mut source, kind, rows, format, to, &mut imported, &meter).await
+        }
+        None => {
+            let to = database.client().await?;
+            import_at_once(&mut source, kind, format, to, &mut imported, &meter).await
+        }
+    };
     drop(meter);
     if let Err(CliError(error)) = done {
         let kept = format!(
@@ -178,8 +198,8 @@ fn open(path: &Path) -> Result<Box<dyn Read + Send>, CliError> {
 
 fn unreadable(path: &Path, error: &std::io::Error) -> CliError {
     let kind = match error.kind() {
-        std::io::ErrorKind::NotFound => rjournal::daemon::ErrorKind::NotFound,
-        _ => rjournal::daemon::ErrorKind::Invalid,
+        std::io::ErrorKind::NotFound => ErrorKind::NotFound,
+        _ => ErrorKind::Invalid,
     };
     let text = format!("FROMSTMF {}: {error}", path.display());
     CliError(CommandError::new(kind, "RJN1008", text))
@@ -289,76 +309,121 @@ fn header(
     record.into_iter().enumerate().map(name).collect()
 }
 
+/// Rows of one transaction, encoded.
+struct Chunk {
+    writes: Vec<EncodedWrite>,
+    bytes: usize,
+}
+
+/// The next rows: so many, or as many as fit into memory.
+fn next_chunk(
+    source: &mut Source<'_>,
+    rows_max: u64,
+    kind: WriteKind,
+    format: &Format,
+) -> Result<Option<Chunk>, CliError> {
+    let mut chunk = Chunk {
+        writes: Vec::new(),
+        bytes: 0,
+    };
+    while (chunk.writes.len() as u64) < rows_max && chunk.bytes < CHUNK_BYTES_MAX {
+        let Some(row) = source.next()? else { break };
+        let bytes = rjournal::entry::record::encode_row(format, &row)
+            .map_err(|error| source.wrong(&text::causes(&error)))?;
+        chunk.bytes += bytes.len();
+        chunk.writes.push(EncodedWrite {
+            kind,
+            file: format.file().clone(),
+            bytes,
+        });
+    }
+    Ok((!chunk.writes.is_empty()).then_some(chunk))
+}
+
+/// Sends rows into a transaction, in messages of a size that is good to send.
+async fn send(
+    transaction: &mut ClientTransaction<'_>,
+    writes: &[EncodedWrite],
+) -> Result<(), DatabaseError> {
+    let mut rest = writes;
+    while !rest.is_empty() {
+        let mut bytes = 0;
+        let count = rest
+            .iter()
+            .take_while(|write| {
+                let fits = bytes < SEND_BYTES;
+                bytes += write.bytes.len();
+                fits
+            })
+            .count();
+        let (now, later) = rest.split_at(count);
+        transaction.write_all(now.to_vec()).await?;
+        rest = later;
+    }
+    Ok(())
+}
+
+/// Transactions of so many rows; each is tried until it landed, and lands once.
 async fn import(
     source: &mut Source<'_>,
     kind: WriteKind,
     rows_max: u64,
+    format: &Format,
+    database: &mut SteadyClient,
+    imported: &mut Imported,
+    meter: &Meter,
+) -> Result<(), CliError> {
+    let client = ClientId::from_bytes(SystemEntropy.id());
+    let mut key = 0;
+    while let Some(chunk) = next_chunk(source, rows_max, kind, format)? {
+        key += 1;
+        let writes = &chunk.writes;
+        let landed = database
+            .transact(DepositKey { client, key }, async |transaction| {
+                send(transaction, writes).await
+            })
+            .await
+            .map_err(|error| up_to(source, error))?;
+        imported.note(writes.len() as u64, landed.class);
+        meter.show(source.reader.consumed(), source.bytes);
+    }
+    Ok(())
+}
+
+/// All rows in one transaction. It is not kept in memory, so it cannot be tried again.
+async fn import_at_once(
+    source: &mut Source<'_>,
+    kind: WriteKind,
+    format: &Format,
     database: &mut DatabaseClient,
     imported: &mut Imported,
     meter: &Meter,
 ) -> Result<(), CliError> {
-    let file = imported.file.clone();
-    let mut next = source.next()?;
-    while next.is_some() {
-        // The client lends itself to the transaction, so rows are encoded before.
-        let handle = database.file(&file).await?;
-        let mut transaction = database.begin(None).await?;
-        let (mut rows, mut writes, mut bytes) = (0, Vec::new(), 0);
-        while let Some(row) = next.take() {
-            let encoded = rjournal::entry::record::encode_row(handle.format(), &row)
-                .map_err(|error| source.wrong(&text::causes(&error)))?;
-            bytes += encoded.len();
-            writes.push(EncodedWrite {
-                kind,
-                file: file.clone(),
-                bytes: encoded,
-            });
-            rows += 1;
-            if bytes >= SEND_BYTES {
-                bytes = 0;
-                transaction
-                    .write_all(std::mem::take(&mut writes))
-                    .await
-                    .map_err(|error| up_to(source, error))?;
-                meter.show(source.reader.consumed(), source.bytes);
-            }
-            if rows == rows_max {
-                break;
-            }
-            next = source.next()?;
-        }
-        transaction
-            .write_all(writes)
+    let mut transaction = database.begin(None).await?;
+    let mut rows = 0;
+    while let Some(chunk) = next_chunk(source, u64::MAX, kind, format)? {
+        send(&mut transaction, &chunk.writes)
             .await
             .map_err(|error| up_to(source, error))?;
-        let class = match transaction.commit().await? {
-            Outcome::Landed { class, .. } => class,
-            Outcome::Nothing => break,
-            Outcome::Unknown { sequence, why } => {
-                let text = format!(
-                    "UNKNOWN: whether the transaction up to line {}, entry {sequence}, will stay cannot be told: {}",
-                    source.reader.line(),
-                    text::unknown(why)
-                );
-                return Err(CliError(CommandError::new(
-                    rjournal::daemon::ErrorKind::TimedOut,
-                    "RJN6014",
-                    text,
-                )));
-            }
-        };
-        imported.rows += rows;
-        imported.transactions += 1;
-        imported.answer = Some(weaker(imported.answer, class));
+        rows += chunk.writes.len() as u64;
         meter.show(source.reader.consumed(), source.bytes);
-        if next.is_none() {
-            next = source.next()?;
+    }
+    match transaction.commit().await? {
+        Outcome::Nothing => {}
+        Outcome::Landed { class, .. } => imported.note(rows, Some(class)),
+        Outcome::Unknown { sequence, why } => {
+            let text = format!(
+                "UNKNOWN: whether the transaction, entry {sequence}, will stay cannot be told: {}",
+                text::unknown(why)
+            );
+            let error = CommandError::new(ErrorKind::TimedOut, "RJN6014", text);
+            return Err(CliError(error));
         }
     }
     Ok(())
 }
 
-fn up_to(source: &Source<'_>, error: rjournal_apply::error::DatabaseError) -> CliError {
+fn up_to(source: &Source<'_>, error: DatabaseError) -> CliError {
     let error = CommandError::from(error);
     let text = format!(
         "FROMSTMF {}, up to line {}: {}",
@@ -367,6 +432,16 @@ fn up_to(source: &Source<'_>, error: rjournal_apply::error::DatabaseError) -> Cl
         error.text
     );
     CliError(CommandError { text, ..error })
+}
+
+impl Imported {
+    fn note(&mut self, rows: u64, class: Option<AckClass>) {
+        self.rows += rows;
+        self.transactions += 1;
+        // Of one whose answer was lost nobody knows more than that it is on disk here.
+        let class = class.unwrap_or(AckClass::Local);
+        self.answer = Some(weaker(self.answer, class));
+    }
 }
 
 /// The lesser of two ack classes, as printed.

@@ -32,5 +32,5 @@ pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, C
     let key = args.key.values(handle.format())?;
     let write = database.encode(WriteKind::Delete, &args.file, &key).await?;
     let outcome = database.write(vec![write], None).await?;
-    Ok(Written::new(outcome, 1).tell(context.output, "Row deleted"))
+    Ok(Written::new(outcome, 1).tell(*context.output, "Row deleted"))
 }

@@ -78,7 +78,7 @@ pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, C
     }
     transaction.write(WriteKind::Put, &args.file, &row).await?;
     let outcome = transaction.commit().await?;
-    Ok(Written::new(outcome, 1).tell(context.output, "Row written"))
+    Ok(Written::new(outcome, 1).tell(*context.output, "Row written"))
 }
 
 /// What was given for each field.

@@ -38,7 +38,7 @@ pub(crate) struct Args {
     replace: bool,
 
     /// Kind of a store that STRAPY has not made yet: *SLED or *REDB
-    #[arg(long, value_name = "KIND")]
+    #[arg(long = "type", value_name = "*SLED|*REDB")]
     kind: Option<String>,
 }
 
@@ -94,10 +94,10 @@ async fn kind_of(
     };
     let kind: StoreKind = name
         .parse()
-        .map_err(|error| CliError::invalid(format!("KIND: {error}")))?;
+        .map_err(|error| CliError::invalid(format!("TYPE: {error}")))?;
     match known {
         Some(job) if job.kind != kind.to_string() => Err(CliError::invalid(format!(
-            "KIND: store {store} is a *{}",
+            "TYPE: store {store} is a *{}",
             job.kind.to_ascii_uppercase()
         ))),
         _ => Ok(kind),
