@@ -11,7 +11,7 @@ use rjournal::daemon::command::file::{CreateFile, ListFiles, StartJournaling};
 use rjournal::daemon::{CommandError, ErrorKind, SystemEntropy};
 use rjournal::entry::record::{ColumnGuess, Field, FieldName, FieldType, Format, Value};
 use rjournal::entry::{ClientId, DepositKey, FileName, QualifiedName};
-use rjournal::journal::AckClass;
+use rjournal::journal::{AckClass, Entropy};
 use rjournal_apply::database::Outcome;
 use rjournal_apply::error::DatabaseError;
 use rjournal_apply::serve::{
