@@ -7,6 +7,7 @@ mod cl;
 mod cl_arguments;
 mod commands;
 mod csv_text;
+mod demo;
 mod error;
 mod log;
 mod objects;

@@ -94,6 +94,16 @@ pub(crate) struct Args {
     store: StoreArgs,
 }
 
+/// How many transactions were answered how.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+struct Answers {
+    sync: u64,
+    received: u64,
+    local: u64,
+    /// The answer was lost; the transaction was tried again, and had landed.
+    lost_and_found: u64,
+}
+
 /// What became of an import.
 #[derive(Debug, Clone, Serialize)]
 struct Imported {
@@ -102,6 +112,7 @@ struct Imported {
     transactions: u64,
     /// How well the least well kept transaction is kept.
     answer: Option<&'static str>,
+    answers: Answers,
     created: bool,
 }
 
@@ -139,17 +150,15 @@ pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, C
         rows: 0,
         transactions: 0,
         answer: None,
+        answers: Answers::default(),
         created,
     };
-    let done = match rows_max {
-        Some(rows) => {
-            let to = &mut database;
-            import(&mut source, kind, rows, format, to, &mut imported, &meter).await
-        }
-        None => {
-            let to = database.client().await?;
-            import_at_once(&mut source, kind, format, to, &mut imported, &meter).await
-        }
+    let done = if let Some(rows) = rows_max {
+        let to = &mut database;
+        import(&mut source, kind, rows, format, to, &mut imported, &meter).await
+    } else {
+        let to = database.client().await?;
+        import_at_once(&mut source, kind, format, to, &mut imported, &meter).await
     };
     drop(meter);
     if let Err(CliError(error)) = done {
@@ -438,6 +447,13 @@ impl Imported {
     fn note(&mut self, rows: u64, class: Option<AckClass>) {
         self.rows += rows;
         self.transactions += 1;
+        let count = match class {
+            Some(AckClass::Sync) => &mut self.answers.sync,
+            Some(AckClass::Received) => &mut self.answers.received,
+            Some(AckClass::Local) => &mut self.answers.local,
+            None => &mut self.answers.lost_and_found,
+        };
+        *count += 1;
         // Of one whose answer was lost nobody knows more than that it is on disk here.
         let class = class.unwrap_or(AckClass::Local);
         self.answer = Some(weaker(self.answer, class));

@@ -16,6 +16,7 @@ mod crtlib;
 mod crtpf;
 mod daemon;
 mod del;
+mod demo;
 mod dltf;
 mod dltjrn;
 mod dltjrnrcv;
@@ -136,5 +137,6 @@ commands! {
     savsto => SavSto,
     rststo => RstSto,
     cl => Cl,
+    demo => Demo,
     applyjob => ApplyJob,
 }
