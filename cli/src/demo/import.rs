@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use tokio::time::Instant;
 
 use super::proof::Proofs;
-use super::system::Pair;
+use super::system::{Pair, Running};
 use super::{Ledger, rate, until};
 use crate::csv_text::{Cell, CsvReader};
 use crate::error::CliError;
@@ -22,6 +22,7 @@ struct Table {
     file: String,
     /// Whether its first column tells rows apart.
     keyed: bool,
+    rows: u64,
 }
 
 /// The CSV files.
@@ -60,12 +61,22 @@ impl Import {
         })
     }
 
-    /// Imports everything; the target is killed in the first half, the source in the second, both while rows come in.
+    /// The two tables with the most rows, in the order they come in; with one table it is both.
+    fn largest(&self) -> (usize, usize) {
+        let mut order: Vec<usize> = (0..self.tables.len()).collect();
+        order.sort_by_key(|&index| {
+            std::cmp::Reverse(self.tables.get(index).map_or(0, |table| table.rows))
+        });
+        let first = order.first().copied().unwrap_or(0);
+        let second = order.get(1).copied().unwrap_or(first);
+        (first.min(second), first.max(second))
+    }
+
+    /// Imports everything; both systems are killed while rows come in, the target first.
     pub(super) async fn run(&mut self, pair: &mut Pair) -> Result<Ledger, CliError> {
         let mut ledger = Ledger::default();
-        let count = self.tables.len();
+        let (target_at, source_at) = self.largest();
         let (began, mut disturbed) = (Instant::now(), std::time::Duration::ZERO);
-        let (target_at, source_at) = (count / 3, count * 2 / 3);
         for (index, table) in self.tables.iter().enumerate() {
             let path = table.path.to_string_lossy().into_owned();
             let mut command = vec!["cpyfrmimpf", "--fromstmf", &path, "--tofile", &table.file];
@@ -74,25 +85,19 @@ impl Import {
                 command.extend(["--key", "*NONE"]);
             }
             let struck = Instant::now();
-            let strikes = [
-                (index == target_at, false),
-                // With one file, it must bear both.
-                (index == source_at, true),
-            ];
-            let program = pair.source.command(&command)?;
-            for (now, source) in strikes {
-                if now {
-                    rows_come_in(pair).await?;
-                    if source {
-                        pair.strike_source().await?;
-                    } else {
-                        pair.strike_target().await?;
-                    }
-                    pair.in_sync().await?;
-                }
+            let mut program = pair.source.command(&command)?;
+            if index == target_at {
+                rows_come_in(pair, &mut program, table.rows / 4).await?;
+                pair.strike_target().await?;
+                pair.in_sync().await?;
+            }
+            if index == source_at {
+                rows_come_in(pair, &mut program, table.rows / 4).await?;
+                pair.strike_source().await?;
+                pair.in_sync().await?;
             }
             let done = program.ended().await?;
-            if strikes.iter().any(|(now, _)| *now) {
+            if index == target_at || index == source_at {
                 disturbed += struck.elapsed();
             }
             let number = |name: &str| {
@@ -148,12 +153,13 @@ impl Import {
     }
 }
 
-/// Waits until the command that runs now has brought rows in, so that the blow falls into its work.
-async fn rows_come_in(pair: &Pair) -> Result<(), CliError> {
+/// Waits until the command that runs now has brought rows in, so that the blow falls into its work; or until it ended.
+async fn rows_come_in(pair: &Pair, program: &mut Running, rows: u64) -> Result<(), CliError> {
     let before = pair.source.journal().await?.watermarks.deposited;
     until("rows come in", async || {
         let journal = pair.source.journal().await?;
-        Ok(journal.watermarks.deposited.entries_since(before) > 100)
+        let come_in = journal.watermarks.deposited.entries_since(before);
+        Ok(come_in > rows || program.has_ended()?)
     })
     .await
 }
@@ -166,12 +172,13 @@ impl Table {
             .to_string_lossy()
             .into_owned();
         let mut seen = std::collections::HashSet::new();
-        let mut keyed = true;
+        let (mut keyed, mut rows) = (true, 0);
         let mut reader = open(&path)?;
         let columns = next(&mut reader, &path, 0)?.map_or(0, |header| header.len());
         while let Some(record) = next(&mut reader, &path, columns)? {
             let first = record.into_iter().next().flatten();
             keyed &= first.is_some_and(|first| seen.insert(first));
+            rows += 1;
         }
         let file = format!("PRDLIB/{stem}");
         let parsed: Result<rjournal::entry::FileName, _> = file.parse();
@@ -181,7 +188,12 @@ impl Table {
                 path.display()
             )));
         }
-        Ok(Self { path, file, keyed })
+        Ok(Self {
+            path,
+            file,
+            keyed,
+            rows,
+        })
     }
 }
 

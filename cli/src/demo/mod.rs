@@ -104,10 +104,18 @@ struct Ledger {
 pub(crate) async fn run(plan: Plan, output: Output) -> Result<Summary, CliError> {
     let began = Instant::now();
     let screen = Screen::new(output);
+    let from = plan.from.as_deref();
+    let import = from.map(|from| Import::read(from, &plan.dir)).transpose()?;
     let mut pair = Pair::make(&plan.dir, screen.clone()).await?;
-    let done = story(&plan, &mut pair, &screen).await;
+    let done = story(&plan, import, &mut pair, &screen).await;
     // Whatever happened, no process stays behind.
     let stopped = pair.stop().await;
+    if done.is_err() {
+        output.remark(&format!(
+            "What the systems left stays in {}",
+            plan.dir.display()
+        ));
+    }
     let (mut summary, proofs) = done?;
     stopped?;
     let seconds = began.elapsed().as_secs_f64();
@@ -123,12 +131,12 @@ pub(crate) async fn run(plan: Plan, output: Output) -> Result<Summary, CliError>
 
 async fn story(
     plan: &Plan,
+    import: Option<Import>,
     pair: &mut Pair,
     screen: &Screen,
 ) -> Result<(Summary, Proofs), CliError> {
     pair.couple().await?;
-    let (workload, ledger, proofs) = if let Some(from) = &plan.from {
-        let mut import = Import::read(from, &plan.dir)?;
+    let (workload, ledger, proofs) = if let Some(mut import) = import {
         let ledger = import.run(pair).await?;
         pair.settle().await?;
         let mut proofs = Proofs::of_both_sides(pair).await?;

@@ -208,6 +208,14 @@ pub(super) struct Running {
 }
 
 impl Running {
+    /// Whether it ended.
+    pub(super) fn has_ended(&mut self) -> Result<bool, CliError> {
+        self.child
+            .try_wait()
+            .map(|status| status.is_some())
+            .map_err(|error| CliError::internal(&error))
+    }
+
     /// Waits for its end, and gives its result.
     pub(super) async fn ended(self) -> Result<serde_json::Value, CliError> {
         let output = self
