@@ -3,6 +3,7 @@
 
 mod args;
 mod attributes;
+mod bench;
 mod cl;
 mod cl_arguments;
 mod commands;
@@ -12,6 +13,7 @@ mod error;
 mod log;
 mod objects;
 mod output;
+mod pair;
 mod rows;
 mod text;
 mod when;

@@ -4,6 +4,7 @@
 mod addrdbdire;
 mod addrmtjrn;
 mod applyjob;
+mod bench;
 mod chgjrn;
 mod chgrdbdire;
 mod chgrmtjrn;
@@ -138,5 +139,6 @@ commands! {
     rststo => RstSto,
     cl => Cl,
     demo => Demo,
+    bench => Bench,
     applyjob => ApplyJob,
 }

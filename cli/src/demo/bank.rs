@@ -21,9 +21,9 @@ use tokio::time::Instant;
 
 use super::proof::Proofs;
 use super::screen::Screen;
-use super::system::{Pair, store};
-use super::{Ledger, PATIENCE, rate};
+use super::{Ledger, rate};
 use crate::error::CliError;
+use crate::pair::{PATIENCE, Pair, store};
 use crate::text;
 
 /// Tellers of a branch.
@@ -246,7 +246,7 @@ impl Bank {
         pair: &mut Pair,
         screen: &Screen,
     ) -> Result<Ledger, CliError> {
-        screen.title(&format!(
+        pair.voice.title(&format!(
             "{} clients work for {} s; both systems are killed meanwhile",
             self.args.clients, self.args.seconds
         ));
@@ -264,7 +264,7 @@ impl Bank {
             };
             clients.spawn_local_on(worker.work(), &here);
         }
-        let shown = tokio::spawn(show(Arc::clone(&self.answers), screen.clone()));
+        let shown = tokio::spawn(show(Arc::clone(&self.answers), *screen));
         let struck = here
             .run_until(async {
                 let struck = self.strike(pair).await;

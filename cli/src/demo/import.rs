@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use tokio::time::Instant;
 
 use super::proof::Proofs;
-use super::system::{Pair, Running};
-use super::{Ledger, rate, until};
+use super::{Ledger, rate};
 use crate::csv_text::{Cell, CsvReader};
 use crate::error::CliError;
+use crate::pair::{Pair, Running, until};
 
 /// Rows in one transaction.
 const ROWS: &str = "50";

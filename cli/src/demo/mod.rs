@@ -6,7 +6,6 @@ mod bank;
 mod import;
 mod proof;
 mod screen;
-mod system;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -17,18 +16,13 @@ use tokio::time::Instant;
 use crate::error::CliError;
 use crate::output::Output;
 
+use crate::pair::{Pair, Voice};
 use bank::Bank;
 use import::Import;
 use proof::Proofs;
 use screen::Screen;
-use system::{DemoSystem, Pair};
 
 pub(crate) use bank::BankArgs;
-
-/// How long a killed system stays away: longer than the source waits for its target.
-const AWAY: Duration = Duration::from_secs(3);
-/// How long anything of the demonstration may take before it is given up.
-const PATIENCE: Duration = Duration::from_mins(1);
 
 /// What is demonstrated.
 #[derive(Debug)]
@@ -106,7 +100,7 @@ pub(crate) async fn run(plan: Plan, output: Output) -> Result<Summary, CliError>
     let screen = Screen::new(output);
     let from = plan.from.as_deref();
     let import = from.map(|from| Import::read(from, &plan.dir)).transpose()?;
-    let mut pair = Pair::make(&plan.dir, screen.clone()).await?;
+    let mut pair = Pair::make(&plan.dir, Voice(Some(output))).await?;
     let done = story(&plan, import, &mut pair, &screen).await;
     // Whatever happened, no process stays behind.
     let stopped = pair.stop().await;
@@ -136,6 +130,7 @@ async fn story(
     screen: &Screen,
 ) -> Result<(Summary, Proofs), CliError> {
     pair.couple().await?;
+    pair.store().await?;
     let (workload, ledger, proofs) = if let Some(mut import) = import {
         let ledger = import.run(pair).await?;
         pair.settle().await?;
@@ -182,31 +177,4 @@ fn remove(dir: &Path) -> Result<(), CliError> {
 )]
 fn rate(count: u64, time: Duration) -> f64 {
     count as f64 / time.as_secs_f64().max(0.001)
-}
-
-/// Waits until something is so, looked at again and again.
-async fn until(
-    what: &str,
-    mut so: impl AsyncFnMut() -> Result<bool, CliError>,
-) -> Result<(), CliError> {
-    let deadline = Instant::now() + PATIENCE;
-    while !so().await? {
-        if Instant::now() >= deadline {
-            return Err(CliError::invalid(format!(
-                "{what}: it did not happen within {} s",
-                PATIENCE.as_secs()
-            )));
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    Ok(())
-}
-
-/// Kills a system as a power cut would, and starts it again after a while.
-async fn strike(system: &mut DemoSystem, screen: &Screen) -> Result<(), CliError> {
-    system.kill().await?;
-    tokio::time::sleep(AWAY).await;
-    system.start().await?;
-    screen.event(&format!("{} is back", system.name));
-    Ok(())
 }

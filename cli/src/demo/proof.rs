@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use rjournal::entry::FileName;
 use rjournal_apply::serve::DatabaseClient;
 
-use super::system::{DemoSystem, Pair};
 use crate::error::CliError;
+use crate::pair::{Pair, SystemProcess};
 
 /// Rows compared at once.
 const PAGE_ROWS: usize = 4096;
@@ -132,7 +132,7 @@ impl Proofs {
 }
 
 /// Where a receiver of the system's only journal lies.
-fn receiver_path(system: &DemoSystem, number: u64) -> Result<PathBuf, CliError> {
+fn receiver_path(system: &SystemProcess, number: u64) -> Result<PathBuf, CliError> {
     let journals = system.data.join("journals");
     let failed =
         |error: std::io::Error| CliError::invalid(format!("{}: {error}", journals.display()));

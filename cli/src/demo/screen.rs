@@ -6,7 +6,7 @@ use crate::output::{Output, Progress};
 use crate::text;
 
 /// Where the story is told.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Screen {
     output: Output,
 }
@@ -16,30 +16,13 @@ impl Screen {
         Self { output }
     }
 
-    /// What comes next.
-    pub(super) fn title(&self, text: &str) {
-        self.output.line(&format!("\n{text}"));
-    }
-
-    /// A command, as an operator would type it.
-    pub(super) fn command(&self, system: &str, arguments: &[&str]) {
-        let words: Vec<String> = arguments.iter().map(|word| quoted(word)).collect();
-        self.output
-            .line(&format!("  {system}> rjournal {}", words.join(" ")));
-    }
-
-    /// Something that happened.
-    pub(super) fn event(&self, text: &str) {
-        self.output.line(&format!("  * {text}"));
-    }
-
     /// What is going on, on one line that is written over.
-    pub(super) fn progress(&self) -> Progress {
+    pub(super) fn progress(self) -> Progress {
         self.output.progress()
     }
 
     /// The end of the story.
-    pub(super) fn summary(&self, summary: &Summary, proofs: &Proofs, plan: &Plan) {
+    pub(super) fn summary(self, summary: &Summary, proofs: &Proofs, plan: &Plan) {
         self.output.line("");
         let mut lines = vec![
             "Proofs".to_owned(),
@@ -115,15 +98,5 @@ fn verdict(holds: bool, yes: &str, no: &str) -> String {
         format!("  [ok]   {yes}")
     } else {
         format!("  [FAIL] {no}")
-    }
-}
-
-/// A word as a shell takes it.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:,=".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', "'\\''"))
     }
 }

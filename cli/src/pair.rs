@@ -1,9 +1,10 @@
-//! Package `cli`, the demonstration: a system as a process of its own, and the pair of them. Commands go through the same
-//! program an operator would call. Must not know what work is done.
+//! Package `cli`: two systems as processes of their own, for the demonstration and the benchmark. Commands go through the
+//! same program an operator would call. Must not know what work is done.
 
 use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use rjournal::Client;
 use rjournal::daemon::CommandError;
@@ -14,28 +15,64 @@ use rjournal::entry::{Name, Sequence};
 use rjournal::remote::LinkState;
 use rjournal_apply::serve::DatabaseClient;
 
-use super::screen::Screen;
-use super::{PATIENCE, until};
 use crate::error::CliError;
+use crate::output::Output;
+use crate::text;
+
+/// How long anything may take before it is given up.
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
+/// How long a killed system stays away: longer than the source waits for its target.
+const AWAY: Duration = Duration::from_secs(3);
 
 /// Name of the store on each side.
 const STORE: &str = "DB";
 
+/// Tells what is done, or keeps it to itself.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Voice(pub(crate) Option<Output>);
+
+impl Voice {
+    /// What comes next.
+    pub(crate) fn title(self, text: &str) {
+        self.line(&format!("\n{text}"));
+    }
+
+    /// A command, as an operator would type it.
+    fn command(self, system: &str, arguments: &[&str]) {
+        let words: Vec<String> = arguments
+            .iter()
+            .map(|word| text::shell_word(word))
+            .collect();
+        self.line(&format!("  {system}> rjournal {}", words.join(" ")));
+    }
+
+    /// Something that happened.
+    fn event(self, text: &str) {
+        self.line(&format!("  * {text}"));
+    }
+
+    fn line(self, text: &str) {
+        if let Some(output) = self.0 {
+            output.line(text);
+        }
+    }
+}
+
 /// One system.
 #[derive(Debug)]
-pub(super) struct DemoSystem {
+pub(crate) struct SystemProcess {
     /// Its name.
-    pub(super) name: &'static str,
+    pub(crate) name: &'static str,
     /// Its data directory.
-    pub(super) data: PathBuf,
+    pub(crate) data: PathBuf,
     program: PathBuf,
     log: PathBuf,
     process: Option<Child>,
-    screen: Screen,
+    voice: Voice,
 }
 
-impl DemoSystem {
-    fn make(name: &'static str, dir: &Path, screen: Screen) -> Result<Self, CliError> {
+impl SystemProcess {
+    fn make(name: &'static str, dir: &Path, voice: Voice) -> Result<Self, CliError> {
         let program = std::env::current_exe().map_err(|error| CliError::internal(&error))?;
         Ok(Self {
             name,
@@ -43,18 +80,18 @@ impl DemoSystem {
             program,
             log: dir.join(format!("{name}.log")),
             process: None,
-            screen,
+            voice,
         })
     }
 
     /// Runs a command of this system, as an operator would type it, and gives its result.
-    pub(super) async fn run(&self, arguments: &[&str]) -> Result<serde_json::Value, CliError> {
-        self.screen.command(self.name, arguments);
+    pub(crate) async fn run(&self, arguments: &[&str]) -> Result<serde_json::Value, CliError> {
+        self.voice.command(self.name, arguments);
         self.run_unseen(arguments).await
     }
 
     /// Runs a command that is not shown.
-    pub(super) async fn run_unseen(
+    pub(crate) async fn run_unseen(
         &self,
         arguments: &[&str],
     ) -> Result<serde_json::Value, CliError> {
@@ -62,8 +99,8 @@ impl DemoSystem {
     }
 
     /// Begins a command, and shows it.
-    pub(super) fn command(&self, arguments: &[&str]) -> Result<Running, CliError> {
-        self.screen.command(self.name, arguments);
+    pub(crate) fn command(&self, arguments: &[&str]) -> Result<Running, CliError> {
+        self.voice.command(self.name, arguments);
         self.begin(arguments)
     }
 
@@ -86,17 +123,17 @@ impl DemoSystem {
     }
 
     /// A connection to its daemon.
-    pub(super) async fn client(&self) -> Result<Client, CliError> {
+    pub(crate) async fn client(&self) -> Result<Client, CliError> {
         Ok(Client::connect(&self.data).await?)
     }
 
     /// A connection to the job of its store.
-    pub(super) async fn database(&self) -> Result<DatabaseClient, CliError> {
+    pub(crate) async fn database(&self) -> Result<DatabaseClient, CliError> {
         Ok(DatabaseClient::connect(&self.data, store()).await?)
     }
 
     /// Its journal.
-    pub(super) async fn journal(&self) -> Result<JournalDescription, CliError> {
+    pub(crate) async fn journal(&self) -> Result<JournalDescription, CliError> {
         let client = self.client().await?;
         let found = client.run(DescribeJournals { journal: None }).await?;
         found
@@ -107,7 +144,7 @@ impl DemoSystem {
     }
 
     /// Starts its daemon, and waits until it answers.
-    pub(super) async fn start(&mut self) -> Result<(), CliError> {
+    pub(crate) async fn start(&mut self) -> Result<(), CliError> {
         let log = std::fs::OpenOptions::new()
             .create(true)
             .append(true)
@@ -145,7 +182,7 @@ impl DemoSystem {
     }
 
     /// Kills its daemon and its apply job with SIGKILL. Gives how many processes that were.
-    pub(super) async fn kill(&mut self) -> Result<u64, CliError> {
+    pub(crate) async fn kill(&mut self) -> Result<u64, CliError> {
         let mut killed = 0;
         let jobs = match self.client().await {
             Ok(client) => client.run(ListJobs {}).await?.jobs,
@@ -165,12 +202,23 @@ impl DemoSystem {
                 }
             }
             child.wait().map_err(|error| CliError::internal(&error))?;
-            self.screen.event(&format!(
+            self.voice.event(&format!(
                 "kill -9 {pid}: {} is gone, its apply job too",
                 self.name
             ));
         }
         Ok(killed)
+    }
+
+    /// Memory of its daemon that is resident, in bytes.
+    pub(crate) fn resident_bytes(&self) -> Option<u64> {
+        let pid = self.process.as_ref()?.id();
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))?;
+        let kib: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
+        Some(kib * 1024)
     }
 
     /// Ends its daemon in order.
@@ -202,14 +250,14 @@ impl DemoSystem {
 
 /// A command that runs.
 #[derive(Debug)]
-pub(super) struct Running {
+pub(crate) struct Running {
     what: String,
     child: tokio::process::Child,
 }
 
 impl Running {
     /// Whether it ended.
-    pub(super) fn has_ended(&mut self) -> Result<bool, CliError> {
+    pub(crate) fn has_ended(&mut self) -> Result<bool, CliError> {
         self.child
             .try_wait()
             .map(|status| status.is_some())
@@ -217,7 +265,7 @@ impl Running {
     }
 
     /// Waits for its end, and gives its result.
-    pub(super) async fn ended(self) -> Result<serde_json::Value, CliError> {
+    pub(crate) async fn ended(self) -> Result<serde_json::Value, CliError> {
         let output = self
             .child
             .wait_with_output()
@@ -241,7 +289,7 @@ impl Running {
     }
 }
 
-impl Drop for DemoSystem {
+impl Drop for SystemProcess {
     fn drop(&mut self) {
         if let Some(mut child) = self.process.take() {
             drop(child.kill());
@@ -251,49 +299,50 @@ impl Drop for DemoSystem {
 }
 
 /// Name of the store on each side.
-pub(super) fn store() -> Name {
+pub(crate) fn store() -> Name {
     STORE.parse().expect("the name is well formed")
 }
 
 /// Source and target.
 #[derive(Debug)]
-pub(super) struct Pair {
+pub(crate) struct Pair {
     /// The source.
-    pub(super) source: DemoSystem,
+    pub(crate) source: SystemProcess,
     /// The target.
-    pub(super) target: DemoSystem,
+    pub(crate) target: SystemProcess,
     /// Processes killed so far.
-    pub(super) kills: u64,
-    screen: Screen,
+    pub(crate) kills: u64,
+    /// Where it is told what is done.
+    pub(crate) voice: Voice,
 }
 
 impl Pair {
     /// Makes and starts both systems.
-    pub(super) async fn make(dir: &Path, screen: Screen) -> Result<Self, CliError> {
+    pub(crate) async fn make(dir: &Path, voice: Voice) -> Result<Self, CliError> {
         std::fs::create_dir_all(dir)
             .map_err(|error| CliError::invalid(format!("{}: {error}", dir.display())))?;
-        screen.title("Two systems");
+        voice.title("Two systems");
         let mut pair = Self {
-            source: DemoSystem::make("PRD", dir, screen.clone())?,
-            target: DemoSystem::make("BKP", dir, screen.clone())?,
+            source: SystemProcess::make("PRD", dir, voice)?,
+            target: SystemProcess::make("BKP", dir, voice)?,
             kills: 0,
-            screen,
+            voice,
         };
         for system in [&mut pair.source, &mut pair.target] {
             let address = format!("127.0.0.1:{}", free_port()?);
             system
                 .run(&["init", "--name", system.name, "--listen", &address])
                 .await?;
-            system.screen.command(system.name, &["daemon"]);
+            system.voice.command(system.name, &["daemon"]);
             system.start().await?;
         }
         Ok(pair)
     }
 
-    /// Ties them together: a journal on the source, its remote journal on the target in *SYNC, a store on each side.
-    pub(super) async fn couple(&mut self) -> Result<(), CliError> {
+    /// Ties them together: a journal on the source, its remote journal on the target in *SYNC.
+    pub(crate) async fn couple(&self) -> Result<(), CliError> {
         let (source, target) = (&self.source, &self.target);
-        self.screen.title("Each is told who the other is");
+        self.voice.title("Each is told who the other is");
         let (of_source, _) = identity(source).await?;
         let (of_target, address) = identity(target).await?;
         let entry = [
@@ -316,7 +365,7 @@ impl Pair {
             "BKPLIB/*ALL",
         ];
         target.run(&entry).await?;
-        self.screen
+        self.voice
             .title("A journal on PRD, its remote journal on BKP, *SYNC");
         source.run(&["crtlib", "--lib", "PRDLIB"]).await?;
         target.run(&["crtlib", "--lib", "BKPLIB"]).await?;
@@ -353,7 +402,13 @@ impl Pair {
             "30",
         ]);
         source.run(&active.collect::<Vec<_>>()).await?;
-        self.screen.title("A database on PRD, its replica on BKP");
+        Ok(())
+    }
+
+    /// A store on each side.
+    pub(crate) async fn store(&self) -> Result<(), CliError> {
+        self.voice.title("A database on PRD, its replica on BKP");
+        let (source, target) = (&self.source, &self.target);
         source
             .run(&["strapy", "--store", STORE, "--jrn", "PRDLIB/JRN"])
             .await?;
@@ -364,19 +419,19 @@ impl Pair {
     }
 
     /// Kills the target and starts it again.
-    pub(super) async fn strike_target(&mut self) -> Result<(), CliError> {
+    pub(crate) async fn strike_target(&mut self) -> Result<(), CliError> {
         self.kills += self.target.kill().await?;
-        super::strike(&mut self.target, &self.screen).await
+        come_back(&mut self.target, self.voice).await
     }
 
     /// Kills the source and starts it again.
-    pub(super) async fn strike_source(&mut self) -> Result<(), CliError> {
+    pub(crate) async fn strike_source(&mut self) -> Result<(), CliError> {
         self.kills += self.source.kill().await?;
-        super::strike(&mut self.source, &self.screen).await
+        come_back(&mut self.source, self.voice).await
     }
 
     /// Waits until the target is in the in-sync set again.
-    pub(super) async fn in_sync(&self) -> Result<(), CliError> {
+    pub(crate) async fn in_sync(&self) -> Result<(), CliError> {
         until("the target is in sync again", async || {
             // A source that is opening does not answer yet.
             let Ok(journal) = self.source.journal().await else {
@@ -393,8 +448,8 @@ impl Pair {
     }
 
     /// Waits until everything is at the target and applied on both sides. Gives the last entry.
-    pub(super) async fn settle(&self) -> Result<Sequence, CliError> {
-        self.screen.title("The work is done; both sides come level");
+    pub(crate) async fn settle(&self) -> Result<Sequence, CliError> {
+        self.voice.title("The work is done; both sides come level");
         self.in_sync().await?;
         // The last receiver is closed, so that all that counts stands in receivers that change no more.
         self.source
@@ -418,14 +473,40 @@ impl Pair {
     }
 
     /// Ends both in order.
-    pub(super) async fn stop(&mut self) -> Result<(), CliError> {
+    pub(crate) async fn stop(&mut self) -> Result<(), CliError> {
         self.source.stop().await?;
         self.target.stop().await
     }
 }
 
+/// Starts a system again after a while.
+async fn come_back(system: &mut SystemProcess, voice: Voice) -> Result<(), CliError> {
+    tokio::time::sleep(AWAY).await;
+    system.start().await?;
+    voice.event(&format!("{} is back", system.name));
+    Ok(())
+}
+
+/// Waits until something is so, looked at again and again.
+pub(crate) async fn until(
+    what: &str,
+    mut so: impl AsyncFnMut() -> Result<bool, CliError>,
+) -> Result<(), CliError> {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while !so().await? {
+        if tokio::time::Instant::now() >= deadline {
+            return Err(CliError::invalid(format!(
+                "{what}: it did not happen within {} s",
+                PATIENCE.as_secs()
+            )));
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Ok(())
+}
+
 /// Fingerprint and address of a system.
-async fn identity(system: &DemoSystem) -> Result<(String, String), CliError> {
+async fn identity(system: &SystemProcess) -> Result<(String, String), CliError> {
     let found = system.run(&["dspsysid"]).await?;
     let text = |name: &str| {
         found
