@@ -175,7 +175,8 @@ fn printed(
             Some(code) => writeln!(text, "[exit {code}]").expect("text"),
             None => text.push_str("[killed]\n"),
         }
-        let done = awaited.is_none_or(|awaited| *awaited == text);
+        // Nothing stands there yet: it is taken as it is now.
+        let done = awaited.is_none_or(|awaited| awaited.is_empty() || *awaited == text);
         if done || Instant::now() >= deadline {
             return text;
         }

@@ -91,6 +91,7 @@ pub(crate) fn settled(printed: &str, dir: &str) -> String {
         (r"\b[\d.]+ [KMGT]iB free\b", "<ROOM> free"),
         (r"(Process[ .]*: ) \d+", "$1 <PID>"),
         (r"\bheard (just now|[\d.]+ m?s ago)", "heard <AGO>"),
+        (r#""pid":\d+"#, "\"pid\":<PID>"),
         (r"\(os error \d+\)", "(<ERRNO>)"),
     ];
     let mut text = printed.replace(dir, "$DIR");
