@@ -17,7 +17,9 @@ const RJOURNAL: [(&str, &[&str]); 7] = [
     ("link", &["entry", "remote", "error"]),
     (
         "daemon",
-        &["entry", "disk", "receiver", "journal", "remote", "link", "error"],
+        &[
+            "entry", "disk", "receiver", "journal", "remote", "link", "error",
+        ],
     ),
 ];
 
@@ -37,11 +39,24 @@ const PLACES: [(&str, &[&str]); 7] = [
     ("rustls", &["rjournal/src/link/", "cli/src/"]),
     (
         "tokio",
-        &["rjournal/src/link/", "rjournal/src/daemon/", "apply/src/", "cli/", "tests/", "examples/"],
+        &[
+            "rjournal/src/link/",
+            "rjournal/src/daemon/",
+            "apply/src/",
+            "cli/",
+            "tests/",
+            "examples/",
+        ],
     ),
     ("clap", &["cli/src/"]),
-    ("sled", &["apply/src/store/", "apply/tests/store_conformance/"]),
-    ("redb", &["apply/src/store/", "apply/tests/store_conformance/"]),
+    (
+        "sled",
+        &["apply/src/store/", "apply/tests/store_conformance/"],
+    ),
+    (
+        "redb",
+        &["apply/src/store/", "apply/tests/store_conformance/"],
+    ),
     ("rmp_serde", &["rjournal/src/", "apply/src/"]),
 ];
 
@@ -195,7 +210,9 @@ fn what_must_not_stand_on_main_does_not() {
                 wrong.push(format!("{path}:{number}: a test that is not run: {line}"));
             }
             if !is_this && is_test && line.contains("sleep(") {
-                wrong.push(format!("{path}:{number}: wait for the event instead: {line}"));
+                wrong.push(format!(
+                    "{path}:{number}: wait for the event instead: {line}"
+                ));
             }
         }
     }
@@ -233,7 +250,9 @@ fn every_message_id_stands_in_the_documents() {
         for (number, line) in code(&text) {
             for part in line.split('"').skip(1).step_by(2) {
                 let is_id = part.len() == 7
-                    && (part.starts_with("RJN") || part.starts_with("CPF") || part.starts_with("CPI"))
+                    && (part.starts_with("RJN")
+                        || part.starts_with("CPF")
+                        || part.starts_with("CPI"))
                     && part[3..].chars().all(|c| c.is_ascii_hexdigit());
                 if is_id && !messages.contains(&format!("### {part}")) {
                     missing.push(format!("{path}:{number}: {part}"));
@@ -241,5 +260,9 @@ fn every_message_id_stands_in_the_documents() {
             }
         }
     }
-    assert!(missing.is_empty(), "docs/MESSAGES.md lacks\n{}", missing.join("\n"));
+    assert!(
+        missing.is_empty(),
+        "docs/MESSAGES.md lacks\n{}",
+        missing.join("\n")
+    );
 }

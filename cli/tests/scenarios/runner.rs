@@ -142,7 +142,13 @@ pub(crate) fn run(text: &str) -> String {
                     "end" => system.end(),
                     command => {
                         let words = words(command);
-                        out.push_str(&printed(system, &path, &shown, &words, eventually.then_some(&expected)));
+                        out.push_str(&printed(
+                            system,
+                            &path,
+                            &shown,
+                            &words,
+                            eventually.then_some(&expected),
+                        ));
                     }
                 }
             }
