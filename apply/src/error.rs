@@ -1,8 +1,8 @@
 //! Public errors of the package, one enum per door. Must not know who is told.
 
 use rjournal::CommandError;
-use rjournal::daemon::Stopped;
-use rjournal::entry::{CodecError, FileName, ObjectId, Sequence};
+use rjournal::daemon::{ErrorKind, Stopped};
+use rjournal::entry::{CodecError, FileName, Name, ObjectId, Sequence};
 
 use crate::store::StoreError;
 
@@ -184,6 +184,88 @@ pub enum DatabaseError {
     /// The job is stopping.
     #[error("the database is stopping")]
     Stopping,
+    /// The connection to the job ended before its answer.
+    #[error("the connection to the job is gone: {reason}")]
+    Gone {
+        /// What the socket said.
+        reason: String,
+    },
+    /// No job answers at the store's socket.
+    #[error(
+        "the job of store {store} does not answer ({reason}); WRKAPY says whether it runs, STRAPY starts it"
+    )]
+    NoJob {
+        /// The store.
+        store: Name,
+        /// What the socket said.
+        reason: String,
+    },
+}
+
+impl From<DatabaseError> for CommandError {
+    /// The same as a command's failure: with IBM's message id where the condition is known there.
+    fn from(error: DatabaseError) -> Self {
+        let text = error.to_string();
+        let (kind, id) = match error {
+            DatabaseError::Refused { error } => return error,
+            DatabaseError::NoFile { .. } => (ErrorKind::NotFound, "CPF9812"),
+            DatabaseError::NotJournaled { .. } => (ErrorKind::Refused, "CPF4328"),
+            DatabaseError::Replica => (ErrorKind::Refused, "RJN6001"),
+            DatabaseError::Duplicate { .. } => (ErrorKind::Exists, "CPF5034"),
+            DatabaseError::NoRow { .. } => (ErrorKind::NotFound, "CPF5006"),
+            DatabaseError::Locked { .. } => (ErrorKind::TimedOut, "CPF5027"),
+            DatabaseError::Row { .. } => (ErrorKind::Invalid, "RJN6002"),
+            DatabaseError::Busy { .. } => (ErrorKind::TimedOut, "RJN6003"),
+            DatabaseError::LandedBefore { .. } => (ErrorKind::Exists, "RJN6004"),
+            DatabaseError::Over => (ErrorKind::Refused, "RJN6005"),
+            DatabaseError::Store { .. } => (ErrorKind::Internal, "RJN6006"),
+            DatabaseError::Stopping | DatabaseError::Gone { .. } => {
+                (ErrorKind::Unreachable, "RJN6007")
+            }
+            DatabaseError::NoJob { .. } => (ErrorKind::Unreachable, "RJN6008"),
+        };
+        Self::new(kind, id, text)
+    }
+}
+
+impl From<StoreError> for CommandError {
+    /// The same as a command's failure.
+    fn from(error: StoreError) -> Self {
+        let (kind, id, help) = match &error {
+            StoreError::NotEmpty { .. } => (
+                ErrorKind::Exists,
+                "RJN6009",
+                "with REPLACE it is set aside, under another name, and made anew",
+            ),
+            StoreError::Save { .. } => (
+                ErrorKind::Damaged,
+                "RJN6010",
+                "take another save; nothing was changed",
+            ),
+            StoreError::Doubtful { .. } => (
+                ErrorKind::Damaged,
+                "RJN6011",
+                "STRAPY sets it aside and makes it anew",
+            ),
+            StoreError::Foreign { .. } => (
+                ErrorKind::Refused,
+                "RJN6012",
+                "move what stands there out of the way",
+            ),
+            error if error.is_transient() => (
+                ErrorKind::Unreachable,
+                "RJN6013",
+                "is its job running? ENDAPY ends it; is the disk full?",
+            ),
+            _ => (ErrorKind::Internal, "RJN6006", ""),
+        };
+        let command = Self::new(kind, id, error.to_string());
+        if help.is_empty() {
+            command
+        } else {
+            command.help(help)
+        }
+    }
 }
 
 impl From<StoreError> for DatabaseError {

@@ -10,5 +10,6 @@ pub mod database;
 pub mod error;
 pub mod job;
 pub mod machine;
+pub mod process;
 pub mod serve;
 pub mod store;

@@ -3,15 +3,21 @@
 
 mod args;
 mod attributes;
+mod bench;
 mod cl;
 mod cl_arguments;
 mod commands;
+mod csv_text;
+mod demo;
 mod error;
 mod log;
 mod objects;
 mod output;
+mod pair;
+mod rows;
 mod text;
 mod when;
+mod written;
 
 use std::process::ExitCode;
 

@@ -89,6 +89,24 @@ impl Output {
         Progress { bar }
     }
 
+    /// How far long work is, shown to who watches.
+    pub(crate) fn meter(self, unit: Unit) -> Meter {
+        if !self.is_watched() {
+            return Meter {
+                bar: ProgressBar::hidden(),
+            };
+        }
+        let bar = ProgressBar::no_length();
+        let template = match unit {
+            Unit::Bytes => "{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}",
+            Unit::Rows => "{msg} {wide_bar} {human_pos}/{human_len} rows {per_sec} {eta}",
+        };
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style);
+        }
+        Meter { bar }
+    }
+
     /// An error, and the exit code it ends with.
     pub(crate) fn failure(self, error: &CliError) -> ExitCode {
         if self.json {
@@ -124,6 +142,38 @@ impl Progress {
 }
 
 impl Drop for Progress {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+/// What a meter counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unit {
+    Bytes,
+    Rows,
+}
+
+/// A bar that says how far work is; it goes away with this.
+#[derive(Debug)]
+pub(crate) struct Meter {
+    bar: ProgressBar,
+}
+
+impl Meter {
+    /// So much is done, of so much.
+    pub(crate) fn show(&self, done: u64, total: u64) {
+        self.bar.set_length(total.max(done));
+        self.bar.set_position(done);
+    }
+
+    /// What is being done now.
+    pub(crate) fn name(&self, text: &str) {
+        self.bar.set_message(tame(text).replace('\n', " "));
+    }
+}
+
+impl Drop for Meter {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
     }

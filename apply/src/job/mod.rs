@@ -1,15 +1,17 @@
 //! Room `job`: the apply job: it turns the machine's crank - reads a journal, resolves steps, applies them, makes them
-//! durable, reports - in a process of its own or in the program that embeds the system. It decides nothing.
+//! durable, reports - in a process of its own (`process`) or in the program that
+//! embeds the system. It decides nothing.
 
 mod port;
-mod process;
+mod restoring;
 mod saving;
 mod shared;
 mod store;
 mod task;
 
 pub use port::{Depositor, Feed, Port, Report};
-pub use process::{JobArguments, run_job};
+pub use restoring::restore_store;
 pub use shared::{JobShared, JobStatus, Order};
+pub(crate) use store::open_store;
 pub use store::{save_path, store_path};
 pub use task::{ApplyJob, JobOptions};

@@ -31,7 +31,7 @@ pub fn save_path(data: &Path, store: Name) -> PathBuf {
 ///
 /// # Errors
 /// [`StoreError`].
-pub(super) async fn open_store(
+pub(crate) async fn open_store(
     data: &Path,
     store: Name,
     kind: StoreKind,

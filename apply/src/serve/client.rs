@@ -84,12 +84,15 @@ impl DatabaseClient {
     /// Cancel safe: yes.
     ///
     /// # Errors
-    /// [`DatabaseError::Store`] when the job does not run.
+    /// [`DatabaseError::NoJob`] when the job does not run.
     pub async fn connect(data: &Path, store: Name) -> Result<Self, DatabaseError> {
         let path = socket_path(data, store);
-        let stream = UnixStream::connect(&path).await.map_err(|error| DatabaseError::Store {
-            reason: format!("the job of store {store} does not answer ({error}); WRKAPY says whether it runs, STRAPY starts it"),
-        })?;
+        let stream = UnixStream::connect(&path)
+            .await
+            .map_err(|error| DatabaseError::NoJob {
+                store,
+                reason: error.to_string(),
+            })?;
         Ok(Self {
             path,
             stream,
@@ -107,8 +110,8 @@ impl DatabaseClient {
     }
 
     async fn ask(&mut self, request: &StoreRequest) -> Result<StoreReply, DatabaseError> {
-        let broken = |error: std::io::Error| DatabaseError::Store {
-            reason: format!("the connection to the job is gone: {error}"),
+        let broken = |error: std::io::Error| DatabaseError::Gone {
+            reason: error.to_string(),
         };
         if self.torn {
             return Err(DatabaseError::Store {
@@ -139,8 +142,8 @@ impl DatabaseClient {
                 .map_err(broken)?
                 == 0
             {
-                return Err(DatabaseError::Store {
-                    reason: "the connection to the job is gone".to_owned(),
+                return Err(DatabaseError::Gone {
+                    reason: "it was closed there".to_owned(),
                 });
             }
         }

@@ -4,7 +4,9 @@
 mod client;
 mod protocol;
 mod server;
+mod steady;
 
 pub use client::{ClientTransaction, DatabaseClient, FileHandle, RowPage};
 pub use protocol::{EncodedWrite, FileSummary, HashedFile, SavedStore, WriteKind};
 pub use server::{StoreSocket, socket_path};
+pub use steady::{Landed, SteadyClient};

@@ -7,7 +7,8 @@ use rjournal::daemon::command::apply::{EndApply, JobDescription, ListJobs, SkipE
 use rjournal::daemon::command::status::ListMessages;
 use rjournal::daemon::{ControlSocket, JobProgram, JobState, Severity};
 use rjournal::entry::{Draft, Kind, Name, Sequence};
-use rjournal_apply::job::{JobArguments, run_job, save_path};
+use rjournal_apply::job::save_path;
+use rjournal_apply::process::{JobArguments, run_job};
 use rjournal_apply::serve::{DatabaseClient, WriteKind};
 
 use crate::place::{LONG, Place, account, key, main_store, qualified, row};

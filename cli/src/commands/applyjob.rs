@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use rjournal::daemon::read_config;
 use rjournal::entry::Name;
-use rjournal_apply::job::{JobArguments, run_job};
+use rjournal_apply::process::{JobArguments, run_job};
 
 use super::Context;
 use crate::error::CliError;

@@ -4,15 +4,20 @@
 mod addrdbdire;
 mod addrmtjrn;
 mod applyjob;
+mod bench;
 mod chgjrn;
 mod chgrdbdire;
 mod chgrmtjrn;
 mod cl;
+mod cpyfrmimpf;
+mod cpytoimpf;
 mod crtjrn;
 mod crtjrnrcv;
 mod crtlib;
 mod crtpf;
 mod daemon;
+mod del;
+mod demo;
 mod dltf;
 mod dltjrn;
 mod dltjrnrcv;
@@ -23,9 +28,16 @@ mod dspmsg;
 mod dspsysid;
 mod endapy;
 mod endjrnpf;
+mod get;
+mod hldapy;
 mod init;
+mod put;
+mod rlsapy;
 mod rmvrdbdire;
 mod rmvrmtjrn;
+mod rststo;
+mod savsto;
+mod scan;
 mod sndjrne;
 mod status;
 mod strapy;
@@ -112,9 +124,21 @@ commands! {
     wrkf => WrkF,
     strjrnpf => StrJrnPf,
     endjrnpf => EndJrnPf,
+    put => Put,
+    get => Get,
+    del => Del,
+    scan => Scan,
+    cpyfrmimpf => CpyFrmImpF,
+    cpytoimpf => CpyToImpF,
     strapy => StrApy,
     endapy => EndApy,
     wrkapy => WrkApy,
+    hldapy => HldApy,
+    rlsapy => RlsApy,
+    savsto => SavSto,
+    rststo => RstSto,
     cl => Cl,
+    demo => Demo,
+    bench => Bench,
     applyjob => ApplyJob,
 }

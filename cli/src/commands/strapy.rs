@@ -1,9 +1,13 @@
 //! Command STRAPY.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
-use rjournal::daemon::command::apply::{SkipEntry, StartApply};
+use rjournal::Client;
+use rjournal::daemon::JobState;
+use rjournal::daemon::command::apply::{JobDescription, ListJobs, SkipEntry, StartApply};
 use rjournal::entry::{Name, QualifiedName, Sequence};
+use rjournal_apply::serve::DatabaseClient;
 
 use super::Context;
 use super::wrkapy::job_form;
@@ -36,6 +40,16 @@ pub(crate) struct Args {
     reason: Option<String>,
 }
 
+/// How long a job may take to be ready before its state is told as it is.
+const READY_MAX: Duration = Duration::from_secs(10);
+/// How often it is looked for.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+async fn describe(client: &Client, store: Name) -> Result<Option<JobDescription>, CliError> {
+    let jobs = client.run(ListJobs {}).await?.jobs;
+    Ok(jobs.into_iter().find(|job| job.store == store))
+}
+
 pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, CliError> {
     let kind = choose(args.kind, "TYPE", &[("SLED", "sled"), ("REDB", "redb")])?.map(str::to_owned);
     let skip = args
@@ -45,9 +59,8 @@ pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, C
             sequence: Sequence::new(sequence),
             reason,
         });
-    let job = context
-        .client()
-        .await?
+    let client = context.client().await?;
+    let mut job = client
         .run(StartApply {
             store: args.store,
             journal: args.jrn,
@@ -55,6 +68,21 @@ pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, C
             skip,
         })
         .await?;
+    let progress = context.output.progress();
+    progress.show("the job opens its store");
+    let deadline = tokio::time::Instant::now() + READY_MAX;
+    while job.state != JobState::Stopped && tokio::time::Instant::now() < deadline {
+        if DatabaseClient::connect(&context.data, args.store)
+            .await
+            .is_ok()
+        {
+            job = describe(&client, args.store).await?.unwrap_or(job);
+            break;
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+        job = describe(&client, args.store).await?.unwrap_or(job);
+    }
+    drop(progress);
     context.output.result(&job, |job| {
         format!(
             "Apply job of store {} started.\n{}",

@@ -48,7 +48,7 @@ pub struct Attributes {
     pub policy: Policy,
     /// How long a *SYNC target may take, in milliseconds (IBM i: SYNCTIMO).
     pub sync_timeout_ms: u64,
-    /// How many entries may wait for a target under policy block or reject before new ones are refused.
+    /// How many entries may wait for a target under policy block before new ones are refused.
     pub waiting_entries_max: u64,
     /// Entries over which a deposit key is remembered.
     pub key_window: u64,
@@ -197,7 +197,7 @@ pub struct Control {
     /// Why the journal stopped for good, until an operator decides.
     #[serde(default)]
     pub stopped: Option<String>,
-    /// Receivers the operator made with CRTJRNRCV and that were not attached yet.
+    /// The name the next receiver gets, where one was given; of a new journal that of its first.
     #[serde(default)]
     pub next_name: Option<QualifiedName>,
 }

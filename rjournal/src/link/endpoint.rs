@@ -14,13 +14,14 @@ use quinn::{
 };
 
 use super::frame::{self, HEAD_BYTES, Wired};
+use super::reset::endpoint_config;
 use super::tls::{Fingerprint, Identity, Partners, peer_fingerprint};
 use crate::error::LinkError;
 
 /// A connection on which nothing is heard for this long is gone.
 const IDLE_MAX: Duration = Duration::from_secs(10);
 /// The dialing side shows that it is there this often.
-const KEEP_ALIVE: Duration = Duration::from_secs(3);
+const KEEP_ALIVE: Duration = Duration::from_secs(1);
 /// A handshake, and the first stream after it, may take this long.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
 /// Bytes one side may send before the other has read them.
@@ -70,8 +71,11 @@ impl LinkEndpoint {
             .incoming_buffer_size(64 * 1024)
             .incoming_buffer_size_total(4 * 1024 * 1024)
             .retry_token_lifetime(Duration::from_secs(5));
-        let endpoint = Endpoint::server(config, address)
-            .map_err(|source| LinkError::Bind { address, source })?;
+        let bound = std::net::UdpSocket::bind(address).and_then(|socket| {
+            let runtime = Arc::new(quinn::TokioRuntime);
+            Endpoint::new(endpoint_config(&identity), Some(config), socket, runtime)
+        });
+        let endpoint = bound.map_err(|source| LinkError::Bind { address, source })?;
         Ok(Self {
             endpoint,
             identity,

@@ -6,6 +6,7 @@
 
 mod endpoint;
 mod frame;
+mod reset;
 mod tls;
 
 pub use endpoint::{Accepted, LinkEndpoint, LinkReceiver, LinkSender, LinkStream};

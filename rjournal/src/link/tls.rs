@@ -130,6 +130,11 @@ impl Identity {
         Ok((Self::from_pem(&pem)?, pem))
     }
 
+    /// A key for another purpose, made from this one; no two purposes share theirs.
+    pub(super) fn derive_key(&self, purpose: &str) -> [u8; 32] {
+        blake3::derive_key(purpose, self.key.secret_der())
+    }
+
     /// Reads what [`Self::generate`] gave.
     ///
     /// # Errors

@@ -220,21 +220,20 @@ impl Shared {
         request: &EndApply,
     ) -> Result<JobDescription, CommandError> {
         let store = request.store;
-        let record = self.update_catalog(|catalog| {
-            let record = catalog
-                .jobs
-                .get_mut(&store)
-                .ok_or_else(|| CommandError::not_found("store", store).help("WRKAPY lists them"))?;
-            record.active = false;
-            Ok(record.clone())
+        let unknown = || CommandError::not_found("store", store).help("WRKAPY lists them");
+        self.update_catalog(|catalog| {
+            catalog.jobs.get_mut(&store).ok_or_else(unknown)?.active = false;
+            Ok(())
         })?;
         self.jobs.stop(store).await;
-        if request.remove {
-            self.update_catalog(|catalog| {
+        // Its last word was where it ended.
+        let record = self.update_catalog(|catalog| {
+            let record = catalog.jobs.get(&store).cloned().ok_or_else(unknown)?;
+            if request.remove {
                 catalog.jobs.remove(&store);
-                Ok(())
-            })?;
-        }
+            }
+            Ok(record)
+        })?;
         Ok(self.describe_job(store, &record))
     }
 

@@ -28,7 +28,7 @@ pub struct AttributePatch {
     pub policy: Option<Policy>,
     /// How long a *SYNC target may take, in milliseconds.
     pub sync_timeout_ms: Option<u64>,
-    /// How many entries may wait for a target under policy BLOCK or REJECT.
+    /// How many entries may wait for a target under policy BLOCK.
     pub waiting_entries_max: Option<u64>,
     /// Over how many entries deposit keys are remembered.
     pub key_window: Option<u64>,

@@ -1,4 +1,4 @@
-//! Room `job`: the job as a process of its own, started by the daemon: it opens the store, applies its journal, serves it
+//! Room `process`: the job as a process of its own, started by the daemon: it opens the store, applies its journal, serves it
 //! over a socket, and ends when its standard input does. Must not know how entries are applied.
 
 use std::path::PathBuf;
@@ -10,11 +10,9 @@ use rjournal::entry::{Name, Timestamp};
 use rjournal::{Client, CommandError};
 use tokio::sync::oneshot;
 
-use super::port::{Port, Report};
-use super::store::{open_store, save_path};
-use super::task::{ApplyJob, JobOptions};
 use crate::database::{Database, DatabaseOptions};
 use crate::error::ApplyError;
+use crate::job::{ApplyJob, JobOptions, Port, Report, open_store, save_path};
 use crate::machine::Skip;
 use crate::serve::{StoreSocket, socket_path};
 use crate::store::{StoreKind, read_header};

@@ -1,0 +1,91 @@
+//! Room `job`: an operator puts a save into a store whose job is ended (ruling 8). The save becomes the one the job keeps
+//! first, so that a restore that was interrupted is made anew from it. Must not know how the job is ended.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use rjournal::daemon::{Clock, SystemClock};
+use rjournal::disk::{Disk, OsDisk};
+use rjournal::entry::Name;
+
+use super::store::{save_path, store_path};
+use crate::store::{
+    Progress, SaveInfo, StoreError, StoreKind, StoreOptions, check, open, restore, set_aside,
+};
+
+/// One step of a copy.
+const COPY_BYTES: usize = 1024 * 1024;
+
+/// Restores the store of a job that is ended from a save. The save is checked to its end before anything is touched. With
+/// `replace` a store that holds something is set aside, under another name, and made anew.
+///
+/// # Errors
+/// [`StoreError::Save`] naming what is wrong with the save, [`StoreError::NotEmpty`], a transient [`StoreError`] while the
+/// job runs, whatever the medium says.
+pub fn restore_store(
+    data: &Path,
+    store: Name,
+    kind: StoreKind,
+    save: &Path,
+    replace: bool,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<SaveInfo, StoreError> {
+    check(save, progress)?;
+    let (path, kept) = (store_path(data, store), save_path(data, store));
+    let stores = data.join("stores");
+    std::fs::create_dir_all(&stores)
+        .map_err(|source| StoreError::io("could not be made", &stores, source))?;
+    let options = StoreOptions::default();
+    let found = match open(kind, &path, &options) {
+        Err(StoreError::Doubtful { .. }) if replace => Some("a store in doubt".to_owned()),
+        opened => opened?
+            .reader()
+            .position()?
+            .map(|position| position.to_string()),
+    };
+    match found {
+        Some(found) if !replace => return Err(StoreError::NotEmpty { found }),
+        Some(_) => {
+            let now = SystemClock::start().wall().as_micros();
+            set_aside(
+                &path,
+                &format!("{now} microseconds after 1970: replaced by a save"),
+            )?;
+        }
+        None => {}
+    }
+    keep(save, &kept)?;
+    let mut target = open(kind, &path, &options)?;
+    restore(&kept, &mut *target, progress)
+}
+
+/// Copies a save to where the job keeps its own: complete under its name, or not there.
+fn keep(save: &Path, kept: &Path) -> Result<(), StoreError> {
+    let same = |path: &Path| std::fs::canonicalize(path).ok();
+    if kept.exists() && same(save) == same(kept) {
+        return Ok(());
+    }
+    let copy = || -> io::Result<()> {
+        let name = kept.file_name().map(PathBuf::from).unwrap_or_default();
+        let fresh = name.with_extension("copied");
+        let disk = OsDisk::new(kept.parent().unwrap_or(Path::new(".")));
+        match disk.remove(&fresh) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let (mut from, to) = (File::open(save)?, disk.create(&fresh)?);
+        let (mut buffer, mut offset) = (vec![0; COPY_BYTES], 0);
+        loop {
+            let read = from.read(&mut buffer)?;
+            let Some(bytes) = buffer.get(..read).filter(|bytes| !bytes.is_empty()) else {
+                break;
+            };
+            to.write_at(bytes, offset)?;
+            offset += read as u64;
+        }
+        to.sync()?;
+        disk.durable_rename(&fresh, &name)
+    };
+    copy().map_err(|source| StoreError::io("could not be made", kept, source))
+}

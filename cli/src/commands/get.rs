@@ -1,0 +1,61 @@
+//! Command `get`.
+
+use std::process::ExitCode;
+
+use rjournal::daemon::{CommandError, ErrorKind};
+use rjournal::entry::FileName;
+use rjournal::entry::record::{Format, Value};
+
+use super::Context;
+use crate::error::CliError;
+use crate::output::Form;
+use crate::rows::{KeyArgs, StoreArgs, json_row, readable};
+
+/// Read one row by its key; of a key-value file, print the value alone
+///
+/// Example: rjournal get --file PRDLIB/KV --key colour
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The file
+    #[arg(long, value_name = "LIB/NAME")]
+    file: FileName,
+
+    #[command(flatten)]
+    key: KeyArgs,
+
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, CliError> {
+    let mut database = args.store.connect(context, &args.file).await?;
+    let handle = database.file(&args.file).await?;
+    let key = args.key.values(handle.format())?;
+    let row = database.get(&args.file, &key).await?;
+    let row = row.ok_or_else(|| no_row(&args.file, &key))?;
+    let value = json_row(handle.format(), &row);
+    context
+        .output
+        .result(&value, |_| row_text(handle.format(), &row));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn no_row(file: &FileName, key: &[Value]) -> CliError {
+    let key: Vec<String> = key.iter().map(readable).collect();
+    let text = format!("no row with key {} is in {file}", key.join(", "));
+    CliError(CommandError::new(ErrorKind::NotFound, "CPF5006", text))
+}
+
+/// A row, field by field; of a key-value file the value alone.
+fn row_text(format: &Format, row: &[Value]) -> String {
+    if *format == Format::key_value(format.file().clone())
+        && let [_, value] = row
+    {
+        return readable(value);
+    }
+    let mut form = Form::new();
+    for (field, value) in format.fields().iter().zip(row) {
+        form.line(field.name.as_str(), readable(value));
+    }
+    form.text()
+}

@@ -1,0 +1,136 @@
+//! Command RSTSTO.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use rjournal::daemon::command::apply::ListJobs;
+use rjournal::daemon::{CommandError, ErrorKind};
+use rjournal::entry::Name;
+use rjournal_apply::job::restore_store;
+use rjournal_apply::store::{Progress, SaveInfo, StoreKind, check};
+
+use super::Context;
+use crate::error::CliError;
+use crate::output::{Form, Unit};
+use crate::text;
+
+/// Restore a store from a save, or only check a save; the store's job must be ended
+///
+/// The save is checked to its end before the first row is put. The job applies what came after it when it is started.
+///
+/// Example: rjournal rststo --store REPLICA --path /backup/replica.save
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The store
+    #[arg(long, required_unless_present = "check")]
+    store: Option<Name>,
+
+    /// The save
+    #[arg(long, value_name = "FILE")]
+    path: PathBuf,
+
+    /// Only check the save and say what is in it
+    #[arg(long)]
+    check: bool,
+
+    /// Set a store with rows in it aside, under another name, and make it anew
+    #[arg(long, conflicts_with = "check")]
+    replace: bool,
+
+    /// Kind of a store that STRAPY has not made yet: *SLED or *REDB
+    #[arg(long = "type", value_name = "*SLED|*REDB")]
+    kind: Option<String>,
+}
+
+pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, CliError> {
+    let store = args.store.filter(|_| !args.check);
+    let kind = match store {
+        Some(store) => kind_of(store, args.kind.as_deref(), context).await?,
+        None => StoreKind::default(),
+    };
+    if store.is_some() && !context.data.is_dir() {
+        let help = "DATA names the data directory of a system; INIT makes one";
+        let missing = CommandError::not_found("data directory", context.data.display());
+        return Err(CliError(missing.help(help)));
+    }
+    let meter = context.output.meter(Unit::Bytes);
+    let (data, path) = (context.data.clone(), args.path.clone());
+    let work = move || {
+        let size = std::fs::metadata(&path).map_or(0, |found| found.len());
+        let mut show = |progress: Progress| meter.show(progress.bytes, size);
+        let info = match store {
+            None => check(&path, &mut show)?,
+            Some(store) => restore_store(&data, store, kind, &path, args.replace, &mut show)?,
+        };
+        Ok::<_, CliError>(info)
+    };
+    let info = tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| CliError::internal(&error))??;
+    tell(&info, store, context);
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn kind_of(
+    store: Name,
+    given: Option<&str>,
+    context: &Context<'_>,
+) -> Result<StoreKind, CliError> {
+    let known = match context.client().await {
+        Ok(client) => client
+            .run(ListJobs {})
+            .await?
+            .jobs
+            .into_iter()
+            .find(|job| job.store == store),
+        // Without its daemon no job runs; the lock of the store proves it.
+        Err(error) if error.0.kind == ErrorKind::Unreachable && given.is_some() => None,
+        Err(error) => return Err(error),
+    };
+    let name = match (&known, given) {
+        (Some(job), None) => job.kind.clone(),
+        (None, None) => return Ok(StoreKind::default()),
+        (_, Some(given)) => text::special(given).to_ascii_lowercase(),
+    };
+    let kind: StoreKind = name
+        .parse()
+        .map_err(|error| CliError::invalid(format!("TYPE: {error}")))?;
+    match known {
+        Some(job) if job.kind != kind.to_string() => Err(CliError::invalid(format!(
+            "TYPE: store {store} is a *{}",
+            job.kind.to_ascii_uppercase()
+        ))),
+        _ => Ok(kind),
+    }
+}
+
+fn tell(info: &SaveInfo, store: Option<Name>, context: &Context<'_>) {
+    let rows: u64 = info.files.iter().map(|file| file.rows).sum();
+    let value = serde_json::json!({
+        "store": store,
+        "created": info.created,
+        "applied": info.position.applied,
+        "files": info.files.iter().map(|file| serde_json::json!({
+            "file": file.format.file(),
+            "rows": file.rows,
+        })).collect::<Vec<_>>(),
+        "rows": rows,
+        "bytes": info.bytes,
+    });
+    context.output.result(&value, |_| {
+        let mut form = Form::new();
+        form.head(&store.map_or_else(
+            || "The save is whole.".to_owned(),
+            |store| format!("Store {store} restored; STRAPY starts its job."),
+        ));
+        form.line("Made", text::time(info.created))
+            .line(
+                "Everything up to entry",
+                text::count(info.position.applied.get()),
+            )
+            .line("Files", text::count(info.files.len() as u64))
+            .line("Rows", text::count(rows))
+            .line("Size", text::bytes(info.bytes));
+        form.text()
+    });
+}

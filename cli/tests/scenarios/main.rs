@@ -1,0 +1,66 @@
+//! Package `cli`, tests: scripted scenarios: real daemons, real commands, what they print held against the script. Each
+//! `*.txt` beside this file is one. `UPDATE=1 cargo test -p rjournal-cli --test scenarios` writes what is printed now.
+//!
+//! A line `PRD> put ...` runs a command of the program on system PRD; what it prints follows, then `[exit N]` where that is
+//! not 0. `PRD> daemon` starts the daemon, `PRD> kill` kills it with SIGKILL, `PRD> end` ends it in order. `PRD>~ get ...`
+//! is run again until it prints what stands there. `!write FILE TEXT` makes a file in the directory of the scenario. Lines
+//! that begin with `#`, and blank ones, are for people. `$PRD_KEY` and `$PRD_ADDRESS` stand for a system's fingerprint and
+//! address, `$DIR` for the directory of the scenario.
+
+mod runner;
+mod script;
+
+use std::path::{Path, PathBuf};
+
+fn scenario(name: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/scenarios")
+        .join(format!("{name}.txt"));
+    let text = std::fs::read_to_string(&path).expect("the scenario is there");
+    let printed = runner::run(&text);
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(&path, printed).expect("the scenario can be written");
+        return;
+    }
+    assert!(
+        printed == text,
+        "{name} prints something else (UPDATE=1 takes it over):\n{}",
+        script::difference(&text, &printed)
+    );
+}
+
+macro_rules! scenarios {
+    ($($name:ident),* $(,)?) => {
+        $(
+            #[test]
+            fn $name() {
+                scenario(stringify!($name));
+            }
+        )*
+
+        /// A script without a test is never run.
+        #[test]
+        fn every_script_is_run() {
+            let known = [$(stringify!($name)),*];
+            let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios");
+            let scripts = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+            let is_script = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "txt");
+            for script in scripts.filter(is_script) {
+                let name = script.file_stem().unwrap().to_string_lossy().into_owned();
+                assert!(known.contains(&name.as_str()), "{name} is no test");
+            }
+        }
+    };
+}
+
+scenarios! {
+    one_system,
+    two_systems,
+    bad_input,
+    receivers,
+    rows,
+    import,
+    store_saves,
+    target_away,
+    partners,
+}
