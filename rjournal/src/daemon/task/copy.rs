@@ -197,9 +197,11 @@ impl CopyThread {
         while let Some(event) = self.events.blocking_recv() {
             let mut stop = self.take(event);
             let mut taken = 1;
-            while let (false, true, Ok(event)) =
-                (stop, taken < EVENTS_PER_FLUSH, self.events.try_recv())
-            {
+            // What is received must be taken: whether there is room comes first.
+            while !stop && taken < EVENTS_PER_FLUSH {
+                let Ok(event) = self.events.try_recv() else {
+                    break;
+                };
                 stop = self.take(event);
                 taken += 1;
             }
