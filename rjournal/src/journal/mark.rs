@@ -148,14 +148,13 @@ mod tests {
         file.write(mark(258, 250)).unwrap();
         file.write(mark(303, 290)).unwrap();
         let bytes = read_whole(&disk, Path::new("mark"), 4096).unwrap().unwrap();
-        let hex: String = bytes
-            .chunks(32)
-            .map(|line| {
-                let digits: String = line.iter().map(|byte| format!("{byte:02x}")).collect();
-                digits + "\n"
-            })
-            .collect();
-
+        let line = |hex: String, line: &[u8]| {
+            let hex = line
+                .iter()
+                .fold(hex, |hex, byte| format!("{hex}{byte:02x}"));
+            hex + "\n"
+        };
+        let hex = bytes.chunks(32).fold(String::new(), line);
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/mark.hex");
         if std::env::var_os("UPDATE").is_some() {
             std::fs::write(&path, &hex).unwrap();
