@@ -112,3 +112,63 @@ fn read(slot: &[u8]) -> Option<Mark> {
         confirmed,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::{MemoryDisk, read_whole};
+
+    fn mark(sequence: u64, confirmed: u64) -> Mark {
+        Mark {
+            written: Position {
+                sequence: Sequence::new(sequence),
+                head: ChainHead::from_bytes([sequence as u8; 32]),
+            },
+            confirmed: Sequence::new(confirmed),
+        }
+    }
+
+    fn put(bytes: &[u8]) -> MemoryDisk {
+        let disk = MemoryDisk::new();
+        let file = disk.create(Path::new("mark")).unwrap();
+        file.write_at(bytes, 0).unwrap();
+        disk
+    }
+
+    fn found(disk: &MemoryDisk) -> Option<Mark> {
+        MarkFile::open(disk, Path::new("")).unwrap().1
+    }
+
+    /// Marks outlive programs: a change of these bytes makes damage look like a torn tail. Rewritten with `UPDATE=1`.
+    #[test]
+    fn golden_mark_bytes() {
+        let disk = MemoryDisk::new();
+        let (mut file, none) = MarkFile::open(&disk, Path::new("")).unwrap();
+        assert_eq!(none, None);
+        file.write(mark(258, 250)).unwrap();
+        file.write(mark(303, 290)).unwrap();
+        let bytes = read_whole(&disk, Path::new("mark"), 4096).unwrap().unwrap();
+        let line = |hex: String, line: &[u8]| {
+            let hex = line
+                .iter()
+                .fold(hex, |hex, byte| format!("{hex}{byte:02x}"));
+            hex + "\n"
+        };
+        let hex = bytes.chunks(32).fold(String::new(), line);
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/mark.hex");
+        if std::env::var_os("UPDATE").is_some() {
+            std::fs::write(&path, &hex).unwrap();
+        }
+        assert_eq!(hex, std::fs::read_to_string(&path).unwrap());
+        assert_eq!(found(&put(&bytes)), Some(mark(303, 290)));
+        let torn = |at: usize| {
+            let mut bytes = bytes.clone();
+            bytes[at] ^= 1;
+            found(&put(&bytes))
+        };
+        for at in SLOT_BYTES..SLOT_BYTES + 56 {
+            assert_eq!(torn(at), Some(mark(258, 250)), "byte {at}");
+        }
+        assert_eq!(torn(0), Some(mark(303, 290)));
+    }
+}
