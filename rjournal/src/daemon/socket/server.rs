@@ -1,6 +1,6 @@
 //! Room `daemon`, the control socket: the daemon's end: one task for each connection.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -147,6 +147,8 @@ struct Connection {
     waiting: VecDeque<Waiting>,
     /// Commit cycles this connection started and has not ended.
     cycles: BTreeSet<Sequence>,
+    /// Those of them that miss an entry, and why it was refused: they can only be rolled back.
+    torn: BTreeMap<Sequence, CommandError>,
 }
 
 impl Connection {
@@ -160,6 +162,7 @@ impl Connection {
             unit: Vec::new(),
             waiting: VecDeque::new(),
             cycles: BTreeSet::new(),
+            torn: BTreeMap::new(),
         }
     }
 
@@ -332,6 +335,15 @@ impl Connection {
                 ..read_deposit(body)?.draft
             });
         }
+        // A client that does not wait for its writes learns here that one of them is missing.
+        let torn = drafts.iter().find_map(|draft| {
+            let commits = draft.kind == Kind::CYCLE_COMMIT;
+            let why = self.torn.get(&draft.cycle).filter(|_| commits)?;
+            Some((draft.cycle, why.clone()))
+        });
+        if let Some((cycle, _)) = &torn {
+            drafts = vec![rollback(*cycle)];
+        }
         let journal = Arc::clone(&attached.journal);
         let attempt = || {
             Turn::within(attached.exclusive.as_ref(), || {
@@ -349,16 +361,23 @@ impl Connection {
                 deposited = attempt();
             }
         }
-        let Some(ticket) = deposited else {
-            let text = "another database took over this journal's files; this one may change nothing any more";
-            return Ok(Err(CommandError::refused("RJN4022", text)));
-        };
-        if let Ok(ticket) = &ticket
-            && !ticket.again()
-        {
-            note_cycles(&mut self.cycles, &drafts, ticket.sequence());
+        let deposited = deposited.map_or_else(
+            || {
+                let text = "another database took over this journal's files; this one may change nothing any more";
+                Err(CommandError::refused("RJN4022", text))
+            },
+            |deposited| deposited.map_err(CommandError::from),
+        );
+        match &deposited {
+            Ok(ticket) if !ticket.again() => {
+                note_cycles(&mut self.cycles, &drafts, ticket.sequence());
+                let cycles = &self.cycles;
+                self.torn.retain(|cycle, _| cycles.contains(cycle));
+            }
+            Ok(_) => {}
+            Err(error) => note_torn(&mut self.torn, &self.cycles, &drafts, error),
         }
-        Ok(ticket.map_err(CommandError::from))
+        Ok(torn.map_or(deposited, |(_, why)| Err(why)))
     }
 
     /// The client is gone: what it left undecided is rolled back by the system (IBM i: C RB, JOFLAG 2).
@@ -367,12 +386,7 @@ impl Connection {
             return;
         };
         for cycle in std::mem::take(&mut self.cycles) {
-            let draft = Draft {
-                cycle,
-                indicator: 2,
-                ..Draft::new(Kind::CYCLE_ROLLBACK, &[])
-            };
-            if let Err(error) = attached.journal.deposit(&draft, self.shared.clock.wall()) {
+            if let Err(error) = attached.journal.deposit(&rollback(cycle), self.shared.clock.wall()) {
                 tracing::debug!(%cycle, %error, "a cycle of a lost client stays open until the journal is opened again");
             }
         }
@@ -496,6 +510,33 @@ fn note_cycles(cycles: &mut BTreeSet<Sequence>, drafts: &[Draft<'_>], last: Sequ
             }
             _ => {}
         }
+    }
+}
+
+/// Remembers which commit cycles miss an entry: their commit must not land. A unit that holds the decision itself was
+/// refused as a whole.
+fn note_torn(
+    torn: &mut BTreeMap<Sequence, CommandError>,
+    cycles: &BTreeSet<Sequence>,
+    drafts: &[Draft<'_>],
+    error: &CommandError,
+) {
+    if drafts.iter().any(|draft| draft.kind.is_commitment()) {
+        return;
+    }
+    for draft in drafts {
+        if cycles.contains(&draft.cycle) {
+            torn.entry(draft.cycle).or_insert_with(|| error.clone());
+        }
+    }
+}
+
+/// The end of a cycle by the system (IBM i: C RB, JOFLAG 2).
+fn rollback(cycle: Sequence) -> Draft<'static> {
+    Draft {
+        cycle,
+        indicator: 2,
+        ..Draft::new(Kind::CYCLE_ROLLBACK, &[])
     }
 }
 
