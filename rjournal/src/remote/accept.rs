@@ -76,6 +76,49 @@ pub enum Violation {
     },
 }
 
+/// Openings and terms no journal ever comes to by itself, with room above to go on counting.
+const RANK_MAX: u64 = 1 << 62;
+/// A system that was away long may be this many openings behind.
+const RANK_AHEAD_MAX: u64 = 1 << 32;
+
+/// Numbers a greeting brings, before anything is reckoned with them: the next opening is counted on from the highest epoch
+/// heard of, the next entry from the last. `known` is the highest epoch this side knows itself.
+///
+/// # Errors
+/// [`Violation::Claim`] naming the number that cannot be.
+pub(super) fn check_greeting(
+    epochs: &[Epoch],
+    known: Epoch,
+    oldest: Position,
+    tip: Position,
+) -> Result<(), Violation> {
+    let most = |known: u64| known.saturating_add(RANK_AHEAD_MAX).max(RANK_MAX);
+    for epoch in epochs {
+        for (what, found, limit) in [
+            ("a term of", epoch.term, most(known.term)),
+            ("opening", epoch.boot, most(known.boot)),
+        ] {
+            if found > limit || found == u64::MAX {
+                return Err(Violation::Claim {
+                    what,
+                    found: Sequence::new(found),
+                    limit: Sequence::new(limit.min(u64::MAX - 1)),
+                });
+            }
+        }
+    }
+    let last = Sequence::new(u64::MAX - 1);
+    for (what, found, limit) in [
+        ("a last entry of", tip.sequence, last),
+        ("an oldest entry after", oldest.sequence, tip.sequence),
+    ] {
+        if found > limit {
+            return Err(Violation::Claim { what, found, limit });
+        }
+    }
+    Ok(())
+}
+
 /// Where a copy stands, and what may come next.
 #[derive(Debug, Clone)]
 pub struct Acceptor {
