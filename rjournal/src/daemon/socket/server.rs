@@ -1,6 +1,6 @@
 //! Room `daemon`, the control socket: the daemon's end: one task for each connection.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 
+use super::cycles::{Cycles, rollback};
 use super::follow::JournalFacts;
 use super::frame::{
     ClientMessage, ControlFrame, Heard, ServerMessage, Want, put_answer, put_bundle, put_server,
@@ -22,7 +23,7 @@ use crate::daemon::crank::Source;
 use crate::daemon::data_dir::SOCKET;
 use crate::daemon::system::{JournalRuntime, Shared, System};
 use crate::daemon::task::local::Turn;
-use crate::entry::{Actor, Draft, GroupId, Kind, QualifiedName, Sequence};
+use crate::entry::{Actor, Draft, GroupId, QualifiedName, Sequence};
 use crate::error::{DepositError, LinkError, SystemError};
 use crate::journal::{Journal, Limit, Ticket};
 
@@ -145,10 +146,8 @@ struct Connection {
     /// Frames of a unit that is not whole yet.
     unit: Vec<bytes::Bytes>,
     waiting: VecDeque<Waiting>,
-    /// Commit cycles this connection started and has not ended.
-    cycles: BTreeSet<Sequence>,
-    /// Those of them that miss an entry, and why it was refused: they can only be rolled back.
-    torn: BTreeMap<Sequence, CommandError>,
+    /// Commit cycles this connection started.
+    cycles: Cycles,
 }
 
 impl Connection {
@@ -161,8 +160,7 @@ impl Connection {
             attached: None,
             unit: Vec::new(),
             waiting: VecDeque::new(),
-            cycles: BTreeSet::new(),
-            torn: BTreeMap::new(),
+            cycles: Cycles::default(),
         }
     }
 
@@ -336,11 +334,7 @@ impl Connection {
             });
         }
         // A client that does not wait for its writes learns here that one of them is missing.
-        let torn = drafts.iter().find_map(|draft| {
-            let commits = draft.kind == Kind::CYCLE_COMMIT;
-            let why = self.torn.get(&draft.cycle).filter(|_| commits)?;
-            Some((draft.cycle, why.clone()))
-        });
+        let torn = self.cycles.torn_by(&drafts);
         if let Some((cycle, _)) = &torn {
             drafts = vec![rollback(*cycle)];
         }
@@ -370,12 +364,10 @@ impl Connection {
         );
         match &deposited {
             Ok(ticket) if !ticket.again() => {
-                note_cycles(&mut self.cycles, &drafts, ticket.sequence());
-                let cycles = &self.cycles;
-                self.torn.retain(|cycle, _| cycles.contains(cycle));
+                self.cycles.note_deposited(&drafts, ticket.sequence());
             }
             Ok(_) => {}
-            Err(error) => note_torn(&mut self.torn, &self.cycles, &drafts, error),
+            Err(error) => self.cycles.note_refused(&drafts, error),
         }
         Ok(torn.map_or(deposited, |(_, why)| Err(why)))
     }
@@ -385,8 +377,11 @@ impl Connection {
         let Some(attached) = &self.attached else {
             return;
         };
-        for cycle in std::mem::take(&mut self.cycles) {
-            if let Err(error) = attached.journal.deposit(&rollback(cycle), self.shared.clock.wall()) {
+        for cycle in self.cycles.take_open() {
+            if let Err(error) = attached
+                .journal
+                .deposit(&rollback(cycle), self.shared.clock.wall())
+            {
                 tracing::debug!(%cycle, %error, "a cycle of a lost client stays open until the journal is opened again");
             }
         }
@@ -495,49 +490,6 @@ fn collect_answers(
         }
     }
     Ok(())
-}
-
-/// Remembers which commit cycles a connection must end.
-fn note_cycles(cycles: &mut BTreeSet<Sequence>, drafts: &[Draft<'_>], last: Sequence) {
-    let first = last.get() + 1 - drafts.len() as u64;
-    for (index, draft) in drafts.iter().enumerate() {
-        match draft.kind {
-            Kind::CYCLE_START => {
-                cycles.insert(Sequence::new(first + index as u64));
-            }
-            Kind::CYCLE_COMMIT | Kind::CYCLE_ROLLBACK => {
-                cycles.remove(&draft.cycle);
-            }
-            _ => {}
-        }
-    }
-}
-
-/// Remembers which commit cycles miss an entry: their commit must not land. A unit that holds the decision itself was
-/// refused as a whole.
-fn note_torn(
-    torn: &mut BTreeMap<Sequence, CommandError>,
-    cycles: &BTreeSet<Sequence>,
-    drafts: &[Draft<'_>],
-    error: &CommandError,
-) {
-    if drafts.iter().any(|draft| draft.kind.is_commitment()) {
-        return;
-    }
-    for draft in drafts {
-        if cycles.contains(&draft.cycle) {
-            torn.entry(draft.cycle).or_insert_with(|| error.clone());
-        }
-    }
-}
-
-/// The end of a cycle by the system (IBM i: C RB, JOFLAG 2).
-fn rollback(cycle: Sequence) -> Draft<'static> {
-    Draft {
-        cycle,
-        indicator: 2,
-        ..Draft::new(Kind::CYCLE_ROLLBACK, &[])
-    }
 }
 
 /// What a journal is, and its chain head at an entry.
