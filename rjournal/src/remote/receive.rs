@@ -487,7 +487,7 @@ impl TargetSession {
             });
         };
         let bundle = acceptor.bundle(bytes)?;
-        self.outputs.push_back(TargetOutput::Write(bundle));
+        self.outputs.extend(bundle.map(TargetOutput::Write));
         self.order_flush();
         Ok(())
     }

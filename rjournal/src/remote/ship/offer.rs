@@ -244,7 +244,7 @@ impl SourceSession {
             });
         };
         let bundle = acceptor.bundle(bytes)?;
-        self.outputs.push_back(SourceOutput::Adopt(bundle));
+        self.outputs.extend(bundle.map(SourceOutput::Adopt));
         Ok(())
     }
 }
