@@ -189,6 +189,9 @@ impl LinkCrank {
                 });
                 if shipped.is_some() {
                     wires.push(Wire::Frames(frames(bundles)));
+                } else {
+                    // The limit may have been changed since the order: without a look it would be given again for ever.
+                    self.look(now);
                 }
                 self.link.handle_shipped(shipped, now);
             }
