@@ -218,8 +218,10 @@ impl LinkCrank {
         match event {
             // It lost what it had acknowledged: it does not count again before it has caught up (failures.md COU-6).
             LinkEvent::Coupled {
-                went_back: true, ..
-            } => confirmation.handle_loss(key, Loss::Failed, now),
+                went_back: true,
+                tip,
+                ..
+            } => confirmation.handle_went_back(key, *tip, now),
             LinkEvent::Coupled { tip, .. } => {
                 confirmation.handle_acknowledged(key, *tip, *tip, now);
             }
