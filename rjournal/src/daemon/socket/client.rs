@@ -235,8 +235,21 @@ impl Client {
     }
 }
 
+/// Tells whoever waits, by the drop of its sender, that nothing comes any more.
+struct Gone(std::sync::Weak<ClientShared>);
+
+impl Drop for Gone {
+    fn drop(&mut self) {
+        if let Some(shared) = self.0.upgrade() {
+            drop(lock(&shared.waiting).take());
+        }
+    }
+}
+
 /// Reads whatever the daemon says and gives it to who waits for it.
 async fn read_replies(mut read: OwnedReadHalf, client: std::sync::Weak<ClientShared>) {
+    // However this ends, also with its runtime: nobody may wait for what nobody reads.
+    let _gone = Gone(std::sync::Weak::clone(&client));
     let mut buffer = BytesMut::new();
     loop {
         let read = read.read_buf(&mut buffer).await;
@@ -244,8 +257,6 @@ async fn read_replies(mut read: OwnedReadHalf, client: std::sync::Weak<ClientSha
             return;
         };
         if !read.is_ok_and(|count| count > 0) || hand_out(&mut buffer, &shared).is_none() {
-            // Whoever waits learns by the drop of its sender.
-            drop(lock(&shared.waiting).take());
             return;
         }
     }
