@@ -436,7 +436,7 @@ async fn a_store_without_a_job_says_so() {
         .await
         .map(drop);
     assert!(
-        matches!(&refused, Err(DatabaseError::Store { reason }) if reason.contains("STRAPY")),
+        matches!(&refused, Err(error @ DatabaseError::NoJob { .. }) if error.to_string().contains("STRAPY")),
         "{refused:?}"
     );
 }
