@@ -5,11 +5,13 @@ use std::fmt::Write;
 use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::script::{Line, parse, settled, words};
+use crate::network::Network;
+use crate::script::{How, Line, parse, settled, words};
 
 /// How long something that is to happen may take.
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -19,19 +21,21 @@ struct System {
     data: PathBuf,
     address: String,
     daemon: Option<Child>,
+    beside: Option<Child>,
+    network: Option<Rc<Network>>,
 }
 
 impl Drop for System {
     fn drop(&mut self) {
-        if let Some(mut daemon) = self.daemon.take() {
-            drop(daemon.kill());
-            drop(daemon.wait());
+        for mut child in self.daemon.take().into_iter().chain(self.beside.take()) {
+            drop(child.kill());
+            drop(child.wait());
         }
     }
 }
 
 impl System {
-    fn new(dir: &Path, name: &str) -> Self {
+    fn new(dir: &Path, name: &str, network: Option<Rc<Network>>) -> Self {
         let port = UdpSocket::bind("127.0.0.1:0")
             .and_then(|socket| socket.local_addr())
             .expect("loopback has ports")
@@ -40,19 +44,41 @@ impl System {
             data: dir.join(name),
             address: format!("127.0.0.1:{port}"),
             daemon: None,
+            beside: None,
+            network,
         }
     }
 
-    fn command(&self, dir: &Path, words: &[String]) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_rjournal"))
+    fn program(&self, dir: &Path, words: &[String]) -> Command {
+        let program = env!("CARGO_BIN_EXE_rjournal");
+        let mut command = match &self.network {
+            Some(network) => network.command(program),
+            None => Command::new(program),
+        };
+        command
             .current_dir(dir)
             .env("RJOURNAL_DATA", &self.data)
             .env("TZ", "UTC")
             .env_remove("COLUMNS")
             .args(words)
-            .stdin(Stdio::null())
-            .output()
-            .expect("the program runs")
+            .stdin(Stdio::null());
+        command
+    }
+
+    fn command(&self, dir: &Path, words: &[String]) -> Output {
+        let output = self.program(dir, words).output();
+        output.expect("the program runs")
+    }
+
+    fn begin(&mut self, dir: &Path, words: &[String]) {
+        let mut program = self.program(dir, words);
+        let program = program.stdout(Stdio::piped()).stderr(Stdio::piped());
+        self.beside = Some(program.spawn().expect("the program runs"));
+    }
+
+    fn wait(&mut self) -> Output {
+        let beside = self.beside.take().expect("a command that runs beside");
+        beside.wait_with_output().expect("it ends")
     }
 
     fn start(&mut self, dir: &Path) {
@@ -61,10 +87,8 @@ impl System {
             .append(true)
             .open(self.data.with_extension("log"))
             .expect("a log file");
-        let daemon = Command::new(env!("CARGO_BIN_EXE_rjournal"))
-            .env("RJOURNAL_DATA", &self.data)
-            .arg("daemon")
-            .stdin(Stdio::null())
+        let daemon = self
+            .program(dir, &["daemon".to_owned()])
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
@@ -107,13 +131,14 @@ fn until<T>(what: &str, mut so: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// Runs a scenario and gives the script as it went.
-pub(crate) fn run(text: &str) -> String {
+/// Runs a scenario and gives the script as it went; nothing where it needs a network and this machine allows none.
+pub(crate) fn run(text: &str) -> Option<String> {
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().canonicalize().expect("it is there");
     let shown = path.to_string_lossy().into_owned();
     let mut systems: BTreeMap<String, System> = BTreeMap::new();
     let mut out = String::new();
+    let mut network: Option<Rc<Network>> = None;
     for line in parse(text) {
         match line {
             Line::Note(note) => {
@@ -125,16 +150,33 @@ pub(crate) fn run(text: &str) -> String {
                 std::fs::write(path.join(&name), bytes).expect("a file can be made");
                 writeln!(out, "!write {name} {text}").expect("text");
             }
+            Line::Rows(name, count) => {
+                let rows = (1..=count).map(|row| format!("{row},{}\n", row * row));
+                let text: String = ["Id,Square\n".to_owned()].into_iter().chain(rows).collect();
+                std::fs::write(path.join(&name), text).expect("a file can be made");
+                writeln!(out, "!rows {name} {count}").expect("text");
+            }
+            Line::Network(order) => {
+                match order.as_str() {
+                    "own" => network = Some(Rc::new(Network::new()?)),
+                    state => assert!(network.as_ref().expect("a network").loopback(state)),
+                }
+                writeln!(out, "!network {order}").expect("text");
+            }
             Line::Command {
                 system: name,
-                eventually,
+                how,
                 command,
                 expected,
             } => {
-                let sign = if eventually { "~" } else { "" };
+                let sign = match how {
+                    How::Once => "",
+                    How::Eventually => "~",
+                    How::Beside => "&",
+                };
                 writeln!(out, "{name}>{sign} {command}").expect("text");
                 if !systems.contains_key(&name) {
-                    systems.insert(name.clone(), System::new(&path, &name));
+                    systems.insert(name.clone(), System::new(&path, &name, network.clone()));
                 }
                 let command = filled(&command, &systems, &path);
                 let system = systems.get_mut(&name).expect("it was put there");
@@ -142,15 +184,12 @@ pub(crate) fn run(text: &str) -> String {
                     "daemon" => system.start(&path),
                     "kill" => system.kill(),
                     "end" => system.end(),
+                    "wait" => out.push_str(&told(&system.wait(), &shown)),
+                    command if how == How::Beside => system.begin(&path, &words(command)),
                     command => {
                         let words = words(command);
-                        out.push_str(&printed(
-                            system,
-                            &path,
-                            &shown,
-                            &words,
-                            eventually.then_some(&expected),
-                        ));
+                        let awaited = (how == How::Eventually).then_some(&expected);
+                        out.push_str(&printed(system, &path, &shown, &words, awaited));
                     }
                 }
             }
@@ -161,7 +200,20 @@ pub(crate) fn run(text: &str) -> String {
             system.end();
         }
     }
-    out
+    Some(out)
+}
+
+/// What a command printed, and how it ended.
+fn told(output: &Output, shown: &str) -> String {
+    let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
+    text.push_str(&String::from_utf8_lossy(&output.stderr));
+    let mut text = settled(&text, shown);
+    match output.status.code() {
+        Some(0) => {}
+        Some(code) => writeln!(text, "[exit {code}]").expect("text"),
+        None => text.push_str("[killed]\n"),
+    }
+    text
 }
 
 /// What a command prints; where something is awaited, until it is that or the time is over.
@@ -174,15 +226,7 @@ fn printed(
 ) -> String {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        let output = system.command(dir, words);
-        let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
-        text.push_str(&String::from_utf8_lossy(&output.stderr));
-        let mut text = settled(&text, shown);
-        match output.status.code() {
-            Some(0) => {}
-            Some(code) => writeln!(text, "[exit {code}]").expect("text"),
-            None => text.push_str("[killed]\n"),
-        }
+        let text = told(&system.command(dir, words), shown);
         // Nothing stands there yet: it is taken as it is now.
         let done = awaited.is_none_or(|awaited| awaited.is_empty() || *awaited == text);
         if done || Instant::now() >= deadline {

@@ -10,12 +10,16 @@ pub(crate) enum Line {
     Note(String),
     /// A file to be made: its name, and its text with `\n` for ends of lines.
     Write(String, String),
+    /// A CSV file to be made: its name, and how many rows it has.
+    Rows(String, u64),
+    /// Something about the network.
+    Network(String),
     /// A command.
     Command {
         /// The system.
         system: String,
-        /// Whether it is run until it prints what is expected.
-        eventually: bool,
+        /// How it is run.
+        how: How,
         /// The command.
         command: String,
         /// What it is to print.
@@ -23,21 +27,44 @@ pub(crate) enum Line {
     },
 }
 
+/// How a command is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum How {
+    /// Once, to its end.
+    Once,
+    /// Until it prints what is expected.
+    Eventually,
+    /// Beside what follows.
+    Beside,
+}
+
 /// Reads a scenario.
 pub(crate) fn parse(text: &str) -> Vec<Line> {
-    let command = Regex::new(r"^([A-Z]+)>(~?) (.*)$").expect("a good expression");
+    let command = Regex::new(r"^([A-Z]+)>([~&]?) (.*)$").expect("a good expression");
     let mut lines = Vec::new();
     for line in text.lines() {
         if let Some(found) = command.captures(line) {
             lines.push(Line::Command {
                 system: found[1].to_owned(),
-                eventually: !found[2].is_empty(),
+                how: match &found[2] {
+                    "~" => How::Eventually,
+                    "&" => How::Beside,
+                    _ => How::Once,
+                },
                 command: found[3].to_owned(),
                 expected: String::new(),
             });
         } else if let Some(write) = line.strip_prefix("!write ") {
             let (name, text) = write.split_once(' ').expect("a name and a text");
             lines.push(Line::Write(name.to_owned(), text.to_owned()));
+        } else if let Some(rows) = line.strip_prefix("!rows ") {
+            let (name, count) = rows.split_once(' ').expect("a name and a number");
+            lines.push(Line::Rows(
+                name.to_owned(),
+                count.parse().expect("a number"),
+            ));
+        } else if let Some(order) = line.strip_prefix("!network ") {
+            lines.push(Line::Network(order.to_owned()));
         } else if line.is_empty() || line.starts_with('#') {
             lines.push(Line::Note(line.to_owned()));
         } else if let Some(Line::Command { expected, .. }) = lines.last_mut() {
@@ -91,6 +118,30 @@ pub(crate) fn settled(printed: &str, dir: &str) -> String {
         (r"\b[\d.]+ [KMGT]iB free\b", "<ROOM> free"),
         (r"(Process[ .]*: ) \d+", "$1 <PID>"),
         (r"\bheard (just now|[\d.]+ m?s ago)", "heard <AGO>"),
+        (r"(Bundles read[ .]*: ) [\d ]+", "$1 <COUNT>"),
+        (r"(Entries[ .]*:  1 to )[\d ]+", "$1<N>"),
+        (r"(Heads compared[ .]*: ) [\d ]+", "$1 <COUNT>"),
+        (r"(Entries read[ .]*: ) [\d ]+", "$1 <COUNT>"),
+        (r"(Bytes read[ .]*: ) [\d.]+ \w+", "$1 <SIZE>"),
+        (r"Receivers take [\d.]+ \w+", "Receivers take <SIZE>"),
+        (
+            r"applied up to entry [\d ]+, [\d ]+ entr(y|ies) behind",
+            "applied <SO FAR>",
+        ),
+        (
+            r"entry [\d ]+ (of \S+ )(deposited|had landed)",
+            "entry <N> $1$2",
+        ),
+        (r"LANDED as entry [\d ]+ of", "LANDED as entry <N> of"),
+        (
+            r"another deposit, entry [\d ]+",
+            "another deposit, entry <N>",
+        ),
+        (r"whether entry [\d ]+ of", "whether entry <N> of"),
+        (
+            r#""applied":\d+,"lag_entries":\d+"#,
+            r#""applied":<SO FAR>"#,
+        ),
         (r#""pid":\d+"#, "\"pid\":<PID>"),
         (r"\(os error \d+\)", "(<ERRNO>)"),
     ];

@@ -1,0 +1,73 @@
+//! Package `cli`, tests: the demonstration, in short: real processes under SIGKILL, and the ledger of every answer held
+//! against what both sides have.
+
+use std::path::Path;
+use std::process::Command;
+
+fn demo(arguments: &[&str]) -> serde_json::Value {
+    let output = Command::new(env!("CARGO_BIN_EXE_rjournal"))
+        .args(["--json", "demo"])
+        .args(arguments)
+        .output()
+        .expect("the program runs");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}: {text}{said}", output.status);
+    serde_json::from_str(&text).expect("one JSON object")
+}
+
+fn check(summary: &serde_json::Value) {
+    assert_eq!(summary["lost_sync_answers"], 0, "{summary}");
+    for proof in ["replica_equal", "content_right", "receivers_identical"] {
+        assert_eq!(summary[proof], true, "{proof} in {summary}");
+    }
+    assert_eq!(summary["kills"], 4, "{summary}");
+    let number = |name: &str| summary[name].as_u64().expect("a number");
+    assert!(number("sync_answers") > 0, "{summary}");
+    assert!(number("entries") > number("transactions"), "{summary}");
+}
+
+#[test]
+fn a_bank_loses_nothing_when_both_systems_are_killed() {
+    let summary = demo(&["--seconds", "4", "--accounts", "50", "--clients", "4"]);
+    check(&summary);
+    assert!(summary["transactions"].as_u64() > Some(50), "{summary}");
+}
+
+#[test]
+fn csv_files_come_out_as_they_went_in() {
+    let dir = tempfile::tempdir().expect("a directory");
+    write(
+        &dir.path().join("people.csv"),
+        "Id,Name,Note\n1,\"Smith, Ann\",\n2,\"O\"\"Neill\",\"\"\n3,Größe,\"two\nlines\"\n",
+    );
+    let numbers: String = (1..=4000_u64)
+        .flat_map(|n| {
+            [
+                n.to_string(),
+                ",".to_owned(),
+                (n * n).to_string(),
+                "\n".to_owned(),
+            ]
+        })
+        .collect();
+    write(
+        &dir.path().join("squares.csv"),
+        &format!("N,Square\n{numbers}"),
+    );
+    let pairs: String = (1..=4000_u64)
+        .flat_map(|n| [(n % 7).to_string(), ",x\n".to_owned()])
+        .collect();
+    write(
+        &dir.path().join("pairs.csv"),
+        &format!("Kind,Text\n{pairs}"),
+    );
+    let from = dir.path().to_string_lossy().into_owned();
+    let summary = demo(&["--from", &from]);
+    check(&summary);
+    assert_eq!(summary["rows"], 8003, "{summary}");
+}
+
+fn write(path: &Path, text: &str) {
+    std::fs::write(path, text).expect("a file can be made");
+}
