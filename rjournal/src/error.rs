@@ -252,6 +252,9 @@ pub enum JournalError {
         /// The last name.
         name: QualifiedName,
     },
+    /// The numbers of openings are used up: some system claimed the last one.
+    #[error("no opening can be counted after the last one: this journal can be read, not opened")]
+    NoFreeEpoch,
     /// A name is not one.
     #[error(transparent)]
     Name(#[from] NameError),

@@ -3,10 +3,14 @@
 use std::time::Duration;
 
 use rjournal::System;
+use rjournal::daemon::Severity;
+use rjournal::daemon::command::directory::PutPartner;
 use rjournal::daemon::command::journal::{AttributePatch, DescribeJournals, JournalDescription};
+use rjournal::daemon::command::status::ListMessages;
+use rjournal::daemon::command::verify::Verify;
 use rjournal::entry::{Draft, Kind};
 use rjournal::journal::{AckClass, Answer, DeliveryMode};
-use rjournal_tests::systems::{activate, introduce, journal_pair, make, name, start};
+use rjournal_tests::systems::{activate, introduce, journal_pair, make, name, rdb, start};
 
 async fn describe(system: &System, journal: &str) -> JournalDescription {
     let described = system
@@ -82,6 +86,84 @@ async fn a_deposit_is_answered_sync_and_both_copies_are_equal_after_restarts() {
         ours.receivers.len()
     );
     assert_eq!(ours.receivers.len(), theirs.receivers.len());
+    prd.stop().await;
+    bkp.stop().await;
+}
+
+/// The text of the first message with this id. Deposits are made until it is there.
+async fn told(system: &System, id: &str) -> String {
+    let looking = async {
+        loop {
+            let list = ListMessages {
+                after: 0,
+                severity: Severity::Info,
+                count: 1000,
+            };
+            let found = system.run(list).await.expect("a list").messages;
+            if let Some(message) = found.into_iter().find(|message| message.id == id) {
+                return message.text;
+            }
+            deposit(system, "meanwhile").await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), looking)
+        .await
+        .unwrap_or_else(|_| panic!("{id} is never told"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_operator_is_told_when_a_target_enters_and_leaves_the_set() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let (prd_place, prd) = make(dir.path(), "PRD").await;
+    let (bkp_place, bkp) = make(dir.path(), "BKP").await;
+    introduce((&prd_place, &prd), (&bkp_place, &bkp)).await;
+    journal_pair(&prd, &bkp, "BKP", AttributePatch::default()).await;
+    activate(&prd, "BKP", DeliveryMode::Sync)
+        .await
+        .expect("it is activated");
+    let joined = told(&prd, "RJN3006").await;
+    assert!(joined.starts_with("BKP:BKPLIB/JRN is in sync"), "{joined}");
+    assert!(joined.contains("answered SYNC"), "{joined}");
+    bkp.stop().await;
+    let left = told(&prd, "RJN3005").await;
+    assert!(left.starts_with("BKP:BKPLIB/JRN is out of sync"), "{left}");
+    assert!(left.contains("answered LOCAL"), "{left}");
+    prd.stop().await;
+}
+
+/// Section 10 of the design: a partner is admitted only for the journals its entry allows.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_partner_is_told_only_of_journals_it_feeds_or_is_fed_with() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let (prd_place, prd) = make(dir.path(), "PRD").await;
+    let (bkp_place, bkp) = make(dir.path(), "BKP").await;
+    introduce((&prd_place, &prd), (&bkp_place, &bkp)).await;
+    journal_pair(&prd, &bkp, "BKP", AttributePatch::default()).await;
+    activate(&prd, "BKP", DeliveryMode::Sync)
+        .await
+        .expect("it is activated");
+    let verify = |journal, partner| Verify {
+        journal: name(journal),
+        partner: Some(rdb(partner)),
+    };
+    prd.run(verify("PRDLIB/JRN", "BKP"))
+        .await
+        .expect("it may feed that journal");
+    let nothing = PutPartner {
+        rdb: rdb("PRD"),
+        fingerprint: None,
+        address: None,
+        allow_journals: Some(Vec::new()),
+        text: None,
+        change: true,
+    };
+    bkp.run(nothing).await.expect("a change");
+    let refused = prd.run(verify("PRDLIB/JRN", "BKP")).await;
+    let refused = refused.expect_err("its entry allows nothing any more");
+    assert!(refused.text.contains("CHGRDBDIRE"), "{refused:?}");
+    bkp.run(verify("BKPLIB/JRN", "PRD"))
+        .await
+        .expect("it is fed with that journal");
     prd.stop().await;
     bkp.stop().await;
 }

@@ -209,7 +209,12 @@ impl Transaction {
         let current = self.current(&file, &key)?;
         let images = images(&file, &write, &key, row, current, count)?;
         let cycle = self.start().await?;
-        send(&inner, &file, &images, cycle).await?;
+        if let Err(error) = send(&inner, &file, &images, cycle).await {
+            // A commit must not land with an entry missing.
+            self.over = true;
+            self.roll_back_later();
+            return Err(error);
+        }
         self.overlay.insert((file.id, key), images.after);
         Ok(())
     }
@@ -237,10 +242,6 @@ impl Transaction {
             key: self.key,
             ..Draft::new(Kind::CYCLE_COMMIT, &[])
         };
-        if let Some(error) = depositor.take_refused() {
-            self.roll_back_later();
-            return Err(error.into());
-        }
         match depositor.answer(&[draft]).await {
             Ok((answer, false)) => {
                 let outcome = self.inner.settle(answer).await;

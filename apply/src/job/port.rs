@@ -270,7 +270,8 @@ impl Depositor {
         }
     }
 
-    /// Deposits entries that are never torn and does not wait; a refusal is told by the next answer.
+    /// Deposits entries that are never torn and does not wait; over the socket a refusal is told by the
+    /// commit, which is refused then.
     ///
     /// Cancel safe: no.
     ///
@@ -316,14 +317,6 @@ impl Depositor {
             Self::Embedded(journal) => journal
                 .facts(Sequence::NONE)
                 .map_or(Sequence::NONE, |facts| facts.deposited),
-        }
-    }
-
-    /// A deposit that was sent without waiting and was refused.
-    pub fn take_refused(&self) -> Option<CommandError> {
-        match self {
-            Self::Socket(client) => client.take_refused(),
-            Self::Embedded(_) => None,
         }
     }
 }

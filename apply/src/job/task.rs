@@ -43,11 +43,13 @@ pub struct JobOptions {
 pub struct ApplyJob {
     shared: Arc<JobShared>,
     ended: oneshot::Receiver<Result<(), ApplyError>>,
+    /// Dropped with the job, which then ends: nobody could stop it any more, and its store would stay locked.
+    _wanted: oneshot::Sender<()>,
 }
 
 impl ApplyJob {
     /// Starts applying a journal to a store that was opened: the store's position must lie in the journal's history.
-    /// Needs a tokio runtime; the work is done on a thread of its own.
+    /// The work is done on a thread of its own, which ends by itself when the job is dropped; [`Self::stop`] waits for it.
     ///
     /// Cancel safe: yes.
     ///
@@ -93,7 +95,9 @@ impl ApplyJob {
             machine.applied(),
             orders,
         ));
+        let (keep, wanted) = oneshot::channel();
         let task = Task {
+            wanted,
             port,
             store,
             machine,
@@ -106,7 +110,11 @@ impl ApplyJob {
             saving: None,
         };
         let (send, ended) = oneshot::channel();
-        let runtime = tokio::runtime::Handle::current();
+        // A runtime of its own: that of the caller may be gone before the job is.
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| not_started(&error))?;
         let waiting = Arc::clone(&shared);
         let run = move || {
             let outcome = runtime.block_on(task.run());
@@ -117,12 +125,12 @@ impl ApplyJob {
         std::thread::Builder::new()
             .name("apply".to_owned())
             .spawn(run)
-            .map_err(|error| StoreError::Backend {
-                path: "apply".to_owned(),
-                reason: error.to_string(),
-                transient: true,
-            })?;
-        Ok(Self { shared, ended })
+            .map_err(|error| not_started(&error))?;
+        Ok(Self {
+            shared,
+            ended,
+            _wanted: keep,
+        })
     }
 
     /// What readers and waiters share.
@@ -184,7 +192,17 @@ async fn check_place(
     Ok(facts)
 }
 
+fn not_started(error: &std::io::Error) -> StoreError {
+    StoreError::Backend {
+        path: "apply".to_owned(),
+        reason: error.to_string(),
+        transient: true,
+    }
+}
+
 struct Task {
+    /// Ends with whoever started the job.
+    wanted: oneshot::Receiver<()>,
     port: Port,
     store: Box<dyn ReplicaStore>,
     machine: ApplyMachine,
@@ -225,6 +243,7 @@ impl Task {
             let waits = self.held || self.saving.as_ref().is_some_and(|saving| saving.alone);
             tokio::select! {
                 biased;
+                _ = &mut self.wanted => return Ok(()),
                 order = self.orders.recv() => {
                     if self.take_order(order) {
                         return Ok(());
@@ -321,7 +340,10 @@ impl Task {
                     troubled = true;
                     self.shared
                         .update(|status| status.note = Some(error.to_string()));
-                    tokio::time::sleep(wait).await;
+                    tokio::select! {
+                        _ = &mut self.wanted => return Err(error.into()),
+                        () = tokio::time::sleep(wait) => {}
+                    }
                     wait = (wait * 2).min(AGAIN_MAX);
                 }
                 Err(error) => return Err(error.into()),

@@ -65,11 +65,18 @@ impl Drop for StoreSocket {
 
 async fn accept(listener: UnixListener, database: Database) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let own = rustix::process::geteuid().as_raw();
     loop {
         let Ok((stream, _)) = listener.accept().await else {
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
+        // As at the control socket: the file's mode is not the only thing that keeps others out.
+        let user = stream.peer_cred().map(|credentials| credentials.uid());
+        if !user.is_ok_and(|user| user == own || user == 0) {
+            tracing::warn!("another user tried the store's socket");
+            continue;
+        }
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
             continue;
         };

@@ -335,3 +335,35 @@ async fn a_job_that_stopped_lets_its_store_go() {
     open_main(&place).close().unwrap();
     assert!(database.write(update(1, "uno", 1), None).await.is_err());
 }
+
+/// Nobody can stop a job whose handle is gone: its store once stayed locked until the process ended.
+#[tokio::test]
+async fn a_job_that_is_dropped_ends_and_gives_its_store_back() {
+    let place = Place::new().await;
+    let job = place.job().await;
+    let shared = std::sync::Arc::clone(job.shared());
+    drop(job);
+    in_time(shared.wait_applied(Sequence::LAST_USABLE)).await;
+    drop(shared);
+    open_main(&place).close().unwrap();
+}
+
+/// The thread of a job once panicked, and with it a release build ended, when its caller's runtime was dropped first.
+#[test]
+fn a_job_ends_in_order_when_its_runtime_was_dropped_first() {
+    let runtime = || tokio::runtime::Runtime::new().unwrap();
+    let first = runtime();
+    let (place, job) = first.block_on(async {
+        let place = Place::new().await;
+        let job = place.job().await;
+        (place, job)
+    });
+    first.shutdown_background();
+    let shared = std::sync::Arc::clone(job.shared());
+    runtime().block_on(async {
+        in_time(job.stop()).await.unwrap();
+        in_time(shared.wait_applied(Sequence::LAST_USABLE)).await;
+    });
+    drop(shared);
+    open_main(&place).close().unwrap();
+}

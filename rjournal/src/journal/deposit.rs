@@ -238,10 +238,12 @@ impl Intake {
         self.lock().gate
     }
 
-    /// Opens, closes or holds the gate; a poisoned one stays poisoned.
+    /// Opens, closes or holds the gate; a poisoned one stays poisoned, and one that was stopped is never opened again:
+    /// nobody would write what it takes.
     pub fn set_gate(&self, gate: Gate) {
         let mut state = self.lock();
-        if state.gate != Gate::Poisoned {
+        let for_good = state.gate == Gate::Poisoned || (state.stop && gate != Gate::Poisoned);
+        if !for_good {
             state.gate = gate;
         }
         drop(state);

@@ -1,6 +1,8 @@
 //! Room `remote`: what a copy demands of every header and bundle before it lets it near its disk (failures.md I3, I4,
 //! I11). Used by the target of a session, and by a source that adopts a tail. Must not know who sends.
 
+use std::collections::VecDeque;
+
 use bytes::Bytes;
 
 use crate::entry::codec;
@@ -76,6 +78,52 @@ pub enum Violation {
     },
 }
 
+/// Bundles remembered, to know one that comes twice.
+const ACCEPTED_MAX: usize = 64;
+
+/// Openings and terms no journal ever comes to by itself, with room above to go on counting.
+const RANK_MAX: u64 = 1 << 62;
+/// A system that was away long may be this many openings behind.
+const RANK_AHEAD_MAX: u64 = 1 << 32;
+
+/// Numbers a greeting brings, before anything is reckoned with them: the next opening is counted on from the highest epoch
+/// heard of, the next entry from the last. `known` is the highest epoch this side knows itself.
+///
+/// # Errors
+/// [`Violation::Claim`] naming the number that cannot be.
+pub(super) fn check_greeting(
+    epochs: &[Epoch],
+    known: Epoch,
+    oldest: Position,
+    tip: Position,
+) -> Result<(), Violation> {
+    let most = |known: u64| known.saturating_add(RANK_AHEAD_MAX).max(RANK_MAX);
+    for epoch in epochs {
+        for (what, found, limit) in [
+            ("a term of", epoch.term, most(known.term)),
+            ("opening", epoch.boot, most(known.boot)),
+        ] {
+            if found > limit || found == u64::MAX {
+                return Err(Violation::Claim {
+                    what,
+                    found: Sequence::new(found),
+                    limit: Sequence::new(limit.min(u64::MAX - 1)),
+                });
+            }
+        }
+    }
+    let last = Sequence::new(u64::MAX - 1);
+    for (what, found, limit) in [
+        ("a last entry of", tip.sequence, last),
+        ("an oldest entry after", oldest.sequence, tip.sequence),
+    ] {
+        if found > limit {
+            return Err(Violation::Claim { what, found, limit });
+        }
+    }
+    Ok(())
+}
+
 /// Where a copy stands, and what may come next.
 #[derive(Debug, Clone)]
 pub struct Acceptor {
@@ -84,6 +132,8 @@ pub struct Acceptor {
     place: Place,
     last: Epoch,
     session: Epoch,
+    /// The newest bundles accepted: from where to where.
+    accepted: VecDeque<(Position, Position)>,
 }
 
 impl Acceptor {
@@ -101,6 +151,7 @@ impl Acceptor {
             place,
             last,
             session,
+            accepted: VecDeque::new(),
         }
     }
 
@@ -134,13 +185,18 @@ impl Acceptor {
         Ok((!there).then_some(header))
     }
 
-    /// Checks the next bundle: its bytes, its place, its epoch, and the chain through it.
+    /// Checks the next bundle: its bytes, its place, its epoch, and the chain through it. Nothing when it is one of the
+    /// newest that came, once more: what it holds is held (failures.md CAT-3).
     ///
     /// # Errors
     /// [`Violation`] naming what does not fit.
-    pub fn bundle(&mut self, bytes: Bytes) -> Result<SealedBundle, Violation> {
+    pub fn bundle(&mut self, bytes: Bytes) -> Result<Option<SealedBundle>, Violation> {
         let bundle = codec::open(bytes, self.place.receiver)?;
         let header = bundle.header();
+        let span = (bundle.before(), bundle.last());
+        if self.accepted.contains(&span) {
+            return Ok(None);
+        }
         if bundle.before() != self.tip {
             return Err(Violation::Bundle {
                 first: header.first,
@@ -166,6 +222,10 @@ impl Acceptor {
         self.tip = bundle.last();
         self.place.offset = header.end();
         self.last = found;
-        Ok(bundle)
+        if self.accepted.len() == ACCEPTED_MAX {
+            self.accepted.pop_front();
+        }
+        self.accepted.push_back(span);
+        Ok(Some(bundle))
     }
 }

@@ -176,6 +176,8 @@ pub struct Link {
     last_end: Option<EndReason>,
     outputs: VecDeque<LinkOutput>,
     jitter: u64,
+    /// This system stops: that says nothing about the target.
+    stopping: bool,
 }
 
 impl Link {
@@ -188,6 +190,7 @@ impl Link {
             last_end: None,
             outputs: VecDeque::new(),
             jitter,
+            stopping: false,
         }
     }
 
@@ -368,6 +371,7 @@ impl Link {
 
     /// The system stops.
     pub fn handle_shutdown(&mut self, now: Moment) {
+        self.stopping = true;
         self.with_session(now, |session| {
             session.handle_close(EndReason::ShuttingDown, now);
         });
@@ -470,8 +474,11 @@ impl Link {
             EndReason::Full | EndReason::TargetFailed | EndReason::Inactivated => {
                 (Loss::Failed, false, WAIT_REFUSED)
             }
+            // It says itself that it goes: nobody waits for it, and it may be back at once.
+            EndReason::ShuttingDown if !self.stopping => (Loss::Failed, false, WAIT_MIN),
             EndReason::ShuttingDown
             | EndReason::Superseded
+            | EndReason::Heard
             | EndReason::Silent
             | EndReason::Lost => (Loss::Connection, false, WAIT_MIN),
         };

@@ -185,6 +185,8 @@ pub enum EndReason {
     SourceFailed,
     /// A newer session took over.
     Superseded,
+    /// The source asked before it opened, and has heard what it wanted to know.
+    Heard,
     /// The other side broke the protocol.
     Violation(String),
     /// Nothing was heard for too long.

@@ -3,7 +3,9 @@
 //! A journal whose recorded in-sync set is empty opens at once. Otherwise every member is asked what it holds. When all
 //! have answered, the furthest tail on this journal's own chain is adopted - by itself up to the in-flight window, beyond
 //! it only on an operator's word - and the journal opens above every epoch that was heard of. While somebody has not
-//! answered it stays readable and closed, and says so; an operator may open it alone. Must not know connections.
+//! answered it stays readable and closed, and says so; an operator may open it alone. A member whose history went another
+//! way keeps it closed too, unless what it has beyond the fork is unconfirmed and of an earlier opening: coupling sets that
+//! aside. Must not know connections.
 
 use super::couple::Coupling;
 use super::message::{Refusal, RefusalCode, Welcome};
@@ -59,6 +61,8 @@ struct Asked {
 #[derive(Debug)]
 pub struct Opening {
     tip: Position,
+    /// Of the epoch of the last bundle here.
+    tip_rank: (u64, u64),
     rank: (u64, u64),
     members: Vec<Asked>,
     /// An operator's word: open without hearing everybody.
@@ -69,9 +73,11 @@ pub struct Opening {
 }
 
 impl Opening {
-    /// A journal recovered up to `tip`, last opened at `rank`, with these members recorded.
+    /// A journal recovered up to `tip`, whose last bundle is of rank `tip_rank`, last opened at `rank`, with these members
+    /// recorded.
     pub fn new(
         tip: Position,
+        tip_rank: (u64, u64),
         rank: (u64, u64),
         members: impl IntoIterator<Item = MemberKey>,
     ) -> Self {
@@ -81,6 +87,7 @@ impl Opening {
             .collect();
         Self {
             tip,
+            tip_rank,
             rank,
             members,
             alone: false,
@@ -134,16 +141,21 @@ impl Opening {
         }
     }
 
-    /// The tail was adopted and is durable: everything up to `tip` is here now.
-    pub fn handle_adopted(&mut self, tip: Position) {
+    /// The tail was adopted and is durable: everything up to `tip` is here now, the last bundle of rank `tip_rank`. Members
+    /// that have something else beyond the old end are asked again: their histories are to be compared with the new one.
+    pub fn handle_adopted(&mut self, tip: Position, tip_rank: (u64, u64)) {
         self.adopted = self.adopted || tip.sequence > self.tip.sequence;
         self.tip = tip;
+        self.tip_rank = tip_rank;
         for member in &mut self.members {
             if let Some(Heard::Welcome(welcome, coupling)) = &mut member.answer
                 && matches!(coupling, Coupling::Ahead { .. })
-                && welcome.tip.sequence <= tip.sequence
             {
-                *coupling = Coupling::Continue { at: welcome.tip };
+                if welcome.tip == tip {
+                    *coupling = Coupling::Continue { at: tip };
+                } else {
+                    member.answer = None;
+                }
             }
         }
     }
@@ -155,6 +167,9 @@ impl Opening {
                 code: refusal.code,
                 text: refusal.text.clone(),
             };
+        }
+        if let Some(parted) = self.parted().filter(|_| !self.alone) {
+            return parted;
         }
         let all_heard = self.members.iter().all(|member| member.answer.is_some());
         if !all_heard && !self.alone {
@@ -188,6 +203,49 @@ impl Opening {
             reason,
             rank_above: self.highest_rank(),
         }
+    }
+
+    /// A member whose history and this one cannot both be the journal's: nobody but an operator chooses, and never the
+    /// longer one wins.
+    fn parted(&self) -> Option<OpeningStep> {
+        let stays = "It stays closed and nothing was changed. VERIFY compares the two. To go on with the entries here: CHGJRN \
+                     OPEN(*ALONE), then DLTJRN of the copy there and ADDRMTJRN; to go on with those there, restore this \
+                     journal from them before it is opened";
+        self.members.iter().find_map(|member| {
+            let Some(Heard::Welcome(welcome, coupling)) = &member.answer else {
+                return None;
+            };
+            let (here, there) = (self.tip.sequence, welcome.tip.sequence);
+            let found = match coupling {
+                // Coupling archives a tail that is unconfirmed and was sealed before what is here (ruling 29).
+                Coupling::Forked { at }
+                    if at.sequence >= welcome.confirmed
+                        && welcome.tip_epoch.rank() < self.tip_rank =>
+                {
+                    return None;
+                }
+                Coupling::Forked { at } => format!(
+                    "the histories fork after entry {}; this journal ends at entry {here}, the copy of a member of its in-sync \
+                     set at entry {there}, confirmed up to {}",
+                    at.sequence, welcome.confirmed
+                ),
+                Coupling::Strangers => format!(
+                    "this journal ends at entry {here}, the copy of a member of its in-sync set at entry {there}, and they have \
+                     no entry in common"
+                ),
+                Coupling::Gap => format!(
+                    "the copy of a member of its in-sync set ends at entry {there}, before the oldest entry here: whether it \
+                     was this journal's cannot be told any more"
+                ),
+                Coupling::Continue { .. } | Coupling::Begin { .. } | Coupling::Ahead { .. } => {
+                    return None;
+                }
+            };
+            Some(OpeningStep::Refuse {
+                code: RefusalCode::Diverged,
+                text: format!("{found}. {stays}"),
+            })
+        })
     }
 
     fn refuse_behind(&self, missing: u64, target: Sequence) -> OpeningStep {

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::accept::{Acceptor, Violation};
+use super::accept::{Acceptor, Violation, check_greeting};
 use super::message::message_name;
 use super::message::{
     EndReason, Frame, Hello, Message, PATH_MAX, PROTOCOL_VERSION, Purpose, Refusal, RefusalCode,
@@ -229,7 +229,11 @@ impl TargetSession {
         match (&self.state, message) {
             (_, Message::Refuse(refusal)) => self.end(EndReason::Refused(refusal)),
             (_, Message::End { reason }) => self.end(reason),
-            (State::Awaiting, Message::Hello(hello)) => self.handle_hello(hello),
+            (State::Awaiting, Message::Hello(hello)) => {
+                let known = self.facts.promised;
+                check_greeting(&[hello.epoch], known, hello.oldest, hello.tip)?;
+                self.handle_hello(hello);
+            }
             (State::Greeted { .. }, Message::HeadAsked { sequence }) => {
                 self.outputs.push_back(TargetOutput::LookUpHead(sequence));
             }
@@ -483,7 +487,7 @@ impl TargetSession {
             });
         };
         let bundle = acceptor.bundle(bytes)?;
-        self.outputs.push_back(TargetOutput::Write(bundle));
+        self.outputs.extend(bundle.map(TargetOutput::Write));
         self.order_flush();
         Ok(())
     }

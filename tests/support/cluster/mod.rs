@@ -8,5 +8,6 @@ mod standing;
 mod systems;
 mod time;
 
+pub(crate) use connection::Owner;
 pub use plan::{Plan, asynchronous, quick, sync};
 pub use systems::Cluster;

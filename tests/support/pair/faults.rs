@@ -6,6 +6,7 @@ use rjournal::disk::{CrashedDisk, MemoryDisk};
 use rjournal::remote::Frame;
 
 use super::{Pair, SOURCE, TARGET};
+use crate::cluster::Owner;
 use crate::node::{Running, Side};
 
 impl Pair {
@@ -151,6 +152,7 @@ impl Pair {
     /// # Panics
     /// When it is not on its way.
     pub fn allow_adopt(&mut self) -> &mut Self {
+        let now = self.cluster.now;
         let Some(Running {
             side: Side::Opening(crank),
             ..
@@ -158,7 +160,10 @@ impl Pair {
         else {
             panic!("the journal is not on its way");
         };
-        crank.allow_adopt().expect("a live disk");
+        let wires = crank.allow_adopt(now).expect("a live disk");
+        for (key, wire) in wires {
+            self.cluster.wire(SOURCE, Owner::Opening(key), wire);
+        }
         self.cluster.pump(SOURCE);
         self
     }

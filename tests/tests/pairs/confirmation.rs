@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use rjournal::entry::control_entry::{Level, Policy, SetReason};
-use rjournal::journal::{Attributes, KeyFound};
+use rjournal::error::DepositError;
+use rjournal::journal::{Attributes, Gate, KeyFound};
 use rjournal::remote::{Frame, Message};
 use rjournal_tests::cluster::quick;
 use rjournal_tests::pair::{Pair, SOURCE, Said, TARGET, behind, block, degrade};
@@ -57,6 +58,57 @@ fn level_received_is_answered_as_received_and_never_as_sync() {
     pair.return_from(TARGET)
         .answers("a", Said::Received)
         .only_on("a", &[SOURCE]);
+}
+
+/// Ruling 19: what a target had in memory does not outlive the session.
+#[test]
+fn level_received_is_not_answered_from_the_memory_of_a_target_that_was_lost() {
+    for returns in [true, false] {
+        let mut pair = with_level(Level::Received);
+        pair.deposit("a").seal().arrive(TARGET).return_from(TARGET);
+        pair.lose_power(TARGET).notice().write();
+        pair.answers("a", Said::Nothing).only_on("a", &[SOURCE]);
+        if returns {
+            pair.start(TARGET).recovers_whole();
+            assert!(matches!(pair.said("a"), Said::Received | Said::Sync));
+        } else {
+            pair.seconds(4).answers("a", Said::Local);
+        }
+    }
+}
+
+/// The limit of a session is changed between the order to ship and the shipping: the order was once given for ever.
+#[test]
+fn an_order_to_ship_what_may_not_be_shipped_any_more_is_given_up() {
+    let mut pair = degrade();
+    local_first(&mut pair, true);
+    pair.deposit("a").seal();
+    local_first(&mut pair, false);
+    let now = pair.cluster.now;
+    let running = pair.cluster.nodes[SOURCE].running.as_mut();
+    running.expect("it is up").links[0].look(now);
+    local_first(&mut pair, true);
+    pair.activate();
+    assert!(pair.frames_to(TARGET).is_empty());
+    pair.settle().answers("a", Said::Sync).recovers_whole();
+}
+
+fn local_first(pair: &mut Pair, wanted: bool) {
+    let journal = &pair.open().journal;
+    let changed = journal.update(|control| control.attributes.local_first = wanted);
+    changed.expect("a live disk");
+}
+
+/// No late word opens a journal that was closed: nobody would write what it takes.
+#[test]
+fn a_closed_journal_is_not_opened_again() {
+    let mut pair = degrade();
+    let journal = &pair.open().journal;
+    journal.close();
+    journal.set_gate(Gate::Open);
+    assert_eq!(journal.gate(), Gate::Closed);
+    let refused = pair.try_deposit("a", 10);
+    assert!(matches!(refused, Err(DepositError::NotOpen)), "{refused:?}");
 }
 
 /// SYN-1.

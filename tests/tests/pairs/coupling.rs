@@ -413,3 +413,78 @@ fn an_adoption_that_is_interrupted_is_taken_up_again() {
         assert!(pair.orphans(TARGET).is_empty());
     }
 }
+
+/// Section 6 of the design while the source is not open: a member whose confirmed history went another way keeps it closed.
+#[test]
+fn a_source_whose_set_holds_another_confirmed_history_stays_closed() {
+    let mut pair = degrade();
+    pair.deposit("a").settle();
+    let (source, early) = (pair.snapshot(SOURCE), pair.snapshot(TARGET));
+    pair.deposit("b").settle().seconds(1);
+    let late = pair.snapshot(TARGET);
+    // Both lose it, and go on together.
+    pair.restore(SOURCE, &source).restore(TARGET, &early);
+    pair.start(TARGET).start(SOURCE).recover();
+    pair.deposit("c").settle().answers("c", Said::Sync);
+    // Then the target's disk of the other history comes back.
+    pair.restore(TARGET, &late).kill(SOURCE);
+    pair.start(TARGET).start(SOURCE).seconds(30);
+    let Some(OpeningState::Refused { code, text }) = pair.opening() else {
+        panic!("{}", pair.cluster.describe());
+    };
+    assert_eq!(code, RefusalCode::Diverged);
+    assert!(text.contains("CHGJRN OPEN(*ALONE)"), "{text}");
+    assert!(pair.orphans(TARGET).is_empty() && !pair.is_open());
+    pair.open_alone().settle();
+    assert!(pair.is_open());
+    pair.is_refused(RefusalCode::Diverged);
+}
+
+/// Ruling 29: the tail of the later opening is adopted, however much longer the other is; who has the other is compared
+/// with it then, and sets it aside.
+#[test]
+fn after_an_adoption_a_longer_tail_of_an_earlier_opening_is_set_aside() {
+    let mut pair = broadcast();
+    pair.deposit("a").settle().seconds(1);
+    let backup = pair.snapshot(SOURCE);
+    for _ in 0..30 {
+        pair.deposit("unanswered");
+    }
+    pair.seal().arrive(THIRD).flush(THIRD);
+    pair.lose_power(SOURCE).cut_between(SOURCE, THIRD);
+    pair.start(SOURCE).open_alone();
+    pair.deposit("b").settle().seconds(1);
+    assert!(pair.keeps(TARGET, "b"));
+    let (shorter, longer) = (pair.copy(TARGET).tip(), pair.copy(THIRD).tip());
+    assert!(shorter.sequence < longer.sequence);
+    pair.restore(SOURCE, &backup).mend().start(SOURCE);
+    pair.seconds(3).allow_adopt().seconds(5).recovers_whole();
+    assert!(pair.keeps(SOURCE, "b") && !pair.keeps(THIRD, "unanswered"));
+    assert_eq!(pair.orphans(THIRD).len(), 1);
+}
+
+/// An operator's word in the middle of an adoption does not leave it hanging.
+#[test]
+fn an_operators_word_during_an_adoption_asks_again_and_goes_on() {
+    for frames in 0..6 {
+        let mut pair = degrade();
+        pair.deposit("a").settle();
+        let backup = pair.snapshot(SOURCE);
+        for _ in 0..5 {
+            pair.deposit("b").change_receiver();
+        }
+        pair.restore(SOURCE, &backup).start(SOURCE).dial();
+        for _ in 0..4 {
+            pair.arrive(TARGET);
+            pair.cluster.deliver_back(0);
+        }
+        for _ in 0..frames {
+            pair.cluster.deliver_back(0);
+        }
+        if pair.opening().is_some() {
+            pair.allow_adopt();
+        }
+        pair.seconds(5).recovers_whole();
+        assert!(pair.keeps(SOURCE, "b"));
+    }
+}

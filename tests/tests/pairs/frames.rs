@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use rjournal::entry::Sequence;
 use rjournal::remote::{EndReason, Frame, LinkEvent, LinkState, Message};
 use rjournal_tests::pair::{Pair, SOURCE, Said, TARGET, degrade};
 
@@ -47,13 +48,10 @@ fn a_bundle_delivered_twice_is_written_once() {
     let again: Vec<Frame> = pair.frames_to(TARGET).iter().cloned().collect();
     pair.frames_to(TARGET).extend(again);
     pair.arrive(TARGET).flush(TARGET).settle();
-    // On an ordered stream that is a breach: said so, and the operator lets it go on.
-    assert_eq!(
-        ended(&pair, |reason| matches!(reason, EndReason::Violation(_))),
-        1
-    );
-    assert_eq!(pair.link(SOURCE, 0).state, LinkState::Failed);
-    pair.activate().recovers_whole();
+    // What it holds is held: ignored, and the session goes on.
+    assert_eq!(ended(&pair, |_| true), 0);
+    assert_eq!(pair.link(SOURCE, 0).state, LinkState::Active);
+    pair.answers("a", Said::Sync).recovers_whole();
     assert_eq!(pair.shows(SOURCE), ["a"]);
 }
 
@@ -199,6 +197,64 @@ fn greeted_with(change: impl Fn(&mut rjournal::remote::Hello)) -> rjournal::remo
     match pair.link(SOURCE, 0).last_end {
         Some(EndReason::Refused(refusal)) => refusal.code,
         other => panic!("not refused: {other:?}"),
+    }
+}
+
+/// Numbers are checked before they are counted on: `boot + 1` of what a target claimed once ended the source's process.
+#[test]
+fn a_welcome_with_numbers_at_their_end_is_a_breach_and_the_source_waits_on() {
+    let changes: [fn(&mut rjournal::remote::Welcome); 5] = [
+        |welcome| welcome.promised.boot = u64::MAX,
+        |welcome| welcome.promised.term = u64::MAX,
+        |welcome| welcome.tip_epoch.boot = u64::MAX,
+        |welcome| welcome.tip.sequence = Sequence::new(u64::MAX),
+        |welcome| welcome.oldest.sequence = Sequence::new(u64::MAX),
+    ];
+    for change in changes {
+        let mut pair = degrade();
+        pair.deposit("a").settle();
+        pair.kill(SOURCE).start(SOURCE).dial().arrive(TARGET);
+        let mut changed = 0;
+        for frame in pair.frames_from(TARGET) {
+            if let Frame::Message(Message::Welcome(welcome)) = frame {
+                change(welcome);
+                changed += 1;
+            }
+        }
+        assert_eq!(changed, 1);
+        pair.return_from(TARGET);
+        assert!(!pair.is_open());
+        // Asked again, it answers as it should.
+        pair.seconds(3).recovers_whole();
+    }
+}
+
+/// The same at the target: no promise is made of an opening behind which there is none.
+#[test]
+fn a_greeting_with_numbers_at_their_end_is_a_breach() {
+    let changes: [fn(&mut rjournal::remote::Hello); 3] = [
+        |hello| hello.epoch.boot = u64::MAX,
+        |hello| hello.epoch.term = u64::MAX,
+        |hello| hello.tip.sequence = Sequence::new(u64::MAX),
+    ];
+    for change in changes {
+        let mut pair = degrade();
+        pair.deposit("a").settle();
+        let promised = pair.copy(TARGET).shared().promised();
+        pair.break_between(SOURCE, TARGET).notice();
+        pair.wait(Duration::from_millis(200)).dial();
+        for frame in pair.frames_to(TARGET) {
+            if let Frame::Message(Message::Hello(hello)) = frame {
+                change(hello);
+            }
+        }
+        pair.arrive(TARGET).return_from(TARGET);
+        assert_eq!(
+            ended(&pair, |reason| matches!(reason, EndReason::Violation(_))),
+            1
+        );
+        assert_eq!(pair.copy(TARGET).shared().promised(), promised);
+        pair.activate().recovers_whole();
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use rjournal::entry::control_entry::{Policy, SetReason};
 use rjournal::error::DepositError;
 use rjournal::journal::Attributes;
+use rjournal::remote::{EndReason, Frame, LinkState, Message};
 use rjournal_tests::cluster::quick;
 use rjournal_tests::pair::{Pair, SOURCE, Said, TARGET, THIRD, block, broadcast, degrade, reject};
 
@@ -115,6 +116,68 @@ fn reject_answers_unknown_refuses_new_ones_and_replicates_what_stayed() {
     pair.recovers_whole();
     pair.only_on("a", &[SOURCE, TARGET]);
     assert_eq!(pair.shows(SOURCE), ["a", "c"]);
+}
+
+/// SYN-8: what was numbered and not sealed when the time was over is answered too.
+#[test]
+fn reject_answers_what_was_numbered_before_it_held_deposits_off() {
+    let mut pair = reject();
+    pair.cut().deposit("a").seal().write();
+    pair.deposit("b");
+    pair.wait(Duration::from_secs(3))
+        .answers("a", Said::Unknown);
+    pair.answers("b", Said::Nothing).seal().write();
+    pair.answers("b", Said::Unknown);
+    pair.mend().recovers_whole();
+}
+
+/// SYN-7, SYN-8: a change of policy while deposits are held off.
+#[test]
+fn an_operator_who_turns_block_into_reject_has_what_waits_answered() {
+    let mut pair = block();
+    pair.cut()
+        .deposit("a")
+        .seconds(3)
+        .answers("a", Said::Nothing);
+    pair.change_policy(Policy::Reject)
+        .answers("a", Said::Unknown);
+    let refused = pair.try_deposit("b", 10);
+    assert!(
+        matches!(refused, Err(DepositError::SyncBlocked)),
+        "{refused:?}"
+    );
+    pair.mend().recovers_whole();
+}
+
+/// A target that says that it stops is not waited for; it is tried again, and nobody has to activate it.
+#[test]
+fn a_target_that_stops_in_order_leaves_the_set_at_once() {
+    let mut pair = degrade();
+    pair.deposit("a").seal().write();
+    let reason = EndReason::ShuttingDown;
+    pair.frames_from(TARGET)
+        .push_back(Frame::Message(Message::End { reason }));
+    pair.return_from(TARGET).cut().seal().write();
+    pair.answers("a", Said::Local);
+    assert_eq!(pair.last_change(), Some(SetReason::TargetFailed));
+    assert_eq!(pair.link(SOURCE, 0).state, LinkState::Active);
+    pair.mend().recovers_whole();
+}
+
+/// That the source itself stops takes nobody out: it asks its set when it starts again.
+#[test]
+fn a_source_that_stops_in_order_keeps_its_set() {
+    let mut pair = degrade();
+    pair.deposit("a").settle();
+    let now = pair.cluster.now;
+    let running = pair.cluster.nodes[SOURCE].running.as_mut();
+    running.expect("it is up").links[0]
+        .link
+        .handle_shutdown(now);
+    pair.activate();
+    assert_eq!(pair.members(), 1);
+    pair.seal().write();
+    assert_eq!(pair.last_change(), Some(SetReason::Joined));
 }
 
 /// SYN-8 and ruling 16: a retry after UNKNOWN finds the entry that stayed.

@@ -378,17 +378,22 @@ impl Shared {
         request: PartnerRequest,
     ) -> PartnerReply {
         match request {
-            PartnerRequest::Ping { .. } => PartnerReply::Pong {
-                system: self.id,
-                system_name: self.name,
-            },
-            PartnerRequest::Heads { journal, at, .. } => self.held(journal, &at),
-            PartnerRequest::AddRemoteJournal { protocol, .. } if protocol != PROTOCOL_VERSION => {
+            PartnerRequest::AddRemoteJournal { protocol, .. }
+            | PartnerRequest::Heads { protocol, .. }
+            | PartnerRequest::Ping { protocol }
+                if protocol != PROTOCOL_VERSION =>
+            {
                 refused(
                     RefusalCode::Version,
                     format!("{} speaks protocol {PROTOCOL_VERSION}", self.name),
                 )
             }
+            // Names no journal: whoever has a key in the directory may ask.
+            PartnerRequest::Ping { .. } => PartnerReply::Pong {
+                system: self.id,
+                system_name: self.name,
+            },
+            PartnerRequest::Heads { journal, at, .. } => self.held(rdb, partner, journal, &at),
             PartnerRequest::AddRemoteJournal {
                 system,
                 system_name,
@@ -482,8 +487,14 @@ impl Shared {
         }
     }
 
-    /// What is held here of a journal, by its identity.
-    fn held(&self, journal: crate::entry::JournalId, at: &[Sequence]) -> PartnerReply {
+    /// What is held here of a journal, by its identity. A partner is told of what it may feed, and of what it is fed with.
+    fn held(
+        &self,
+        rdb: RdbName,
+        partner: &Partner,
+        journal: crate::entry::JournalId,
+        at: &[Sequence],
+    ) -> PartnerReply {
         let found = self
             .runtimes()
             .into_iter()
@@ -495,6 +506,16 @@ impl Shared {
                 format!("{} holds nothing of that journal", self.name),
             );
         };
+        let links = source.control().links;
+        let fed = links.iter().any(|link| link.system == partner.system);
+        if !fed && !partner.may_feed(source.name()) {
+            let text = format!(
+                "the directory entry {rdb} on {} does not allow it; there: CHGRDBDIRE --rdb {rdb} --alwjrn {}",
+                self.name,
+                source.name()
+            );
+            return refused(RefusalCode::NotAuthorised, text);
+        }
         let (oldest, marks) = (
             source.reader().oldest().sequence,
             source.marks(crate::remote::ShipLimit::Written),

@@ -189,6 +189,9 @@ impl LinkCrank {
                 });
                 if shipped.is_some() {
                     wires.push(Wire::Frames(frames(bundles)));
+                } else {
+                    // The limit may have been changed since the order: without a look it would be given again for ever.
+                    self.look(now);
                 }
                 self.link.handle_shipped(shipped, now);
             }
@@ -215,8 +218,10 @@ impl LinkCrank {
         match event {
             // It lost what it had acknowledged: it does not count again before it has caught up (failures.md COU-6).
             LinkEvent::Coupled {
-                went_back: true, ..
-            } => confirmation.handle_loss(key, Loss::Failed, now),
+                went_back: true,
+                tip,
+                ..
+            } => confirmation.handle_went_back(key, *tip, now),
             LinkEvent::Coupled { tip, .. } => {
                 confirmation.handle_acknowledged(key, *tip, *tip, now);
             }

@@ -57,7 +57,12 @@ impl OpeningCrank {
             .map(|(_, set)| set.members.as_slice())
             .unwrap_or_default();
         let keys: Vec<MemberKey> = members.iter().map(MemberKey::from).collect();
-        let opening = Opening::new(recovered.tip(), recovered.epoch().rank(), keys);
+        let opening = Opening::new(
+            recovered.tip(),
+            recovered.last_epoch().rank(),
+            recovered.epoch().rank(),
+            keys,
+        );
         Self {
             recovered,
             opening,
@@ -117,15 +122,37 @@ impl OpeningCrank {
         Ok(())
     }
 
-    /// An operator allows any tail to be adopted.
+    /// An operator allows any tail to be adopted. Gives what is to be done on connections: everybody is asked anew.
     ///
     /// # Errors
-    /// [`JournalError::Io`] when the disk refuses.
-    pub fn allow_adopt(&mut self) -> Result<(), JournalError> {
+    /// [`JournalError`] when the disk refuses.
+    pub fn allow_adopt(&mut self, now: Moment) -> Result<Vec<(MemberKey, Wire)>, JournalError> {
         self.recovered.update(|control| control.stopped = None)?;
+        let mut wires = Vec::new();
+        if self.adopting.is_some() {
+            // What came whole is kept.
+            self.settle_adopted(&mut wires, now)?;
+        }
         self.opening.allow_adopt();
-        self.sessions.clear();
-        Ok(())
+        let keys: Vec<MemberKey> = self.sessions.keys().copied().collect();
+        for key in keys {
+            self.close(key, &mut wires, now);
+        }
+        Ok(wires)
+    }
+
+    /// Ends a session; what it says last goes out.
+    fn close(&mut self, key: MemberKey, wires: &mut Vec<(MemberKey, Wire)>, now: Moment) {
+        let Some(mut session) = self.sessions.remove(&key) else {
+            return;
+        };
+        session.handle_close(EndReason::Heard, now);
+        while let Some(output) = session.poll_output() {
+            if let SourceOutput::Send(text) = output {
+                wires.push((key, Wire::Frames(vec![message(text)])));
+            }
+        }
+        wires.push((key, Wire::Disconnect));
     }
 
     /// The connection to a member is up.
@@ -257,16 +284,18 @@ impl OpeningCrank {
                 .handle_heard(key, Heard::Welcome(welcome, coupling)),
             SourceOutput::AdoptReceiver(header) => self.recovered.adopt_receiver(&header, wall)?,
             SourceOutput::Adopt(bundle) => self.recovered.adopt(&bundle)?,
-            SourceOutput::TailEnded => self.settle_adopted()?,
+            SourceOutput::TailEnded => self.settle_adopted(wires, now)?,
             SourceOutput::End(reason) => {
                 wires.push((key, Wire::Disconnect));
                 self.sessions.remove(&key);
                 if self.adopting == Some(key) {
                     // What came whole is kept: it continues this journal's own chain. Everybody is asked again.
-                    self.settle_adopted()?;
+                    self.settle_adopted(wires, now)?;
                     self.opening.ask_again();
-                    let others = std::mem::take(&mut self.sessions);
-                    wires.extend(others.into_keys().map(|other| (other, Wire::Disconnect)));
+                    let others: Vec<MemberKey> = self.sessions.keys().copied().collect();
+                    for other in others {
+                        self.close(other, wires, now);
+                    }
                     return Ok(());
                 }
                 let heard = match reason {
@@ -283,25 +312,30 @@ impl OpeningCrank {
         Ok(())
     }
 
-    fn settle_adopted(&mut self) -> Result<(), JournalError> {
+    /// What was adopted is made durable. Who is to be compared with the new end is asked in a new session.
+    fn settle_adopted(
+        &mut self,
+        wires: &mut Vec<(MemberKey, Wire)>,
+        now: Moment,
+    ) -> Result<(), JournalError> {
         self.adopting = None;
         self.adopted += self.recovered.adopted()?;
         let tip: Position = self.recovered.tip();
-        self.opening.handle_adopted(tip);
+        let rank = self.recovered.last_epoch().rank();
+        self.opening.handle_adopted(tip, rank);
+        let missing: Vec<MemberKey> = self.opening.missing().collect();
+        for key in missing {
+            self.close(key, wires, now);
+        }
         Ok(())
     }
 
     /// Ends all sessions and gives the journal, to be opened or closed.
     pub fn finish(mut self, now: Moment) -> (Recovered, Vec<(MemberKey, Wire)>) {
         let mut wires = Vec::new();
-        for (key, session) in &mut self.sessions {
-            session.handle_close(EndReason::Inactivated, now);
-            while let Some(output) = session.poll_output() {
-                if let SourceOutput::Send(text) = output {
-                    wires.push((*key, Wire::Frames(vec![message(text)])));
-                }
-            }
-            wires.push((*key, Wire::Disconnect));
+        let keys: Vec<MemberKey> = self.sessions.keys().copied().collect();
+        for key in keys {
+            self.close(key, &mut wires, now);
         }
         (self.recovered, wires)
     }

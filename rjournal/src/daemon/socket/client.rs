@@ -44,8 +44,6 @@ struct Waiting {
     replies: HashMap<u64, oneshot::Sender<Result<Reply, CommandError>>>,
     attached: HashMap<u64, oneshot::Sender<Result<JournalFacts, CommandError>>>,
     deposits: HashMap<u64, oneshot::Sender<Heard>>,
-    /// Deposits that wanted nothing and were refused: told at the next one.
-    refused: Vec<(u64, CommandError)>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -237,8 +235,21 @@ impl Client {
     }
 }
 
+/// Tells whoever waits, by the drop of its sender, that nothing comes any more.
+struct Gone(std::sync::Weak<ClientShared>);
+
+impl Drop for Gone {
+    fn drop(&mut self) {
+        if let Some(shared) = self.0.upgrade() {
+            drop(lock(&shared.waiting).take());
+        }
+    }
+}
+
 /// Reads whatever the daemon says and gives it to who waits for it.
 async fn read_replies(mut read: OwnedReadHalf, client: std::sync::Weak<ClientShared>) {
+    // However this ends, also with its runtime: nobody may wait for what nobody reads.
+    let _gone = Gone(std::sync::Weak::clone(&client));
     let mut buffer = BytesMut::new();
     loop {
         let read = read.read_buf(&mut buffer).await;
@@ -246,8 +257,6 @@ async fn read_replies(mut read: OwnedReadHalf, client: std::sync::Weak<ClientSha
             return;
         };
         if !read.is_ok_and(|count| count > 0) || hand_out(&mut buffer, &shared).is_none() {
-            // Whoever waits learns by the drop of its sender.
-            drop(lock(&shared.waiting).take());
             return;
         }
     }
@@ -270,10 +279,9 @@ fn hand_out(buffer: &mut BytesMut, shared: &ClientShared) -> Option<()> {
             }
             ControlFrame::Answer(body) => {
                 let (id, heard) = read_answer(&body).ok()?;
-                match (waiting.deposits.remove(&id), heard) {
-                    (Some(sender), heard) => drop(sender.send(heard)),
-                    (None, Heard::Refused(error)) => waiting.refused.push((id, error)),
-                    (None, _) => {}
+                // Nobody waits for one that wanted nothing: if it was refused, the daemon refuses its commit.
+                if let Some(sender) = waiting.deposits.remove(&id) {
+                    drop(sender.send(heard));
                 }
             }
             _ => return None,
@@ -295,7 +303,8 @@ impl JournalClient {
         &self.facts
     }
 
-    /// Deposits entries that are never torn. The ticket speaks of the last one.
+    /// Deposits entries that are never torn. The ticket speaks of the last one. When an entry of a commit cycle is refused,
+    /// the daemon refuses the commit of that cycle too, with the same error, and rolls it back.
     ///
     /// Cancel safe: no; the deposit may have been made.
     ///
@@ -336,15 +345,6 @@ impl JournalClient {
         want: Want,
     ) -> Result<ClientTicket, CommandError> {
         self.deposit_unit(std::slice::from_ref(draft), want).await
-    }
-
-    /// Deposits that wanted no answer and were refused since this was last asked.
-    pub fn take_refused(&self) -> Option<CommandError> {
-        let mut waiting = lock(&self.client.shared.waiting);
-        let refused = &mut waiting.as_mut()?.refused;
-        let first = (!refused.is_empty()).then(|| refused.remove(0).1);
-        refused.clear();
-        first
     }
 
     /// Whether the daemon is still there.

@@ -2,6 +2,7 @@
 //! deposits at full speed, and following a journal. Owner-only, the peer's user is checked. Must not decide anything.
 
 mod client;
+mod cycles;
 mod follow;
 mod frame;
 mod server;

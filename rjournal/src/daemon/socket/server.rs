@@ -1,6 +1,6 @@
 //! Room `daemon`, the control socket: the daemon's end: one task for each connection.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 
+use super::cycles::{Cycles, rollback};
 use super::follow::JournalFacts;
 use super::frame::{
     ClientMessage, ControlFrame, Heard, ServerMessage, Want, put_answer, put_bundle, put_server,
@@ -22,7 +23,7 @@ use crate::daemon::crank::Source;
 use crate::daemon::data_dir::SOCKET;
 use crate::daemon::system::{JournalRuntime, Shared, System};
 use crate::daemon::task::local::Turn;
-use crate::entry::{Actor, Draft, GroupId, Kind, QualifiedName, Sequence};
+use crate::entry::{Actor, Draft, GroupId, QualifiedName, Sequence};
 use crate::error::{DepositError, LinkError, SystemError};
 use crate::journal::{Journal, Limit, Ticket};
 
@@ -145,8 +146,8 @@ struct Connection {
     /// Frames of a unit that is not whole yet.
     unit: Vec<bytes::Bytes>,
     waiting: VecDeque<Waiting>,
-    /// Commit cycles this connection started and has not ended.
-    cycles: BTreeSet<Sequence>,
+    /// Commit cycles this connection started.
+    cycles: Cycles,
 }
 
 impl Connection {
@@ -159,7 +160,7 @@ impl Connection {
             attached: None,
             unit: Vec::new(),
             waiting: VecDeque::new(),
-            cycles: BTreeSet::new(),
+            cycles: Cycles::default(),
         }
     }
 
@@ -332,6 +333,11 @@ impl Connection {
                 ..read_deposit(body)?.draft
             });
         }
+        // A client that does not wait for its writes learns here that one of them is missing.
+        let torn = self.cycles.torn_by(&drafts);
+        if let Some((cycle, _)) = &torn {
+            drafts = vec![rollback(*cycle)];
+        }
         let journal = Arc::clone(&attached.journal);
         let attempt = || {
             Turn::within(attached.exclusive.as_ref(), || {
@@ -349,16 +355,21 @@ impl Connection {
                 deposited = attempt();
             }
         }
-        let Some(ticket) = deposited else {
-            let text = "another database took over this journal's files; this one may change nothing any more";
-            return Ok(Err(CommandError::refused("RJN4022", text)));
-        };
-        if let Ok(ticket) = &ticket
-            && !ticket.again()
-        {
-            note_cycles(&mut self.cycles, &drafts, ticket.sequence());
+        let deposited = deposited.map_or_else(
+            || {
+                let text = "another database took over this journal's files; this one may change nothing any more";
+                Err(CommandError::refused("RJN4022", text))
+            },
+            |deposited| deposited.map_err(CommandError::from),
+        );
+        match &deposited {
+            Ok(ticket) if !ticket.again() => {
+                self.cycles.note_deposited(&drafts, ticket.sequence());
+            }
+            Ok(_) => {}
+            Err(error) => self.cycles.note_refused(&drafts, error),
         }
-        Ok(ticket.map_err(CommandError::from))
+        Ok(torn.map_or(deposited, |(_, why)| Err(why)))
     }
 
     /// The client is gone: what it left undecided is rolled back by the system (IBM i: C RB, JOFLAG 2).
@@ -366,13 +377,11 @@ impl Connection {
         let Some(attached) = &self.attached else {
             return;
         };
-        for cycle in std::mem::take(&mut self.cycles) {
-            let draft = Draft {
-                cycle,
-                indicator: 2,
-                ..Draft::new(Kind::CYCLE_ROLLBACK, &[])
-            };
-            if let Err(error) = attached.journal.deposit(&draft, self.shared.clock.wall()) {
+        for cycle in self.cycles.take_open() {
+            if let Err(error) = attached
+                .journal
+                .deposit(&rollback(cycle), self.shared.clock.wall())
+            {
                 tracing::debug!(%cycle, %error, "a cycle of a lost client stays open until the journal is opened again");
             }
         }
@@ -481,22 +490,6 @@ fn collect_answers(
         }
     }
     Ok(())
-}
-
-/// Remembers which commit cycles a connection must end.
-fn note_cycles(cycles: &mut BTreeSet<Sequence>, drafts: &[Draft<'_>], last: Sequence) {
-    let first = last.get() + 1 - drafts.len() as u64;
-    for (index, draft) in drafts.iter().enumerate() {
-        match draft.kind {
-            Kind::CYCLE_START => {
-                cycles.insert(Sequence::new(first + index as u64));
-            }
-            Kind::CYCLE_COMMIT | Kind::CYCLE_ROLLBACK => {
-                cycles.remove(&draft.cycle);
-            }
-            _ => {}
-        }
-    }
 }
 
 /// What a journal is, and its chain head at an entry.

@@ -31,28 +31,35 @@ impl Shared {
         let mut moved = Vec::new();
         for link in runtime.links() {
             let acknowledged = link.status().acknowledged;
-            let mut record = lock(&link.record);
+            let record = lock(&link.record).clone();
             if acknowledged != record.acknowledged {
-                record.acknowledged = acknowledged;
-                moved.push(record.clone());
+                moved.push((link, record, acknowledged));
             }
         }
         if moved.is_empty() {
             return;
         }
         let kept = source.update(|control| {
-            for record in &moved {
+            for (_, record, acknowledged) in &moved {
                 for link in control
                     .links
                     .iter_mut()
                     .filter(|link| link.rdb == record.rdb && link.target == record.target)
                 {
-                    link.acknowledged = record.acknowledged;
+                    link.acknowledged = *acknowledged;
                 }
             }
         });
-        if let Err(error) = kept {
-            tracing::warn!(journal = %source.name(), %error, "positions of targets cannot be kept");
+        match kept {
+            Ok(()) => {
+                for (link, _, acknowledged) in moved {
+                    lock(&link.record).acknowledged = acknowledged;
+                }
+            }
+            // They are kept the next time.
+            Err(error) => {
+                tracing::warn!(journal = %source.name(), %error, "positions of targets cannot be kept");
+            }
         }
     }
 }

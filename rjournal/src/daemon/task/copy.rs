@@ -262,8 +262,12 @@ impl CopyThread {
                 {
                     tracing::error!(journal = %self.name(), %error, "cannot be kept");
                 }
-                if stopped {
+                if stopped && self.session.is_some() {
                     self.close(&shared, EndReason::Inactivated);
+                    if let Some(runtime) = self.runtime.upgrade() {
+                        lock(&runtime.status).last_end =
+                            Some("an operator made the remote journal inactive here".to_owned());
+                    }
                 }
             }
             CopyEvent::Shutdown => {

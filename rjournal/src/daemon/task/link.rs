@@ -89,11 +89,13 @@ impl LinkSet {
         lock(&self.0).get(&name).cloned()
     }
 
-    /// Starts the task of a link; one that is to be active is activated.
+    /// Starts the task of a link, unless it runs; one that is to be active is activated.
     pub(crate) fn start(&self, shared: &Arc<Shared>, source: Source, record: LinkRecord) {
         let name = (record.rdb, record.target);
-        let handle = LinkTask::start(shared, source, record);
-        lock(&self.0).insert(name, handle);
+        // Under one lock: two that start the same link would leave one of its tasks running with nobody to stop it.
+        lock(&self.0)
+            .entry(name)
+            .or_insert_with(|| LinkTask::start(shared, source, record));
     }
 
     /// Takes a link out; its task ends.
@@ -537,6 +539,7 @@ pub(in crate::daemon) fn describe_end(reason: &EndReason) -> String {
         EndReason::TargetFailed => "a write or flush went wrong at the target".to_owned(),
         EndReason::SourceFailed => "what is to be shipped cannot be read at the source".to_owned(),
         EndReason::Superseded => "a newer session took over".to_owned(),
+        EndReason::Heard => "the source asked what is held here, and opens".to_owned(),
         EndReason::Violation(text) => format!("the other side broke the protocol: {text}"),
         EndReason::Silent => "the other side was silent for too long".to_owned(),
         EndReason::Lost => "the connection was lost or could not be made".to_owned(),

@@ -12,6 +12,7 @@ use crate::daemon::crank::{carry_confirmation, seal_and_tell, write_and_tell};
 use crate::daemon::messages::Severity;
 use crate::daemon::system::Shared;
 use crate::entry::Moment;
+use crate::entry::control_entry::{Level, Member, SetChange, SetReason};
 use crate::error::JournalError;
 use crate::journal::{Gate, Journal, Work, Writer};
 use crate::receiver::{SpareSlot, SpareState};
@@ -197,16 +198,22 @@ impl LocalRuntime {
     /// Time went on: targets that do not answer, targets that may join again, a refused preparation.
     pub(crate) fn tick(&self, shared: &Shared) {
         let (wall, now) = (shared.clock.wall(), shared.clock.now());
-        let left = {
+        let (left, news) = {
             let mut confirmation = lock(&self.confirmation);
-            if confirmation.poll_timeout().is_none_or(|due| due > now) {
+            let left = if confirmation.poll_timeout().is_none_or(|due| due > now) {
                 Vec::new()
             } else {
                 confirmation.handle_timeout(now);
                 carry_confirmation(&self.journal, &mut confirmation, wall, now)
-            }
+            };
+            let news: Vec<SetChange> = std::iter::from_fn(|| confirmation.poll_news()).collect();
+            (left, news)
         };
         self.links.tell_left(&left);
+        for change in news {
+            let (id, severity, text) = describe_change(&change);
+            shared.post(id, severity, self.journal.name(), text);
+        }
         if now.since(*lock(&self.prepared_at)) >= PREPARE_AGAIN {
             self.journal.intake().nudge();
         }
@@ -226,6 +233,42 @@ impl LocalRuntime {
         }
         self.journal.close();
     }
+}
+
+/// A change of the in-sync set for people: who, why, and what answers are worth from now on.
+fn describe_change(change: &SetChange) -> (&'static str, Severity, String) {
+    let received = |member: &Member| member.level == Level::Received;
+    let class = match change.members.len() {
+        0 => "deposits are answered LOCAL, flushed here only".to_owned(),
+        targets => {
+            let class = if change.members.iter().any(received) {
+                "RECEIVED"
+            } else {
+                "SYNC"
+            };
+            format!("deposits are answered {class} by this system and {targets} in sync")
+        }
+    };
+    let why = match change.reason {
+        SetReason::TimedOut => "it did not answer within SYNCTIMO",
+        SetReason::TargetFailed => "it said that it cannot go on, or its link ended",
+        SetReason::Operator => "by an operator",
+        SetReason::Joined => "it has caught up",
+        SetReason::OpenedAlone => "the journal was opened without it",
+    };
+    if change.left.is_empty() {
+        // The one that joined stands last.
+        let joined = change.members.last().map(named).unwrap_or_default();
+        let text = format!("{joined} is in sync ({why}): {class}");
+        return ("RJN3006", Severity::Info, text);
+    }
+    let left: Vec<String> = change.left.iter().map(named).collect();
+    let text = format!("{} is out of sync ({why}): {class}", left.join(", "));
+    ("RJN3005", Severity::Warning, text)
+}
+
+fn named(member: &Member) -> String {
+    format!("{}:{}", member.rdb, member.journal)
 }
 
 /// One depositor at a time may keep locks on what it changes. Taking over is certain: behind it, nothing of the one before

@@ -262,10 +262,16 @@ impl OpeningTask {
                 Some(OpenOrder::Adopt(done)) => {
                     let text = "an operator allows a tail of any length to be taken over".to_owned();
                     self.shared.post("RJN2003", Severity::Alarm, self.runtime.name, text);
-                    if let Err(error) = self.crank.allow_adopt() {
-                        tracing::error!(journal = %self.runtime.name, %error, "cannot be kept");
+                    match self.crank.allow_adopt(now) {
+                        Ok(wires) => {
+                            for (key, wire) in wires {
+                                self.wire(key, wire).await;
+                            }
+                        }
+                        Err(error) => {
+                            tracing::error!(journal = %self.runtime.name, %error, "cannot be kept");
+                        }
                     }
-                    self.members.clear();
                     self.dialing.clear();
                     let _told = done.send(());
                 }

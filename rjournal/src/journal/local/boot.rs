@@ -39,7 +39,7 @@ impl Recovered {
         let nonce = u64::from_le_bytes([n0, n1, n2, n3, n4, n5, n6, n7]);
         let epoch = Epoch {
             term: term.max(1),
-            boot: boot + 1,
+            boot: boot.checked_add(1).ok_or(JournalError::NoFreeEpoch)?,
             nonce,
         };
         // Persist, then say: no entry may carry an epoch that a crash could make this system use again.

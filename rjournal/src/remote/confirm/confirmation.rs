@@ -29,6 +29,8 @@ pub struct Confirmation {
     /// A change was ordered and has no number yet.
     pub(super) changing: Option<SetChange>,
     pub(super) holding: bool,
+    /// Changes of the set nobody was told of yet.
+    pub(super) news: VecDeque<(Sequence, SetChange)>,
     pub(super) outputs: VecDeque<ConfirmOutput>,
 }
 
@@ -66,6 +68,7 @@ impl Confirmation {
             flaps: BTreeMap::new(),
             changing: None,
             holding: false,
+            news: VecDeque::new(),
             outputs: VecDeque::new(),
         }
     }
@@ -73,6 +76,12 @@ impl Confirmation {
     /// What is to be done next.
     pub fn poll_output(&mut self) -> Option<ConfirmOutput> {
         self.outputs.pop_front()
+    }
+
+    /// The next change of the set an operator is to be told of: it is flushed here.
+    pub fn poll_news(&mut self) -> Option<SetChange> {
+        let flushed = |(sequence, _): &mut (Sequence, SetChange)| *sequence <= self.written;
+        self.news.pop_front_if(flushed).map(|(_, change)| change)
     }
 
     /// The set in force at the end of the journal, and the entry that set it.
@@ -113,7 +122,13 @@ impl Confirmation {
         self.policy = policy;
         self.timeout = timeout;
         self.waiting_entries_max = waiting_entries_max;
+        let held = std::mem::replace(&mut self.holding, false);
         self.handle_timeout(now);
+        if held && !self.holding {
+            // The new policy does not hold off, or not yet.
+            self.holding = true;
+            self.resume();
+        }
     }
 
     /// A bundle was sealed and handed to the links.
@@ -121,6 +136,10 @@ impl Confirmation {
         self.sealed = self.sealed.max(upto);
         if !self.members().0.is_empty() || self.segments.len() > 1 {
             self.outstanding.push_back((upto, now));
+        }
+        if self.holding && self.policy == Policy::Reject {
+            // Numbered before deposits were held off: they wait for nothing either.
+            self.outputs.push_back(ConfirmOutput::GiveUp { upto });
         }
     }
 

@@ -14,6 +14,9 @@ const HOLD_DOWN_MAX: Duration = Duration::from_mins(5);
 /// Leaving is forgotten after this long in the set.
 const STEADY_AFTER: Duration = Duration::from_mins(10);
 
+/// Changes kept for somebody to be told of.
+const NEWS_MAX: usize = 64;
+
 #[derive(Debug, Clone)]
 pub(super) struct Candidate {
     member: Member,
@@ -49,8 +52,35 @@ impl Confirmation {
         self.propose_join(now);
     }
 
+    /// A target holds less than it had acknowledged: it ends at `tip`, and does not count before it has caught up.
+    pub fn handle_went_back(&mut self, key: MemberKey, tip: Sequence, now: Moment) {
+        self.fall_back(key, tip, now);
+        self.handle_loss(key, Loss::Failed, now);
+    }
+
+    /// What a target had beyond `written` is gone, or may be: its memory does not outlive a session.
+    fn fall_back(&mut self, key: MemberKey, written: Sequence, now: Moment) {
+        let Some(progress) = self.progress.get_mut(&key) else {
+            return;
+        };
+        let had = progress.received.max(progress.written);
+        progress.written = progress.written.min(written);
+        progress.received = progress.written;
+        // It is waited for again, from now on, where it was not any more.
+        let waited_for = self.outstanding.front();
+        let open = had > self.released && had > progress.written;
+        if open && waited_for.is_none_or(|(last, _)| *last > had) {
+            self.outstanding.push_front((had, now));
+        }
+    }
+
     /// A target was lost, or is to leave.
     pub fn handle_loss(&mut self, key: MemberKey, loss: Loss, now: Moment) {
+        let written = self
+            .progress
+            .get(&key)
+            .map_or(Sequence::NONE, |progress| progress.written);
+        self.fall_back(key, written, now);
         if let Some(candidate) = self.candidates.get_mut(&key) {
             candidate.ready = false;
         }
@@ -111,6 +141,10 @@ impl Confirmation {
             }
             self.outputs.push_back(ConfirmOutput::Left(key));
         }
+        if self.news.len() == NEWS_MAX {
+            self.news.pop_front();
+        }
+        self.news.push_back((sequence, change.clone()));
         self.segments.push_back(Segment {
             set: sequence,
             members: change.members,

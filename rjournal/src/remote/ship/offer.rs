@@ -8,35 +8,38 @@ use bytes::Bytes;
 use super::facts::SourceOutput;
 use super::session::{SourceSession, State, Streaming};
 use crate::entry::{ChainHead, Epoch, Moment, Sequence};
-use crate::remote::accept::{Acceptor, Violation};
+use crate::remote::accept::{Acceptor, Violation, check_greeting};
 use crate::remote::couple::{Coupling, Extent, Search, Wanted};
 use crate::remote::message::{EndReason, Message, Purpose, Refusal, RefusalCode, Welcome};
 
 impl SourceSession {
-    pub(super) fn handle_welcome(&mut self, welcome: Box<Welcome>, now: Moment) {
+    pub(super) fn handle_welcome(
+        &mut self,
+        welcome: Box<Welcome>,
+        now: Moment,
+    ) -> Result<(), Violation> {
         if welcome.session != self.facts.session || welcome.system != self.facts.target {
             let text = "another system answered than the one this remote journal was added on; \
                         compare WRKRDBDIRE here with DSPSYSID there";
-            return self.refuse(
+            self.refuse(
                 RefusalCode::DuplicateIdentity,
                 Sequence::NONE,
                 None,
                 text.into(),
                 now,
             );
+            return Ok(());
         }
+        let epochs = [welcome.promised, welcome.tip_epoch];
+        check_greeting(&epochs, self.facts.epoch, welcome.oldest, welcome.tip)?;
         let target = Extent {
             oldest: welcome.oldest,
             tip: welcome.tip,
         };
         if welcome.empty {
-            return self.decided(
-                Coupling::Begin {
-                    at: self.facts.begin,
-                },
-                welcome,
-                now,
-            );
+            let at = self.facts.begin;
+            self.decided(Coupling::Begin { at }, welcome, now);
+            return Ok(());
         }
         let search = Box::new(Search::new(self.facts.extent, target));
         self.state = State::Searching {
@@ -45,6 +48,7 @@ impl SourceSession {
             welcome,
         };
         self.search(now);
+        Ok(())
     }
 
     /// Our own chain head at an entry.
@@ -80,7 +84,8 @@ impl SourceSession {
     /// The table of DESIGN section 6, for a source that is open; one that is not open yet is told and decides itself.
     fn decided(&mut self, coupling: Coupling, welcome: Box<Welcome>, now: Moment) {
         if self.facts.purpose != Purpose::Replicate {
-            self.state = State::Heard { coupling };
+            let rank = welcome.promised.rank().max(welcome.tip_epoch.rank());
+            self.state = State::Heard { coupling, rank };
             self.outputs
                 .push_back(SourceOutput::Heard { welcome, coupling });
             return;
@@ -196,19 +201,22 @@ impl SourceSession {
     pub fn adopt(&mut self, now: Moment) {
         if let State::Heard {
             coupling: Coupling::Ahead { at },
+            rank,
         } = &self.state
         {
-            let (at, place) = (*at, self.facts.place);
-            // What is adopted was sealed in an epoch this source gave out itself; it may be later than it remembers.
+            let (at, place, rank) = (*at, self.facts.place, *rank);
+            // What is adopted was sealed in an epoch this source gave out itself; it may be later than it remembers, but not
+            // than the target said.
             let session = Epoch {
-                term: u64::MAX,
-                boot: u64::MAX,
+                term: rank.0,
+                boot: rank.1.saturating_add(1),
                 nonce: 0,
             };
             let acceptor =
                 Acceptor::new(self.facts.journal, at, place, self.facts.tip_epoch, session);
             self.state = State::Adopting {
                 acceptor: Box::new(acceptor),
+                rank,
             };
             self.send(Message::TailAsked { after: at }, now);
         }
@@ -216,7 +224,7 @@ impl SourceSession {
 
     pub(super) fn handle_tail_header(&mut self, bytes: &[u8]) -> Result<(), Violation> {
         let state = self.state_name();
-        let State::Adopting { acceptor } = &mut self.state else {
+        let State::Adopting { acceptor, .. } = &mut self.state else {
             return Err(Violation::Order {
                 message: "a receiver header",
                 state,
@@ -229,14 +237,14 @@ impl SourceSession {
 
     pub(super) fn handle_tail_bundle(&mut self, bytes: Bytes) -> Result<(), Violation> {
         let state = self.state_name();
-        let State::Adopting { acceptor } = &mut self.state else {
+        let State::Adopting { acceptor, .. } = &mut self.state else {
             return Err(Violation::Order {
                 message: "a bundle",
                 state,
             });
         };
         let bundle = acceptor.bundle(bytes)?;
-        self.outputs.push_back(SourceOutput::Adopt(bundle));
+        self.outputs.extend(bundle.map(SourceOutput::Adopt));
         Ok(())
     }
 }

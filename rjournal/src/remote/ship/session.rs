@@ -31,9 +31,12 @@ pub(super) enum State {
     },
     Heard {
         coupling: Coupling,
+        /// No bundle the target holds is of a later one.
+        rank: (u64, u64),
     },
     Adopting {
         acceptor: Box<Acceptor>,
+        rank: (u64, u64),
     },
     Streaming(Streaming),
     Ended,
@@ -220,7 +223,9 @@ impl SourceSession {
         match (&mut self.state, message) {
             (_, Message::Refuse(refusal)) => self.end(EndReason::Refused(refusal)),
             (_, Message::End { reason }) => self.end(reason),
-            (State::Greeting, Message::Welcome(welcome)) => self.handle_welcome(welcome, now),
+            (State::Greeting, Message::Welcome(welcome)) => {
+                return self.handle_welcome(welcome, now);
+            }
             (State::Searching { search, asked, .. }, Message::HeadTold { sequence, head })
                 if *asked == Some(sequence) =>
             {
@@ -242,8 +247,8 @@ impl SourceSession {
             ) => {
                 return self.handle_acknowledge(received, written, low_space, now);
             }
-            (State::Adopting { acceptor }, Message::TailEnded { tip }) => {
-                let ends = acceptor.tip();
+            (State::Adopting { acceptor, rank }, Message::TailEnded { tip }) => {
+                let (ends, rank) = (acceptor.tip(), *rank);
                 if tip != ends {
                     return Err(Violation::Claim {
                         what: "the end of the tail at",
@@ -254,6 +259,7 @@ impl SourceSession {
                 self.outputs.push_back(SourceOutput::TailEnded);
                 self.state = State::Heard {
                     coupling: Coupling::Continue { at: ends },
+                    rank,
                 };
             }
             (_, message) => {
