@@ -162,6 +162,10 @@ impl Writer {
         let due = self.chain.end() + self.intake().open_bytes() >= attributes.threshold;
         let by_itself = due && attributes.manage_receivers == ManageReceivers::System;
         let SpareState::Ready(bytes) = self.chain.spare().state() else {
+            // Another thread fills it, and wakes the writer when it is done: the order waits for that.
+            if let Some(order) = order {
+                self.journal.keep_change_order(order);
+            }
             return Ok(None);
         };
         if order.is_none() && !by_itself {

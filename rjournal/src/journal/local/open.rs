@@ -258,6 +258,11 @@ impl Journal {
         lock(&self.order).take()
     }
 
+    /// Keeps an order that cannot be carried out yet, unless a newer one came.
+    pub(in crate::journal) fn keep_change_order(&self, order: ChangeOrder) {
+        lock(&self.order).get_or_insert(order);
+    }
+
     /// Closes the journal: what is not released is UNKNOWN.
     pub fn close(&self) {
         self.intake.stop();
