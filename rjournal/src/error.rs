@@ -189,7 +189,7 @@ pub enum DepositError {
     },
     /// The in-sync set does not answer, and as many deposits wait for it as may.
     #[error(
-        "deposits are held off: a *SYNC target does not answer; bring it back, or release it with CHGRMTJRN"
+        "deposits are held off: a *SYNC target does not answer; bring it back (giving it up with CHGRMTJRN JRNSTATE(*INACTIVE) needs --force)"
     )]
     SyncBlocked,
     /// The journal does not take deposits now.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use event_listener::Event;
 
-use super::link::LinkSet;
+use super::link::{LinkHandle, LinkSet};
 use crate::daemon::crank::{carry_confirmation, seal_and_tell, write_and_tell};
 use crate::daemon::messages::Severity;
 use crate::daemon::system::Shared;
@@ -215,6 +215,19 @@ impl LocalRuntime {
     /// Whether a target is in the in-sync set.
     pub(crate) fn is_member(&self, key: MemberKey) -> bool {
         lock(&self.confirmation).is_member(key)
+    }
+
+    /// Whether a link's target is in the in-sync set and does not answer.
+    pub(crate) fn is_member_away(&self, link: &LinkHandle) -> bool {
+        let key = {
+            let record = lock(&link.record);
+            MemberKey {
+                system: record.system,
+                journal: record.target,
+            }
+        };
+        let held = matches!(self.journal.gate(), Gate::Held { .. });
+        self.is_member(key) && (held || !link.status().shown.streaming)
     }
 
     /// Stops the writer once everything is on disk, and waits for it.
