@@ -179,11 +179,11 @@ impl Writer {
         let named = order
             .and_then(|order| order.name)
             .or_else(|| self.control().get().next_name);
-        let name = match named.filter(|name| !taken(*name)) {
+        let free = |name, named| !taken(name) && self.journal.claim_name(name, named);
+        let name = match named.filter(|name| free(*name, true)) {
             Some(name) => name,
-            None => {
-                next_receiver_name(last, taken).ok_or(JournalError::NoFreeName { name: last })?
-            }
+            None => next_receiver_name(last, |name| !free(name, false))
+                .ok_or(JournalError::NoFreeName { name: last })?,
         };
         let previous = self
             .chain

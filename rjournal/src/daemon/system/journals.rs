@@ -187,6 +187,7 @@ impl Shared {
             .write()
             .unwrap_or_else(PoisonError::into_inner)
             .remove(&name);
+        self.forget_claim(name);
         let gone = dir.with_extension("deleted");
         let disk = Arc::clone(&self.disk);
         let removed = tokio::task::spawn_blocking(move || {

@@ -49,6 +49,11 @@ impl JournalRuntime {
         }
     }
 
+    /// Whether it is open for deposits, or a copy that can be fed.
+    pub(crate) const fn is_open(&self) -> bool {
+        matches!(self, Self::Local(_) | Self::Copy(_))
+    }
+
     /// Its links' set.
     pub(crate) fn link_set(&self) -> Option<&LinkSet> {
         match self {

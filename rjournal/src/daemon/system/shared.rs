@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 
 use event_listener::Event;
 
+use super::names::Claims;
 use super::running::SystemOptions;
 use super::runtime::JournalRuntime;
 use crate::daemon::catalog::{Catalog, CatalogFile, KnownKeys, Partner};
@@ -46,6 +47,7 @@ pub(crate) struct Shared {
     pub(super) changed: Event,
     pub(super) stopping: AtomicBool,
     pub(super) looks: Mutex<u32>,
+    pub(super) claims: Claims,
 }
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -96,6 +98,7 @@ impl Shared {
             changed: Event::new(),
             stopping: AtomicBool::new(false),
             looks: Mutex::new(0),
+            claims: Claims::default(),
         });
         if stale {
             let text = "the newest copy of the catalog was damaged; the one before it is used. Check definitions made last";

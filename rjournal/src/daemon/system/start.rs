@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::names::Names;
 use super::runtime::{Broken, JournalRuntime};
 use super::shared::Shared;
 use crate::daemon::crank::{OpeningCrank, OpeningState, carry_confirmation};
@@ -76,6 +77,7 @@ impl Shared {
         confirmation.handle_sealed(journal.tail().marks().sealed, now);
         confirmation.handle_written(journal.tail().marks().written, now);
         carry_confirmation(&journal, &mut confirmation, wall, now);
+        journal.set_names(Arc::new(Names(Arc::downgrade(self))));
         journal.set_gate(Gate::Open);
         tracing::info!(journal = %name, epoch = %journal.epoch(), at = %journal.tail().marks().written, "open for deposits");
         let local = LocalRuntime::start(self, journal, writer, confirmation);

@@ -165,14 +165,9 @@ impl Shared {
             ReceiverChoice::Generate => None,
             ReceiverChoice::Named(name) => {
                 self.require_library(name.library)?;
-                if local
-                    .journal
-                    .reader()
-                    .records()
-                    .iter()
-                    .any(|record| record.name == name)
-                {
-                    return Err(CommandError::exists("receiver", name));
+                if let Some((journal, ..)) = self.journals_of_receiver(name).first() {
+                    return Err(CommandError::exists("receiver", name)
+                        .help(format!("it belongs to journal {journal}")));
                 }
                 if let Some(planned) = self.catalog(|catalog| catalog.receivers.get(&name).cloned())
                 {
@@ -216,11 +211,14 @@ impl Shared {
                 ));
             }
             if tokio::time::timeout_at(deadline, written).await.is_err() {
-                let text = "the receiver was not changed within 60 s; DSPMSG says why";
+                let text = "the receiver was not changed within 60 s";
                 return Err(CommandError::new(
                     crate::daemon::command::ErrorKind::TimedOut,
                     "RJN2007",
                     text,
+                )
+                .help(
+                    "it may change yet: WRKJRNA shows the attached receiver, DSPMSG why the next one is not ready",
                 ));
             }
             written = local.journal.tail().listen(crate::journal::Limit::Written);
@@ -232,18 +230,8 @@ fn lacks_a_member(runtime: &JournalRuntime) -> bool {
     let JournalRuntime::Local(local) = runtime else {
         return false;
     };
-    local.links.all().iter().any(|link| {
-        let record = link
-            .record
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .clone();
-        let key = crate::remote::MemberKey {
-            system: record.system,
-            journal: record.target,
-        };
-        local.is_member(key) && !link.status().shown.streaming
-    })
+    let links = local.links.all();
+    links.iter().any(|link| local.is_member_away(link))
 }
 
 async fn open_journal(

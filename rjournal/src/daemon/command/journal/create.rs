@@ -43,12 +43,24 @@ impl Shared {
             Some(receiver) => {
                 let planned = self.catalog(|catalog| catalog.receivers.get(&receiver).cloned());
                 let help = format!("make it with: rjournal crtjrnrcv --jrnrcv {receiver}");
+                if let Some((other, ..)) = self.journals_of_receiver(receiver).first() {
+                    let text = format!("receiver {receiver} belongs to journal {other}");
+                    return Err(CommandError::refused("RJN4023", text)
+                        .help("name another one, or none: one is made then"));
+                }
                 let planned = planned
                     .ok_or_else(|| CommandError::not_found("receiver", receiver).help(help))?;
                 attributes.threshold = planned.threshold;
                 receiver
             }
-            None => next_receiver_name(request.journal, |_| false).unwrap_or(request.journal),
+            None => {
+                let journal = request.journal;
+                next_receiver_name(journal, |name| !self.claim_receiver(journal, name, false))
+                    .ok_or_else(|| {
+                        let text = format!("all names of receivers after {journal} are in use");
+                        CommandError::invalid(text).help("make one with CRTJRNRCV, and name it")
+                    })?
+            }
         };
         request.attributes.apply(&mut attributes)?;
         let journal_id = self
