@@ -65,3 +65,35 @@ async fn a_receiver_is_changed_as_often_as_is_asked_right_after_it_was_made() {
     assert_eq!(describe(&prd, "PRDLIB/JRN").await.receivers.len(), 5);
     prd.stop().await;
 }
+
+/// Names made from PRDLIB/RCV and PRDLIB/RCV0 would be the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn receivers_of_different_journals_never_have_the_same_name() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let (_, prd) = make(dir.path(), "PRD").await;
+    library(&prd).await;
+    let journals = ["PRDLIB/RCV", "PRDLIB/RCV0", "PRDLIB/RCV00"];
+    for journal in journals {
+        prd.run(create(journal)).await.expect("a fresh journal");
+    }
+    for _ in 0..3 {
+        for journal in journals {
+            let order = change(journal, Some(ReceiverChoice::Generate));
+            prd.run(order).await.expect("a change");
+        }
+    }
+    let mut names = std::collections::BTreeSet::new();
+    for journal in journals {
+        for receiver in describe(&prd, journal).await.receivers {
+            assert!(names.insert(receiver.name), "{} twice", receiver.name);
+        }
+    }
+    assert_eq!(names.len(), 12);
+    let taken = CreateJournal {
+        receiver: Some(name("PRDLIB/RCV0002")),
+        ..create("PRDLIB/OTHER")
+    };
+    let refused = prd.run(taken).await.expect_err("it belongs to a journal");
+    assert_eq!(refused.id, "RJN4023");
+    prd.stop().await;
+}

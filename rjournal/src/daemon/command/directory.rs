@@ -165,13 +165,8 @@ impl Shared {
     pub(super) fn remove_partner(&self, request: &RemovePartner) -> Result<Done, CommandError> {
         let rdb = request.rdb;
         let used = self.runtimes_by_name().into_iter().find(|(_, runtime)| {
-            runtime.links().iter().any(|link| {
-                link.record
-                    .lock()
-                    .unwrap_or_else(std::sync::PoisonError::into_inner)
-                    .rdb
-                    == rdb
-            })
+            let records = runtime.link_records();
+            records.iter().any(|record| record.rdb == rdb)
         });
         if let Some((journal, _)) = used {
             let text = format!("journal {journal} has a remote journal at {rdb}");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::names::Names;
-use super::runtime::{Broken, JournalRuntime};
+use super::runtime::JournalRuntime;
 use super::shared::Shared;
 use crate::daemon::crank::{OpeningCrank, OpeningState, carry_confirmation};
 use crate::daemon::task::local::LocalRuntime;
@@ -22,6 +22,7 @@ impl Shared {
         crank: OpeningCrank,
     ) -> Option<JournalRuntime> {
         let name = crank.control().name;
+        let control = Box::new(crank.control().clone());
         match crank.state() {
             OpeningState::Ready { reason, rank_above } => {
                 let (recovered, _) = crank.finish(self.clock.now());
@@ -30,17 +31,12 @@ impl Shared {
                     shared.open_local(recovered, reason, rank_above)
                 })
                 .await;
-                match opened {
-                    Ok(Ok(())) => None,
-                    Ok(Err(error)) => Some(JournalRuntime::Broken(Arc::new(Broken {
-                        id: None,
-                        reason: error.to_string(),
-                    }))),
-                    Err(error) => Some(JournalRuntime::Broken(Arc::new(Broken {
-                        id: None,
-                        reason: error.to_string(),
-                    }))),
-                }
+                let reason = match opened {
+                    Ok(Ok(())) => return None,
+                    Ok(Err(error)) => error.to_string(),
+                    Err(error) => error.to_string(),
+                };
+                Some(self.broken(name, Some(control), reason))
             }
             OpeningState::Waiting(_) | OpeningState::Adopting | OpeningState::Refused { .. } => {
                 tracing::info!(journal = %name, "waits for its in-sync set before it opens");

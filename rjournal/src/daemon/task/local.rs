@@ -12,8 +12,9 @@ use crate::daemon::crank::{carry_confirmation, seal_and_tell, write_and_tell};
 use crate::daemon::messages::Severity;
 use crate::daemon::system::Shared;
 use crate::entry::Moment;
+use crate::entry::control_entry::Level;
 use crate::error::JournalError;
-use crate::journal::{Gate, Journal, Work, Writer};
+use crate::journal::{AckClass, Gate, Journal, Work, Writer};
 use crate::receiver::{SpareSlot, SpareState};
 use crate::remote::{Confirmation, MemberKey};
 
@@ -215,6 +216,17 @@ impl LocalRuntime {
     /// Whether a target is in the in-sync set.
     pub(crate) fn is_member(&self, key: MemberKey) -> bool {
         lock(&self.confirmation).is_member(key)
+    }
+
+    /// What a deposit would be answered now: the weakest level over the members of the in-sync set (ruling 19).
+    pub(crate) fn class_now(&self) -> AckClass {
+        let confirmation = lock(&self.confirmation);
+        let members = confirmation.members().0;
+        match members.iter().map(|member| member.level).min() {
+            None => AckClass::Local,
+            Some(Level::Received) => AckClass::Received,
+            Some(Level::Written) => AckClass::Sync,
+        }
     }
 
     /// Whether a link's target is in the in-sync set and does not answer.
