@@ -24,6 +24,8 @@ pub(super) const JOURNALS_DIR: &str = "journals";
 pub(super) const STORES_DIR: &str = "stores";
 /// Name of the control socket.
 pub(super) const SOCKET: &str = "control.sock";
+/// Longest path of a Unix socket.
+pub(super) const SOCKET_PATH_MAX: usize = 107;
 
 /// Who lives in a data directory.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -457,6 +457,14 @@ impl Writer {
         )
     }
 
+    /// The attached receiver, where it reached its threshold and only an operator changes it (MNGRCV *USER).
+    pub fn awaits_change(&self) -> Option<Arc<ReceiverHeader>> {
+        let attributes = self.journal.attributes();
+        let due = attributes.manage_receivers == ManageReceivers::User
+            && self.chain.end() >= attributes.threshold;
+        self.chain.attached().filter(|_| due)
+    }
+
     /// Whether a write or flush went wrong.
     pub const fn is_poisoned(&self) -> bool {
         self.poisoned

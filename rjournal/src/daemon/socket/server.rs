@@ -19,7 +19,7 @@ use super::frame::{
 use crate::daemon::command::{CommandError, ErrorKind};
 use crate::daemon::config::CONFIG_FILE;
 use crate::daemon::crank::Source;
-use crate::daemon::data_dir::SOCKET;
+use crate::daemon::data_dir::{SOCKET, SOCKET_PATH_MAX};
 use crate::daemon::system::{JournalRuntime, Shared, System};
 use crate::daemon::task::local::Turn;
 use crate::entry::{Actor, Draft, GroupId, Kind, QualifiedName, Sequence};
@@ -34,8 +34,6 @@ const TICKETS_MAX: usize = 65_536;
 const WRITE_MAX: Duration = Duration::from_secs(30);
 /// Bundles are sent to a follower in pieces of about this many bytes.
 const FOLLOW_BYTES: usize = 1024 * 1024;
-/// Longest path of a Unix socket.
-const SOCKET_PATH_MAX: usize = 107;
 
 /// The control socket of a system, listening until it is dropped.
 #[derive(Debug)]

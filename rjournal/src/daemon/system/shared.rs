@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 
@@ -125,6 +126,14 @@ impl Shared {
 
     pub(crate) fn arc(&self) -> Option<Arc<Self>> {
         self.me.upgrade()
+    }
+
+    pub(crate) const fn config(&self) -> &Config {
+        &self.config
+    }
+
+    pub(crate) fn data_path(&self) -> &Path {
+        self.data_dir.path()
     }
 
     pub(crate) const fn record(&self) -> &SystemRecord {

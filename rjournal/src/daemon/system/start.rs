@@ -104,11 +104,11 @@ impl Shared {
 
     pub(super) fn start_jobs(&self) {
         let jobs = self.catalog(|catalog| catalog.jobs.clone());
-        for (store, record) in jobs
+        for (store, _) in jobs
             .iter()
             .filter(|(_, record)| record.active && record.stopped.is_none())
         {
-            if let Err(reason) = self.jobs.start(*store, record) {
+            if let Err(reason) = self.jobs.start(*store, false) {
                 tracing::info!(%store, reason, "the apply job is not started");
             }
         }
