@@ -323,6 +323,9 @@ pub enum LinkError {
         /// The name.
         rdb: RdbName,
     },
+    /// This system is starting or stopping: it calls nobody now.
+    #[error("this system does not call its partners yet: it is starting, or stopping")]
+    NotCalling,
     /// An address has no meaning here.
     #[error("{address} cannot be resolved: {reason}")]
     Resolve {

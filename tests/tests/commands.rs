@@ -69,6 +69,7 @@ async fn send(prd: &System, data: Vec<u8>) -> Option<AckClass> {
         file: None,
         key: None,
         wait_ms: 30_000,
+        user: None,
     };
     prd.run(send).await.expect("it is taken").class
 }

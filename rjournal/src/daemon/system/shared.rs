@@ -16,11 +16,11 @@ use crate::daemon::catalog::{Catalog, CatalogFile, KnownKeys, Partner};
 use crate::daemon::clock::{Clock, SystemClock, SystemEntropy};
 use crate::daemon::command::CommandError;
 use crate::daemon::config::Config;
-use crate::daemon::data_dir::{DataDir, SystemRecord};
+use crate::daemon::data_dir::{self, DataDir, SystemRecord};
 use crate::daemon::jobs::Jobs;
 use crate::daemon::messages::{Messages, Severity};
 use crate::disk::Disk;
-use crate::entry::{Actor, QualifiedName, RdbName, SystemId, SystemName};
+use crate::entry::{QualifiedName, RdbName, SystemId, SystemName};
 use crate::error::SystemError;
 use crate::journal::{Entropy, Owner};
 use crate::link::{Fingerprint, LinkEndpoint};
@@ -63,16 +63,7 @@ impl Shared {
     ) -> Result<Arc<Self>, SystemError> {
         let data_dir = DataDir::open(&options.data, options.moved)?;
         let record = data_dir.record().clone();
-        if record.name != config.name {
-            let reason = format!(
-                "name: the system in this directory is {}, not {}",
-                record.name, config.name
-            );
-            return Err(SystemError::Config {
-                path: options.data.join(crate::daemon::config::CONFIG_FILE),
-                reason,
-            });
-        }
+        data_dir::require_name(&options.data, &record, &config)?;
         let disk = Arc::clone(data_dir.disk());
         let (catalog, stale) = CatalogFile::open(Arc::clone(&disk), &options.data)?;
         let messages = Messages::open(&options.data, config.on_message.as_deref())?;
@@ -114,14 +105,6 @@ impl Shared {
             system: self.id,
             name: self.name,
         }
-    }
-
-    /// Who deposits when an operator does.
-    pub(crate) fn actor(&self) -> Actor {
-        let user = std::env::var("USER")
-            .or_else(|_| std::env::var("LOGNAME"))
-            .unwrap_or_default();
-        Actor::new("DAEMON", &user, "RJOURNAL", self.name.as_str())
     }
 
     pub(crate) fn arc(&self) -> Option<Arc<Self>> {

@@ -61,6 +61,8 @@ pub(crate) enum CopyEvent {
     },
     /// An operator ends the session that feeds it, and lets no other begin, or lets one begin again.
     Stop(Option<String>),
+    /// A system is no partner any more: a session it has here ends.
+    Dismiss(SystemId),
     /// The system stops.
     Shutdown,
 }
@@ -179,6 +181,7 @@ impl CopyRuntime {
 
 struct CopySession {
     id: u64,
+    peer: SystemId,
     crank: TargetCrank,
     out: mpsc::Sender<Vec<Wired>>,
 }
@@ -264,6 +267,11 @@ impl CopyThread {
                     self.close(&shared, EndReason::Inactivated);
                 }
             }
+            CopyEvent::Dismiss(system) => {
+                if self.session.as_ref().is_some_and(|session| session.peer == system) {
+                    self.close(&shared, EndReason::Inactivated);
+                }
+            }
             CopyEvent::Shutdown => {
                 self.close(&shared, EndReason::ShuttingDown);
                 return true;
@@ -284,7 +292,12 @@ impl CopyThread {
         match target_facts(&mut self.copy, shared.id, peer, &*shared.disk) {
             Ok(facts) => {
                 let crank = TargetCrank::new(TargetSession::new(facts, shared.clock.now()));
-                self.session = Some(CopySession { id, crank, out });
+                self.session = Some(CopySession {
+                    id,
+                    peer,
+                    crank,
+                    out,
+                });
             }
             Err(error) => self.fail(shared, &error.to_string()),
         }
