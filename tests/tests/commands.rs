@@ -2,20 +2,21 @@
 
 use std::time::Duration;
 
-use rjournal::System;
-use rjournal::daemon::command::journal::{
-    AttributePatch, ChangeJournal, CreateJournal, DescribeJournals, JournalDescription,
-    ReceiverChoice,
-};
-use rjournal::daemon::Severity;
+use rjournal::daemon::command::apply::{EndApply, StartApply};
+use rjournal::daemon::command::directory::RemovePartner;
 use rjournal::daemon::command::entries::SendEntry;
-use rjournal::daemon::command::journal::JournalState;
+use rjournal::daemon::command::journal::{
+    AttributePatch, ChangeJournal, CreateJournal, DeleteJournal, DescribeJournals,
+    JournalDescription, JournalState, ReceiverChoice,
+};
 use rjournal::daemon::command::library::CreateLibrary;
 use rjournal::daemon::command::receiver::DeleteReceiver;
 use rjournal::daemon::command::remote_journal::{BeginAt, ChangeRemoteJournal, WantedState};
 use rjournal::daemon::command::status::{DescribeStatus, JournalHealth, ListMessages};
+use rjournal::daemon::{JobProgram, Severity};
 use rjournal::entry::control_entry::{Level, Policy};
 use rjournal::journal::{AckClass, DeliveryMode, ManageReceivers};
+use rjournal::{System, SystemOptions};
 use rjournal_tests::systems::{activate, introduce, journal_pair, make, name, rdb, start};
 
 async fn describe(system: &System, journal: &str) -> JournalDescription {
@@ -43,7 +44,10 @@ async fn messages(system: &System, id: &str) -> usize {
         count: 1000,
     };
     let list = system.run(list).await.expect("an answer");
-    list.messages.iter().filter(|message| message.id == id).count()
+    list.messages
+        .iter()
+        .filter(|message| message.id == id)
+        .count()
 }
 
 fn remote(state: WantedState, level: Option<Level>, force: bool) -> ChangeRemoteJournal {
@@ -76,8 +80,13 @@ async fn send(prd: &System, data: Vec<u8>) -> Option<AckClass> {
 
 /// Joined, and everything is on the disks of both.
 async fn in_sync(prd: &System) {
-    activate(prd, "BKP", DeliveryMode::Sync).await.expect("it is activated");
-    assert_eq!(send(prd, b"both have it".to_vec()).await, Some(AckClass::Sync));
+    activate(prd, "BKP", DeliveryMode::Sync)
+        .await
+        .expect("it is activated");
+    assert_eq!(
+        send(prd, b"both have it".to_vec()).await,
+        Some(AckClass::Sync)
+    );
 }
 
 async fn library(system: &System) {
@@ -112,7 +121,9 @@ async fn a_receiver_is_changed_as_often_as_is_asked_right_after_it_was_made() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let (_, prd) = make(dir.path(), "PRD").await;
     library(&prd).await;
-    prd.run(create("PRDLIB/JRN")).await.expect("a fresh journal");
+    prd.run(create("PRDLIB/JRN"))
+        .await
+        .expect("a fresh journal");
     for number in 2..=5 {
         let order = change("PRDLIB/JRN", Some(ReceiverChoice::Generate));
         let changed = tokio::time::timeout(Duration::from_secs(30), prd.run(order))
@@ -188,7 +199,9 @@ async fn a_receiver_two_journals_have_is_deleted_only_with_its_journal_named() {
     introduce((&prd_place, &prd), (&bkp_place, &bkp)).await;
     journal_pair(&prd, &bkp, "BKP", AttributePatch::default()).await;
     library(&bkp).await;
-    bkp.run(create("PRDLIB/JRN")).await.expect("a fresh journal");
+    bkp.run(create("PRDLIB/JRN"))
+        .await
+        .expect("a fresh journal");
     in_sync(&prd).await;
     let order = change("PRDLIB/JRN", Some(ReceiverChoice::Generate));
     bkp.run(order).await.expect("a change");
@@ -218,11 +231,19 @@ async fn a_guarded_member_that_is_away_is_given_up_only_by_force() {
         ..AttributePatch::default()
     };
     journal_pair(&prd, &bkp, "BKP", block).await;
-    let joined = prd.run(remote(WantedState::Active, Some(Level::Received), false)).await;
+    let joined = prd
+        .run(remote(WantedState::Active, Some(Level::Received), false))
+        .await;
     assert!(joined.expect("it is activated").caught_up);
-    assert_eq!(health(&prd, "PRDLIB/JRN").await.class, Some(AckClass::Received));
+    assert_eq!(
+        health(&prd, "PRDLIB/JRN").await.class,
+        Some(AckClass::Received)
+    );
     bkp.stop().await;
-    for state in [WantedState::InactiveControlled, WantedState::InactiveImmediate] {
+    for state in [
+        WantedState::InactiveControlled,
+        WantedState::InactiveImmediate,
+    ] {
         let refused = prd.run(remote(state, None, false)).await;
         assert_eq!(refused.expect_err("a member is away").id, "RJN4004");
     }
@@ -276,4 +297,128 @@ fn spoil_receivers(data: &std::path::Path) {
             std::fs::write(path, bytes).expect("writable");
         }
     }
+}
+
+async fn until(mut is_so: impl AsyncFnMut() -> bool) {
+    let look = async {
+        let mut ticks = tokio::time::interval(Duration::from_millis(10));
+        while !is_so().await {
+            ticks.tick().await;
+        }
+    };
+    let patience = Duration::from_secs(30);
+    tokio::time::timeout(patience, look).await.expect("in time");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_partner_that_is_removed_feeds_nothing_here_any_more() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let (prd_place, prd) = make(dir.path(), "PRD").await;
+    let (bkp_place, bkp) = make(dir.path(), "BKP").await;
+    introduce((&prd_place, &prd), (&bkp_place, &bkp)).await;
+    journal_pair(&prd, &bkp, "BKP", AttributePatch::default()).await;
+    in_sync(&prd).await;
+    bkp.run(RemovePartner { rdb: rdb("PRD") })
+        .await
+        .expect("nothing needs it");
+    until(async || describe(&bkp, "BKPLIB/JRN").await.state == JournalState::Inactive).await;
+    let before = describe(&bkp, "BKPLIB/JRN").await.watermarks.sealed;
+    until(async || send(&prd, b"alone".to_vec()).await == Some(AckClass::Local)).await;
+    assert_eq!(describe(&bkp, "BKPLIB/JRN").await.watermarks.sealed, before);
+    prd.stop().await;
+    bkp.stop().await;
+}
+
+/// A system whose jobs are processes that do nothing until they are told to end.
+async fn with_jobs(data: &std::path::Path) -> System {
+    let options = SystemOptions {
+        job_program: Some(JobProgram {
+            program: "/bin/sh".into(),
+            arguments: vec!["-c".to_owned(), "cat".to_owned()],
+        }),
+        ..SystemOptions::new(data)
+    };
+    System::open(options).await.expect("a system that starts")
+}
+
+fn start_apply() -> StartApply {
+    StartApply {
+        store: name("PRDLIB/STORE").name,
+        journal: Some(name("PRDLIB/JRN")),
+        kind: None,
+        skip: None,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_journal_goes_only_when_no_store_is_made_from_it() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let (place, prd) = make(dir.path(), "PRD").await;
+    prd.stop().await;
+    drop(prd);
+    let prd = with_jobs(&place.data).await;
+    library(&prd).await;
+    prd.run(create("PRDLIB/JRN"))
+        .await
+        .expect("a fresh journal");
+    let job = prd.run(start_apply()).await.expect("it starts");
+    assert_eq!(job.cache_mib, prd.config().store_cache_mib);
+    let delete = DeleteJournal {
+        journal: name("PRDLIB/JRN"),
+    };
+    let end = |remove| EndApply {
+        store: job.store,
+        remove,
+    };
+    assert_eq!(
+        prd.run(delete.clone()).await.expect_err("it runs").id,
+        "RJN4008"
+    );
+    prd.run(end(false)).await.expect("it ends");
+    let refused = prd
+        .run(delete.clone())
+        .await
+        .expect_err("its record is there");
+    assert!(refused.to_string().contains("--remove"), "{refused}");
+    prd.run(end(true)).await.expect("it is forgotten");
+    prd.run(delete).await.expect("nothing needs it");
+    assert_eq!(messages(&prd, "CPI70E5").await, 0);
+    prd.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_whose_socket_cannot_be_made_is_not_started() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let deep = dir.path().join("d".repeat(100));
+    let (_, prd) = make(&deep, "PRD").await;
+    library(&prd).await;
+    prd.run(create("PRDLIB/JRN"))
+        .await
+        .expect("a fresh journal");
+    let refused = prd
+        .run(start_apply())
+        .await
+        .expect_err("the path is too long");
+    assert_eq!(refused.id, "RJN5006");
+    assert!(refused.to_string().contains("107"), "{refused}");
+    prd.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_attribute_that_was_so_already_is_not_said_to_be_changed() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let (_, prd) = make(dir.path(), "PRD").await;
+    library(&prd).await;
+    prd.run(create("PRDLIB/JRN"))
+        .await
+        .expect("a fresh journal");
+    for is_new in [true, false] {
+        let mut block = change("PRDLIB/JRN", None);
+        block.attributes.policy = Some(Policy::Block);
+        assert_eq!(
+            prd.run(block).await.expect("it is allowed").attributes,
+            is_new
+        );
+    }
+    prd.stop().await;
 }

@@ -44,7 +44,8 @@ pub(crate) async fn open_store(
     loop {
         let (path, saved) = (path.clone(), saved.clone());
         let opened =
-            tokio::task::spawn_blocking(move || open_or_rebuild(&path, &saved, kind, &options)).await;
+            tokio::task::spawn_blocking(move || open_or_rebuild(&path, &saved, kind, &options))
+                .await;
         match opened {
             Ok(Err(error)) if error.is_transient() && tokio::time::Instant::now() < deadline => {
                 tokio::time::sleep(LOCKED_EVERY).await;

@@ -108,7 +108,8 @@ fn journal_lines(journal: &JournalHealth) -> String {
     match journal.class {
         // The set is not empty, and no link to any of its members is level.
         Some(AckClass::Sync | AckClass::Received)
-            if !journal.links.iter().any(|link| link.delivery == "*SYNC") => {
+            if !journal.links.iter().any(|link| link.delivery == "*SYNC") =>
+        {
             lines.push("A deposit waits now: no target of the in-sync set answers".to_owned());
         }
         Some(class) => lines.push(format!(

@@ -253,7 +253,7 @@ pub(super) fn require_short_socket(data: &Path, socket: &Path) -> Result<(), Sys
 /// Reads who lives in a directory.
 fn read_record(path: &Path, disk: &Arc<dyn Disk>) -> Result<SystemRecord, SystemError> {
     let (_, content) = SlotFile::open(Arc::clone(disk), Path::new(""), SYSTEM)
-    .map_err(|source| SystemError::io("could not be read", path, source))?;
+        .map_err(|source| SystemError::io("could not be read", path, source))?;
     match content {
         SlotContent::Found { bytes, .. } => {
             serde_json::from_slice(&bytes).map_err(|error| SystemError::Damaged {
@@ -261,17 +261,13 @@ fn read_record(path: &Path, disk: &Arc<dyn Disk>) -> Result<SystemRecord, System
                 reason: error.to_string(),
             })
         }
-        SlotContent::Missing => {
-            Err(SystemError::NoSystem {
-                path: path.to_path_buf(),
-            })
-        }
-        SlotContent::Damaged => {
-            Err(SystemError::Damaged {
-                path: path.join(SYSTEM),
-                reason: "both copies are damaged".to_owned(),
-            })
-        }
+        SlotContent::Missing => Err(SystemError::NoSystem {
+            path: path.to_path_buf(),
+        }),
+        SlotContent::Damaged => Err(SystemError::Damaged {
+            path: path.join(SYSTEM),
+            reason: "both copies are damaged".to_owned(),
+        }),
         SlotContent::Newer(version) => {
             let reason = format!("format version {version}, which a newer program wrote");
             Err(SystemError::Damaged {
@@ -313,4 +309,46 @@ fn read_identity(path: &Path) -> Result<Identity, SystemError> {
     let mut pem = String::new();
     file.read_to_string(&mut pem).map_err(io)?;
     Ok(Identity::from_pem(&pem)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(name: &str) -> Config {
+        Config::new(SystemName::new(name).unwrap(), None)
+    }
+
+    fn make(dir: &Path) -> PathBuf {
+        let data = dir.join("PRD");
+        DataDir::create(&data, &config("PRD"), Timestamp::ZERO).unwrap();
+        data
+    }
+
+    #[test]
+    fn a_good_directory_is_good_also_while_its_daemon_runs() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = make(dir.path());
+        let _running = DataDir::open(&data, false).unwrap();
+        assert_eq!(
+            check_data(&data, &config("PRD")).unwrap().name,
+            config("PRD").name
+        );
+    }
+
+    #[test]
+    fn what_would_keep_a_daemon_from_starting_is_found_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = make(dir.path());
+        let told = |data: &Path, config: &Config| check_data(data, config).unwrap_err().to_string();
+        assert!(told(&data, &config("BKP")).contains("PRD, not BKP"));
+        assert!(told(dir.path(), &config("PRD")).contains("no system"));
+        assert!(told(&dir.path().join("none"), &config("PRD")).contains("no system"));
+        let mut long = config("PRD");
+        long.socket = Some(dir.path().join("s".repeat(100)));
+        assert!(told(&data, &long).contains("socket = "));
+        let key = data.join(IDENTITY);
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(told(&data, &config("PRD")).contains("identity"));
+    }
 }

@@ -317,7 +317,11 @@ mod tests {
             program: "/bin/sh".into(),
             arguments: vec!["-c".to_owned(), script, "job".to_owned()],
         };
-        Jobs::new(tokio::runtime::Handle::current(), Some(program), data.into())
+        Jobs::new(
+            tokio::runtime::Handle::current(),
+            Some(program),
+            data.into(),
+        )
     }
 
     async fn until(is_there: impl Fn() -> bool) {

@@ -29,7 +29,8 @@ mod tests {
 
     #[test]
     fn a_user_is_found_by_its_number() {
-        let users = "root:x:0:0:root:/root:/bin/sh\n# none\n+\nqsec:x:1001:7:an officer:/home/q:/bin/sh\n";
+        let users =
+            "root:x:0:0:root:/root:/bin/sh\n# none\n+\nqsec:x:1001:7:an officer:/home/q:/bin/sh\n";
         assert_eq!(name_in(users, 0).as_deref(), Some("root"));
         assert_eq!(name_in(users, 1001).as_deref(), Some("qsec"));
         assert_eq!(name_in(users, 7), None);

@@ -462,7 +462,7 @@ impl Writer {
         let attributes = self.journal.attributes();
         let due = attributes.manage_receivers == ManageReceivers::User
             && self.chain.end() >= attributes.threshold;
-        self.chain.attached().filter(|_| due)
+        if due { self.chain.attached() } else { None }
     }
 
     /// Whether a write or flush went wrong.

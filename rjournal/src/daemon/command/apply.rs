@@ -187,7 +187,10 @@ impl Shared {
 
     /// A job that cannot make the socket of its store falls again and again.
     fn require_short_path(&self, store: Name) -> Result<(), CommandError> {
-        let path = self.data_path().join(STORES_DIR).join(format!("{store}.sock"));
+        let path = self
+            .data_path()
+            .join(STORES_DIR)
+            .join(format!("{store}.sock"));
         let bytes = path.as_os_str().len();
         if bytes <= SOCKET_PATH_MAX {
             return Ok(());

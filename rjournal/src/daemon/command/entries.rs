@@ -7,13 +7,11 @@ use serde::{Deserialize, Serialize};
 use super::{CommandError, ErrorKind};
 use crate::daemon::system::{JournalRuntime, Shared};
 use crate::daemon::user::process_user;
-use crate::entry::control_entry::{
-    Neighbour, OpenEntry, OpenReason, Policy, SetChange, SetReason,
-};
+use crate::entry::control_entry::{Neighbour, OpenEntry, OpenReason, Policy, SetChange, SetReason};
 use crate::entry::record::Format;
 use crate::entry::{
-    Actor, DepositKey, Draft, EntryView, FileName, Kind, ObjectId, Payload, QualifiedName, Sequence,
-    Timestamp,
+    Actor, DepositKey, Draft, EntryView, FileName, Kind, ObjectId, Payload, QualifiedName,
+    Sequence, Timestamp,
 };
 use crate::journal::{AckClass, Answer, KeyFound, UnknownReason};
 use crate::remote::ShipLimit;

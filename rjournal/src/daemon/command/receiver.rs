@@ -109,7 +109,10 @@ impl Shared {
         found.retain(|(journal, ..)| request.journal.is_none_or(|wanted| wanted == *journal));
         if found.len() > 1 {
             let journals: Vec<String> = found.iter().map(|(name, ..)| name.to_string()).collect();
-            let text = format!("several journals have a receiver {name}: {}", journals.join(", "));
+            let text = format!(
+                "several journals have a receiver {name}: {}",
+                journals.join(", ")
+            );
             return Err(CommandError::invalid(text).help("say which one is meant with JRN"));
         }
         let Some((journal, runtime, records)) = found.pop() else {

@@ -267,8 +267,9 @@ impl Shared {
                          guarantee that nothing was answered without it; a takeover there could not know",
                         before.target, before.rdb
                     );
-                    return Err(CommandError::refused("RJN4004", text)
-                        .help("--force does it all the same"));
+                    return Err(
+                        CommandError::refused("RJN4004", text).help("--force does it all the same")
+                    );
                 }
             }
             None => {}

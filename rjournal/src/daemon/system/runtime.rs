@@ -82,7 +82,10 @@ impl JournalRuntime {
                 .map_or_else(Vec::new, |control| control.links.clone()),
             Self::Local(_) | Self::Copy(_) => {
                 let links = self.links();
-                links.iter().map(|link| lock(&link.record).clone()).collect()
+                links
+                    .iter()
+                    .map(|link| lock(&link.record).clone())
+                    .collect()
             }
         }
     }

@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use event_listener::Event;
 
+use super::copy::CopyRuntime;
 use super::link::{LinkHandle, LinkSet};
 use crate::daemon::crank::{carry_confirmation, seal_and_tell, write_and_tell};
 use crate::daemon::messages::Severity;
 use crate::daemon::system::Shared;
-use crate::entry::{Moment, ReceiverId};
 use crate::entry::control_entry::Level;
+use crate::entry::{Moment, ReceiverId};
 use crate::error::JournalError;
 use crate::journal::{AckClass, Gate, Journal, Work, Writer};
 use crate::receiver::{SpareSlot, SpareState};
@@ -313,7 +314,7 @@ impl Turn {
 /// Has the next receiver's file of a copy made ready on another thread, unless it is.
 pub(super) fn prepare_copy_spare(
     shared: &Weak<Shared>,
-    about: String,
+    runtime: Weak<CopyRuntime>,
     spare: SpareSlot,
     bytes: u64,
 ) {
@@ -322,13 +323,14 @@ pub(super) fn prepare_copy_spare(
     }
     let shared = Weak::clone(shared);
     let prepare = move || {
-        if let (Err(error), Some(shared)) = (spare.prepare(bytes), shared.upgrade()) {
-            shared.post_about(
-                "CPI70E5",
-                Severity::Warning,
-                &about,
-                format!("the next receiver cannot be made ready: {error}"),
-            );
+        let Err(error) = spare.prepare(bytes) else {
+            return;
+        };
+        // Of a copy that stops or is deleted meanwhile, nobody needs the next receiver.
+        let runtime = runtime.upgrade().filter(|runtime| !runtime.is_stopping());
+        if let (Some(runtime), Some(shared)) = (runtime, shared.upgrade()) {
+            let text = format!("the next receiver cannot be made ready: {error}");
+            shared.post("CPI70E5", Severity::Warning, runtime.copy.name(), text);
         }
     };
     drop(

@@ -54,7 +54,7 @@ impl Shared {
             .iter()
             .any(|link| link.status().shown.state.is_running())
         {
-            let text = format!("a remote journal of {name} is active");
+            let text = format!("a remote journal of {name} is active or ending");
             return Err(CommandError::refused("RJN4009", text)
                 .help("inactivate it first: CHGRMTJRN JRNSTATE(*INACTIVE)"));
         }

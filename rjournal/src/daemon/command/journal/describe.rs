@@ -80,7 +80,11 @@ impl Shared {
                     last_time: Timestamp::ZERO,
                 };
                 description.links = self.describe_waiting_links(&opening.control.links, |link| {
-                    let state = if link.active { LinkState::Active } else { LinkState::Inactive };
+                    let state = if link.active {
+                        LinkState::Active
+                    } else {
+                        LinkState::Inactive
+                    };
                     let in_sync = members.iter().any(|member| {
                         member.system == link.system && member.journal == link.target
                     });
