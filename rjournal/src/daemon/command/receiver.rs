@@ -149,7 +149,8 @@ impl Shared {
             .iter()
             .filter(|hold| hold.after < last)
             .partition(|hold| hold.expendable);
-        if !(needing.is_empty() && keys.is_empty()) && !request.force {
+        let needed = !needing.is_empty() || !keys.is_empty();
+        if needed && !request.force {
             let who: Vec<&str> = needing.iter().chain(&keys).map(|hold| &*hold.who).collect();
             let text = format!("receiver {name} is still needed by {}", who.join(", "));
             let mut costs = Vec::new();
