@@ -156,7 +156,7 @@ async fn start_on(
         .kind
         .parse()
         .map_err(|error| CommandError::invalid(format!("{error}")))?;
-    let (opened, message) = open_store(data, store, kind).await?;
+    let (opened, message) = open_store(data, store, kind, record.cache_mib).await?;
     let saved = save_path(data, store);
     // The save says itself what it covers.
     let covered = read_header(&saved).ok().map(|info| info.position.restart);

@@ -189,7 +189,7 @@ pub enum DepositError {
     },
     /// The in-sync set does not answer, and as many deposits wait for it as may.
     #[error(
-        "deposits are held off: a *SYNC target does not answer; bring it back, or release it with CHGRMTJRN"
+        "deposits are held off: a *SYNC target does not answer; bring it back (giving it up with CHGRMTJRN JRNSTATE(*INACTIVE) needs --force)"
     )]
     SyncBlocked,
     /// The journal does not take deposits now.
@@ -326,6 +326,9 @@ pub enum LinkError {
         /// The name.
         rdb: RdbName,
     },
+    /// This system is starting or stopping: it calls nobody now.
+    #[error("this system does not call its partners yet: it is starting, or stopping")]
+    NotCalling,
     /// An address has no meaning here.
     #[error("{address} cannot be resolved: {reason}")]
     Resolve {

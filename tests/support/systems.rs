@@ -129,6 +129,7 @@ pub async fn activate(
         begin: BeginAt::Oldest,
         wait_ms: 20_000,
         text: None,
+        force: false,
     })
     .await
 }

@@ -35,14 +35,17 @@ pub(crate) async fn open_store(
     data: &Path,
     store: Name,
     kind: StoreKind,
+    cache_mib: u32,
 ) -> Result<(Box<dyn ReplicaStore>, Option<JobMessage>), StoreError> {
+    let options = store_options(cache_mib);
     let (path, saved) = (store_path(data, store), save_path(data, store));
     std::fs::create_dir_all(data.join("stores")).map_err(|error| backend(&path, &error))?;
     let deadline = tokio::time::Instant::now() + LOCKED_MAX;
     loop {
         let (path, saved) = (path.clone(), saved.clone());
         let opened =
-            tokio::task::spawn_blocking(move || open_or_rebuild(&path, &saved, kind)).await;
+            tokio::task::spawn_blocking(move || open_or_rebuild(&path, &saved, kind, &options))
+                .await;
         match opened {
             Ok(Err(error)) if error.is_transient() && tokio::time::Instant::now() < deadline => {
                 tokio::time::sleep(LOCKED_EVERY).await;
@@ -50,6 +53,14 @@ pub(crate) async fn open_store(
             Ok(outcome) => return outcome,
             Err(error) => return Err(backend(&store_path(data, store), &error)),
         }
+    }
+}
+
+/// What the configuration of the system says about its stores.
+fn store_options(cache_mib: u32) -> StoreOptions {
+    StoreOptions {
+        cache_bytes: u64::from(cache_mib) * 1024 * 1024,
+        ..StoreOptions::default()
     }
 }
 
@@ -65,10 +76,10 @@ fn open_or_rebuild(
     path: &Path,
     saved: &Path,
     kind: StoreKind,
+    options: &StoreOptions,
 ) -> Result<(Box<dyn ReplicaStore>, Option<JobMessage>), StoreError> {
-    let options = StoreOptions::default();
     let mut doubt = None;
-    let mut store = match open(kind, path, &options) {
+    let mut store = match open(kind, path, options) {
         Err(error @ StoreError::Doubtful { .. }) => {
             let now = SystemClock::start().wall();
             let aside = set_aside(
@@ -76,7 +87,7 @@ fn open_or_rebuild(
                 &format!("{} microseconds after 1970: {error}", now.as_micros()),
             )?;
             doubt = Some(format!("{error}; it was set aside as {}", aside.display()));
-            open(kind, path, &options)?
+            open(kind, path, options)?
         }
         opened => opened?,
     };
@@ -91,4 +102,14 @@ fn open_or_rebuild(
         text: format!("{doubt}; it is made anew from {from}"),
     });
     Ok((store, message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_has_the_cache_of_the_configuration() {
+        assert_eq!(store_options(48).cache_bytes, 48 << 20);
+    }
 }

@@ -305,6 +305,7 @@ async fn a_store_whose_next_entries_were_deleted_says_so() {
     };
     let gone = DeleteReceiver {
         receiver: receivers[0].name,
+        journal: None,
         force: true,
     };
     place.system.run(gone).await.unwrap();

@@ -236,6 +236,7 @@ async fn activate(source: &System, text: &str, delivery: DeliveryMode) -> Result
         begin: BeginAt::Oldest,
         wait_ms: 120_000,
         text: None,
+        force: false,
     };
     source.run(change).await?;
     Ok(())

@@ -99,8 +99,12 @@ pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, C
             said.push(format!("Journal {journal} is {state} now."));
             said.extend(after.and_then(|after| after.note.clone()));
         }
-        if with_attributes {
+        if with_attributes && changed.attributes {
             said.push(format!("Attributes of journal {journal} changed."));
+        } else if with_attributes {
+            said.push(format!(
+                "Attributes of journal {journal} were so already: nothing was changed."
+            ));
         }
         said.join("\n")
     });

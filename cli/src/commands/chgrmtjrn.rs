@@ -70,6 +70,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
     wait: Option<f64>,
 
+    /// Inactivate a member of the in-sync set that cannot be reached although the policy is *BLOCK or *REJECT: a takeover
+    /// there could no longer know that nothing was answered without it
+    #[arg(long)]
+    force: bool,
+
     /// Free text
     #[arg(long)]
     text: Option<String>,
@@ -144,6 +149,9 @@ fn request(args: &Args, active: Option<bool>) -> Result<ChangeRemoteJournal, Cli
     if args.strjrnrcv.is_some() && active != Some(true) {
         return Err(CliError::invalid("STRJRNRCV goes with JRNSTATE(*ACTIVE)"));
     }
+    if args.force && active != Some(false) {
+        return Err(CliError::invalid("FORCE goes with JRNSTATE(*INACTIVE)"));
+    }
     if args.wait.is_some() && active.is_none() {
         return Err(CliError::invalid("WAIT goes with JRNSTATE"));
     }
@@ -172,6 +180,7 @@ fn request(args: &Args, active: Option<bool>) -> Result<ChangeRemoteJournal, Cli
         begin: begin(args.strjrnrcv.as_deref())?,
         wait_ms: 0,
         text: args.text.clone(),
+        force: args.force,
     })
 }
 

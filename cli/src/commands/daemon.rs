@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use rjournal::daemon::{ControlSocket, JobProgram, read_config};
+use rjournal::daemon::{ControlSocket, JobProgram, check_data, read_config};
 use rjournal::{System, SystemOptions};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::Context;
 use crate::error::CliError;
-use crate::log::start_log;
+use crate::log::{check_log, start_log};
 
 /// Run the system in a data directory until SIGTERM or SIGINT
 ///
@@ -32,10 +32,15 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, CliError> {
     let config = read_config(&context.data)?;
     if args.check {
+        check_log(&config.log)?;
+        check_data(&context.data, &config)?;
         let value =
             serde_json::json!({ "good": true, "name": config.name, "listen": config.listen });
         context.output.result(&value, |_| {
-            format!("The configuration of system {} is good.", config.name)
+            format!(
+                "The configuration of system {} and its directory are good.",
+                config.name
+            )
         });
         return Ok(ExitCode::SUCCESS);
     }

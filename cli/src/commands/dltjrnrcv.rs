@@ -12,7 +12,8 @@ use crate::text;
 /// Delete the oldest receivers of a journal, up to and with the one named
 ///
 /// The attached receiver stays. One that a remote journal or a replica store still needs stays too, unless it is forced:
-/// who needed it must be loaded anew afterwards.
+/// who needed it must be loaded anew afterwards. So does one with deposit keys that are still remembered: forced, a deposit
+/// in it that is sent again is no longer recognised.
 ///
 /// Example: rjournal dltjrnrcv --jrnrcv PRDLIB/RCV0001
 #[derive(Debug, clap::Args)]
@@ -20,6 +21,10 @@ pub(crate) struct Args {
     /// The receiver
     #[arg(long, value_name = "LIB/NAME")]
     jrnrcv: QualifiedName,
+
+    /// Its journal, where several have a receiver of this name
+    #[arg(long, value_name = "LIB/NAME")]
+    jrn: Option<QualifiedName>,
 
     /// Delete it although somebody needs it
     #[arg(long)]
@@ -29,6 +34,7 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, CliError> {
     let request = DeleteReceiver {
         receiver: args.jrnrcv,
+        journal: args.jrn,
         force: args.force,
     };
     let deleted = context.client().await?.run(request).await?;
@@ -39,6 +45,9 @@ pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, C
         if !done.given_up.is_empty() {
             text.push_str("\nMust be loaded anew now: ");
             text.push_str(&done.given_up.join(", "));
+        }
+        if done.keys_forgotten {
+            text.push_str("\nDeposit keys in them are forgotten: sending such a deposit again may put it in twice.");
         }
         text
     });

@@ -8,7 +8,7 @@ use rjournal::entry::RdbName;
 use super::Context;
 use crate::error::CliError;
 
-/// Remove a partner from the directory; it may not connect any more
+/// Remove a partner from the directory; it may not connect any more, and what it feeds here ends
 ///
 /// Example: rjournal rmvrdbdire --rdb BKP
 #[derive(Debug, clap::Args)]

@@ -94,6 +94,7 @@ pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, C
         file: args.file,
         key,
         wait_ms,
+        user: None,
     };
     let client = context.client().await?;
     let sent = match client.run(request).await {

@@ -107,7 +107,9 @@ fn journal_lines(journal: &JournalHealth) -> String {
     lines.extend(journal.note.clone());
     match journal.class {
         // The set is not empty, and no link to any of its members is level.
-        Some(AckClass::Sync) if !journal.links.iter().any(|link| link.delivery == "*SYNC") => {
+        Some(AckClass::Sync | AckClass::Received)
+            if !journal.links.iter().any(|link| link.delivery == "*SYNC") =>
+        {
             lines.push("A deposit waits now: no target of the in-sync set answers".to_owned());
         }
         Some(class) => lines.push(format!(
@@ -117,7 +119,9 @@ fn journal_lines(journal: &JournalHealth) -> String {
         )),
         None => {}
     }
-    if journal.kind == "*LOCAL" && journal.state != JournalState::Opening {
+    // Of one that is not open it cannot be told, or not here.
+    let told = !matches!(journal.state, JournalState::Opening | JournalState::Damaged);
+    if journal.kind == "*LOCAL" && told {
         lines.push(lost(journal.exposure, journal.links.is_empty()));
     }
     lines.extend(journal.links.iter().map(link_line));

@@ -117,6 +117,8 @@ pub(crate) fn settled(printed: &str, dir: &str) -> String {
         (r"\bup \d+[^,\n]*,", "up <WHILE>,"),
         (r"\b[\d.]+ [KMGT]iB free\b", "<ROOM> free"),
         (r"(Process[ .]*: ) \d+", "$1 <PID>"),
+        (r"\bUser +Data\b", "User  Data"),
+        (r"\bSNDJRNE  \S+ +", "SNDJRNE  <USER>  "),
         (r"\bheard (just now|[\d.]+ m?s ago)", "heard <AGO>"),
         (r"(Bundles read[ .]*: ) [\d ]+", "$1 <COUNT>"),
         (r"(Entries[ .]*:  1 to )[\d ]+", "$1<N>"),

@@ -24,6 +24,8 @@ pub(super) const JOURNALS_DIR: &str = "journals";
 pub(super) const STORES_DIR: &str = "stores";
 /// Name of the control socket.
 pub(super) const SOCKET: &str = "control.sock";
+/// Longest path of a Unix socket.
+pub(super) const SOCKET_PATH_MAX: usize = 107;
 
 /// Who lives in a data directory.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -119,34 +121,7 @@ impl DataDir {
             });
         }
         let disk: Arc<dyn Disk> = Arc::new(OsDisk::new(path));
-        let (_, content) = SlotFile::open(Arc::clone(&disk), Path::new(""), SYSTEM)
-            .map_err(|source| io("could not be read", source))?;
-        let mut record: SystemRecord = match content {
-            SlotContent::Found { bytes, .. } => {
-                serde_json::from_slice(&bytes).map_err(|error| SystemError::Damaged {
-                    path: path.join(SYSTEM),
-                    reason: error.to_string(),
-                })?
-            }
-            SlotContent::Missing => {
-                return Err(SystemError::NoSystem {
-                    path: path.to_path_buf(),
-                });
-            }
-            SlotContent::Damaged => {
-                return Err(SystemError::Damaged {
-                    path: path.join(SYSTEM),
-                    reason: "both copies are damaged".to_owned(),
-                });
-            }
-            SlotContent::Newer(version) => {
-                let reason = format!("format version {version}, which a newer program wrote");
-                return Err(SystemError::Damaged {
-                    path: path.join(SYSTEM),
-                    reason,
-                });
-            }
-        };
+        let mut record = read_record(path, &disk)?;
         let lock = DirectoryLock::take(&path.join(LOCK)).map_err(|source| match source.kind() {
             io::ErrorKind::WouldBlock => SystemError::InUse {
                 path: path.to_path_buf(),
@@ -220,6 +195,89 @@ pub fn read_config(path: &Path) -> Result<Config, SystemError> {
     }
 }
 
+/// Checks what can be checked without taking a data directory: that the system of this configuration lives there, that
+/// its key can be read, and that its control socket has room. Nothing is changed; a daemon may run.
+///
+/// # Errors
+/// [`SystemError`].
+pub fn check_data(path: &Path, config: &Config) -> Result<SystemRecord, SystemError> {
+    if !path.is_dir() {
+        return Err(SystemError::NoSystem {
+            path: path.to_path_buf(),
+        });
+    }
+    let disk: Arc<dyn Disk> = Arc::new(OsDisk::new(path));
+    let record = read_record(path, &disk)?;
+    require_name(path, &record, config)?;
+    read_identity(&path.join(IDENTITY))?;
+    let socket = config.socket.clone().unwrap_or_else(|| path.join(SOCKET));
+    require_short_socket(path, &socket)?;
+    Ok(record)
+}
+
+/// The configuration must be that of the system that lives in the directory.
+pub(super) fn require_name(
+    data: &Path,
+    record: &SystemRecord,
+    config: &Config,
+) -> Result<(), SystemError> {
+    if record.name == config.name {
+        return Ok(());
+    }
+    let reason = format!(
+        "name: the system in this directory is {}, not {}",
+        record.name, config.name
+    );
+    Err(SystemError::Config {
+        path: data.join(CONFIG_FILE),
+        reason,
+    })
+}
+
+/// The control socket's path must fit into a socket's address.
+pub(super) fn require_short_socket(data: &Path, socket: &Path) -> Result<(), SystemError> {
+    let bytes = socket.as_os_str().len();
+    if bytes <= SOCKET_PATH_MAX {
+        return Ok(());
+    }
+    let reason = format!(
+        "socket: {} has {bytes} bytes, and a socket's path has at most {SOCKET_PATH_MAX}; name a shorter one: socket = \"/run/rjournal.sock\"",
+        socket.display()
+    );
+    Err(SystemError::Config {
+        path: data.join(CONFIG_FILE),
+        reason,
+    })
+}
+
+/// Reads who lives in a directory.
+fn read_record(path: &Path, disk: &Arc<dyn Disk>) -> Result<SystemRecord, SystemError> {
+    let (_, content) = SlotFile::open(Arc::clone(disk), Path::new(""), SYSTEM)
+        .map_err(|source| SystemError::io("could not be read", path, source))?;
+    match content {
+        SlotContent::Found { bytes, .. } => {
+            serde_json::from_slice(&bytes).map_err(|error| SystemError::Damaged {
+                path: path.join(SYSTEM),
+                reason: error.to_string(),
+            })
+        }
+        SlotContent::Missing => Err(SystemError::NoSystem {
+            path: path.to_path_buf(),
+        }),
+        SlotContent::Damaged => Err(SystemError::Damaged {
+            path: path.join(SYSTEM),
+            reason: "both copies are damaged".to_owned(),
+        }),
+        SlotContent::Newer(version) => {
+            let reason = format!("format version {version}, which a newer program wrote");
+            Err(SystemError::Damaged {
+                path: path.join(SYSTEM),
+                reason,
+            })
+        }
+    }
+}
+
 fn save(disk: Arc<dyn Disk>, record: &SystemRecord) -> io::Result<()> {
     let (mut slots, _) = SlotFile::open(disk, Path::new(""), SYSTEM)?;
     slots.save(&serde_json::to_vec(record)?)
@@ -251,4 +309,46 @@ fn read_identity(path: &Path) -> Result<Identity, SystemError> {
     let mut pem = String::new();
     file.read_to_string(&mut pem).map_err(io)?;
     Ok(Identity::from_pem(&pem)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(name: &str) -> Config {
+        Config::new(SystemName::new(name).unwrap(), None)
+    }
+
+    fn make(dir: &Path) -> PathBuf {
+        let data = dir.join("PRD");
+        DataDir::create(&data, &config("PRD"), Timestamp::ZERO).unwrap();
+        data
+    }
+
+    #[test]
+    fn a_good_directory_is_good_also_while_its_daemon_runs() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = make(dir.path());
+        let _running = DataDir::open(&data, false).unwrap();
+        assert_eq!(
+            check_data(&data, &config("PRD")).unwrap().name,
+            config("PRD").name
+        );
+    }
+
+    #[test]
+    fn what_would_keep_a_daemon_from_starting_is_found_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = make(dir.path());
+        let told = |data: &Path, config: &Config| check_data(data, config).unwrap_err().to_string();
+        assert!(told(&data, &config("BKP")).contains("PRD, not BKP"));
+        assert!(told(dir.path(), &config("PRD")).contains("no system"));
+        assert!(told(&dir.path().join("none"), &config("PRD")).contains("no system"));
+        let mut long = config("PRD");
+        long.socket = Some(dir.path().join("s".repeat(100)));
+        assert!(told(&data, &long).contains("socket = "));
+        let key = data.join(IDENTITY);
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(told(&data, &config("PRD")).contains("identity"));
+    }
 }

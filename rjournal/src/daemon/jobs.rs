@@ -12,7 +12,6 @@ use serde::{Deserialize, Serialize};
 use tokio::process::{Child, Command};
 use tokio::sync::oneshot;
 
-use super::catalog::JobRecord;
 use crate::entry::Name;
 
 /// Exit code of a job that must not be started again by itself: a poison entry, a conflict.
@@ -69,6 +68,19 @@ struct Watched {
     state: JobState,
     pid: Option<u32>,
     note: Option<String>,
+    /// Its process is ending for good, and an operator ordered a new one meanwhile.
+    again: bool,
+}
+
+impl Watched {
+    const fn new(state: JobState, note: Option<String>) -> Self {
+        Self {
+            state,
+            pid: None,
+            note,
+            again: false,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -105,20 +117,25 @@ impl Jobs {
         self.by_store.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Starts the job of a store, unless it runs.
-    pub(super) fn start(&self, store: Name, _record: &JobRecord) -> Result<(), String> {
+    /// Starts the job of a store, unless it runs. `again` says that it told why it stops for good: should its process be
+    /// there still, another follows it.
+    pub(super) fn start(&self, store: Name, again: bool) -> Result<(), String> {
         let Some(program) = self.program.clone() else {
             return Err("this system is embedded in a program; run the job there".to_owned());
         };
         let mut jobs = self.lock();
-        if jobs.get(&store).is_some_and(|job| !job.task.is_finished()) {
-            return Ok(());
+        if let Some(job) = jobs.get(&store).filter(|job| !job.task.is_finished()) {
+            let mut watched = lock(&job.watched);
+            match watched.state {
+                JobState::Running | JobState::Waiting => {
+                    watched.again |= again;
+                    return Ok(());
+                }
+                // Nothing runs any more, only its task has not come to its end.
+                JobState::Ended | JobState::Stopped => {}
+            }
         }
-        let watched = Arc::new(Mutex::new(Watched {
-            state: JobState::Waiting,
-            pid: None,
-            note: None,
-        }));
+        let watched = Arc::new(Mutex::new(Watched::new(JobState::Waiting, None)));
         let (stop, stopped) = oneshot::channel();
         let task = self.runtime.spawn(watch(
             program,
@@ -204,19 +221,21 @@ async fn watch(
                 }
                 match run(child, &mut stopped).await {
                     Ended::AsTold => {
-                        *lock(&watched) = Watched {
-                            state: JobState::Ended,
-                            pid: None,
-                            note: None,
-                        };
+                        *lock(&watched) = Watched::new(JobState::Ended, None);
                         return;
                     }
                     Ended::Stopped => {
-                        *lock(&watched) = Watched {
-                            state: JobState::Stopped,
-                            pid: None,
-                            note: None,
+                        let mut watched = lock(&watched);
+                        let again = watched.again;
+                        let state = if again {
+                            JobState::Waiting
+                        } else {
+                            JobState::Stopped
                         };
+                        *watched = Watched::new(state, None);
+                        if again {
+                            continue;
+                        }
                         return;
                     }
                     Ended::Fell(note) => note,
@@ -225,11 +244,7 @@ async fn watch(
             Err(error) => format!("its process cannot be started: {error}"),
         };
         tracing::warn!(%store, note, "an apply job ended; it is started again");
-        *lock(&watched) = Watched {
-            state: JobState::Waiting,
-            pid: None,
-            note: Some(note),
-        };
+        *lock(&watched) = Watched::new(JobState::Waiting, Some(note));
         wait = if began.elapsed() >= STEADY {
             WAIT_MIN
         } else {
@@ -237,7 +252,7 @@ async fn watch(
         };
         tokio::select! {
             _ = &mut stopped => {
-                *lock(&watched) = Watched { state: JobState::Ended, pid: None, note: None };
+                *lock(&watched) = Watched::new(JobState::Ended, None);
                 return;
             }
             () = tokio::time::sleep(wait) => {}
@@ -281,5 +296,81 @@ async fn run(mut child: Child, stopped: &mut oneshot::Receiver<()>) -> Ended {
             }
             Ended::AsTold
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    const MANY: Duration = Duration::from_secs(30);
+
+    /// A job of shell: it counts its runs in files, and ends with `exit` once a file of that name is there.
+    fn jobs(data: &Path, exit: i32) -> Jobs {
+        let script = format!(
+            "cd \"$2\"; n=1; while [ -e run$n ]; do n=$((n+1)); done; touch run$n; \
+             while [ $n = 1 ] && [ ! -e go ]; do sleep 0.02; done; [ $n = 1 ] && exit {exit}; cat"
+        );
+        let program = JobProgram {
+            program: "/bin/sh".into(),
+            arguments: vec!["-c".to_owned(), script, "job".to_owned()],
+        };
+        Jobs::new(
+            tokio::runtime::Handle::current(),
+            Some(program),
+            data.into(),
+        )
+    }
+
+    async fn until(is_there: impl Fn() -> bool) {
+        let look = async {
+            let mut ticks = tokio::time::interval(Duration::from_millis(5));
+            while !is_there() {
+                ticks.tick().await;
+            }
+        };
+        tokio::time::timeout(MANY, look).await.expect("in time");
+    }
+
+    #[tokio::test]
+    async fn a_job_that_was_ordered_while_its_process_was_ending_for_good_starts_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let jobs = jobs(dir.path(), EXIT_STOPPED);
+        let store = Name::new("S").unwrap();
+        jobs.start(store, false).unwrap();
+        until(|| dir.path().join("run1").exists()).await;
+        jobs.start(store, true).unwrap();
+        std::fs::write(dir.path().join("go"), "").unwrap();
+        until(|| dir.path().join("run2").exists()).await;
+        assert_ne!(jobs.state(store).0, JobState::Stopped);
+        jobs.stop(store).await;
+    }
+
+    #[tokio::test]
+    async fn a_job_that_stopped_for_good_starts_only_when_it_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let jobs = jobs(dir.path(), EXIT_STOPPED);
+        let store = Name::new("S").unwrap();
+        jobs.start(store, false).unwrap();
+        jobs.start(store, false).unwrap();
+        std::fs::write(dir.path().join("go"), "").unwrap();
+        until(|| jobs.state(store).0 == JobState::Stopped).await;
+        assert!(!dir.path().join("run2").exists());
+        jobs.start(store, false).unwrap();
+        until(|| dir.path().join("run2").exists()).await;
+        jobs.stop(store).await;
+    }
+
+    #[tokio::test]
+    async fn a_job_that_ends_well_without_being_told_fell() {
+        let dir = tempfile::tempdir().unwrap();
+        let jobs = jobs(dir.path(), 0);
+        let store = Name::new("S").unwrap();
+        jobs.start(store, false).unwrap();
+        std::fs::write(dir.path().join("go"), "").unwrap();
+        until(|| dir.path().join("run2").exists()).await;
+        jobs.stop(store).await;
     }
 }

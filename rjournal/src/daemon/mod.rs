@@ -15,12 +15,13 @@ mod messages;
 mod socket;
 mod system;
 mod task;
+mod user;
 
 pub use catalog::{Catalog, FileRecord, JobRecord, Library, Partner, SkipOrder, Stopped};
 pub use clock::{Clock, SystemClock, SystemEntropy};
 pub use command::{Command, CommandError, ErrorKind};
 pub use config::{CONFIG_FILE, Config};
-pub use data_dir::{DataDir, SystemRecord, read_config};
+pub use data_dir::{DataDir, SystemRecord, check_data, read_config};
 pub use embedded::SystemJournal;
 pub use jobs::{EXIT_STOPPED, JobProgram, JobState};
 pub use messages::{OperatorMessage, Severity};

@@ -27,7 +27,7 @@ pub use copy::{Copy, CopyShared};
 pub use deposit::{Gate, Intake, Work};
 pub use keys::KeyFound;
 pub use local::{Journal, NewJournal, Owner, Recovered};
-pub use name::next_receiver_name;
+pub use name::{ReceiverNames, next_receiver_name};
 pub use orphan::{Orphan, is_archived};
 pub use retire::{Hold, Retirement, retire};
 pub use tail::{Limit, Tail, TailMarks};

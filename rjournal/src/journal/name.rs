@@ -3,6 +3,13 @@
 
 use crate::entry::{Name, QualifiedName};
 
+/// Who knows the receivers of all journals of a system: a name belongs to one of them only.
+pub trait ReceiverNames: std::fmt::Debug + Send + Sync {
+    /// Claims a name for the next receiver of a journal; the journal's claim before it is forgotten. Says no where another
+    /// journal has or claims the name, or where it was made for somebody else and the journal's operator did not name it.
+    fn claim(&self, journal: QualifiedName, name: QualifiedName, named: bool) -> bool;
+}
+
 /// The next name after `last` that `taken` does not refuse.
 ///
 /// DSTR0001 gives DSTR0002; a name that does not end in a digit is cut to 6 characters and gets 0001; fewer than four

@@ -162,6 +162,10 @@ impl Writer {
         let due = self.chain.end() + self.intake().open_bytes() >= attributes.threshold;
         let by_itself = due && attributes.manage_receivers == ManageReceivers::System;
         let SpareState::Ready(bytes) = self.chain.spare().state() else {
+            // Another thread fills it, and wakes the writer when it is done: the order waits for that.
+            if let Some(order) = order {
+                self.journal.keep_change_order(order);
+            }
             return Ok(None);
         };
         if order.is_none() && !by_itself {
@@ -175,11 +179,11 @@ impl Writer {
         let named = order
             .and_then(|order| order.name)
             .or_else(|| self.control().get().next_name);
-        let name = match named.filter(|name| !taken(*name)) {
+        let free = |name, named| !taken(name) && self.journal.claim_name(name, named);
+        let name = match named.filter(|name| free(*name, true)) {
             Some(name) => name,
-            None => {
-                next_receiver_name(last, taken).ok_or(JournalError::NoFreeName { name: last })?
-            }
+            None => next_receiver_name(last, |name| !free(name, false))
+                .ok_or(JournalError::NoFreeName { name: last })?,
         };
         let previous = self
             .chain
@@ -451,6 +455,14 @@ impl Writer {
             self.chain.spare(),
             Chain::capacity(self.journal.attributes().threshold),
         )
+    }
+
+    /// The attached receiver, where it reached its threshold and only an operator changes it (MNGRCV *USER).
+    pub fn awaits_change(&self) -> Option<Arc<ReceiverHeader>> {
+        let attributes = self.journal.attributes();
+        let due = attributes.manage_receivers == ManageReceivers::User
+            && self.chain.end() >= attributes.threshold;
+        if due { self.chain.attached() } else { None }
     }
 
     /// Whether a write or flush went wrong.

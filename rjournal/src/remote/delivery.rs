@@ -59,6 +59,11 @@ pub enum LinkState {
 }
 
 impl LinkState {
+    /// Whether entries may still go out: active, or ending in order.
+    pub const fn is_running(self) -> bool {
+        matches!(self, Self::Active | Self::ControlledEnd)
+    }
+
     /// As printed.
     pub const fn as_str(self) -> &'static str {
         match self {

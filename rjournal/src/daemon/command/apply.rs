@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{CommandError, ErrorKind};
 use crate::daemon::catalog::{JobRecord, SkipOrder, Stopped};
+use crate::daemon::data_dir::{SOCKET_PATH_MAX, STORES_DIR};
 use crate::daemon::jobs::JobState;
 use crate::daemon::system::{JournalRuntime, Shared};
 use crate::entry::{Name, QualifiedName, Sequence};
@@ -111,6 +112,8 @@ pub struct JobDescription {
     pub note: Option<String>,
     /// The entry an operator ordered to pass over last.
     pub skip: Option<SkipOrder>,
+    /// The cache its store is to have, in MiB, by the configuration.
+    pub cache_mib: u32,
 }
 
 /// What WRKAPY shows.
@@ -139,6 +142,7 @@ impl Shared {
             }
         };
         self.require_journal(journal)?;
+        self.require_short_path(store)?;
         if let (Some(known), Some(kind)) = (&known, &request.kind)
             && known.store != *kind
         {
@@ -158,6 +162,7 @@ impl Shared {
             stopped: None,
             skip: None,
         });
+        let again = record.stopped.is_some();
         let skip = match request.skip {
             Some(skip) => Some(self.order_skip(store, &record, skip)?),
             None => record.skip,
@@ -173,11 +178,30 @@ impl Shared {
             catalog.jobs.insert(store, kept);
             Ok(())
         })?;
-        self.jobs.start(store, &record).map_err(|error| {
+        self.jobs.start(store, again).map_err(|error| {
             let text = format!("the job of store {store} cannot be started: {error}");
             CommandError::new(ErrorKind::Internal, "RJN5001", text)
         })?;
         Ok(self.describe_job(store, &record))
+    }
+
+    /// A job that cannot make the socket of its store falls again and again.
+    fn require_short_path(&self, store: Name) -> Result<(), CommandError> {
+        let path = self
+            .data_path()
+            .join(STORES_DIR)
+            .join(format!("{store}.sock"));
+        let bytes = path.as_os_str().len();
+        if bytes <= SOCKET_PATH_MAX {
+            return Ok(());
+        }
+        let text = format!(
+            "the socket of store {store} would be {}: {bytes} bytes, and a socket's path has at most {SOCKET_PATH_MAX}",
+            path.display()
+        );
+        Err(CommandError::refused("RJN5006", text).help(
+            "start the daemon with a shorter --data: a symbolic link to the directory will do",
+        ))
     }
 
     fn order_skip(
@@ -333,6 +357,7 @@ impl Shared {
             needs_reinit: record.needs_reinit,
             save_wanted: self.is_save_wanted(record),
             skip: record.skip.clone(),
+            cache_mib: self.config().store_cache_mib,
             note: record
                 .stopped
                 .as_ref()

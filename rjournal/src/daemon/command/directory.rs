@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{CommandError, Done};
 use crate::daemon::catalog::{Partner, parse_pattern};
-use crate::daemon::system::Shared;
+use crate::daemon::system::{JournalRuntime, Shared};
+use crate::daemon::task::copy::CopyEvent;
 use crate::entry::{RdbName, SystemId, SystemName, Timestamp};
 use crate::link::Fingerprint;
 
@@ -162,26 +163,30 @@ impl Shared {
         Ok(description)
     }
 
-    pub(super) fn remove_partner(&self, request: &RemovePartner) -> Result<Done, CommandError> {
+    pub(super) async fn remove_partner(
+        &self,
+        request: &RemovePartner,
+    ) -> Result<Done, CommandError> {
         let rdb = request.rdb;
         let used = self.runtimes_by_name().into_iter().find(|(_, runtime)| {
-            runtime.links().iter().any(|link| {
-                link.record
-                    .lock()
-                    .unwrap_or_else(std::sync::PoisonError::into_inner)
-                    .rdb
-                    == rdb
-            })
+            let records = runtime.link_records();
+            records.iter().any(|record| record.rdb == rdb)
         });
         if let Some((journal, _)) = used {
             let text = format!("journal {journal} has a remote journal at {rdb}");
             return Err(CommandError::refused("RJN4013", text).help("remove it first: RMVRMTJRN"));
         }
-        self.update_catalog(|catalog| match catalog.partners.remove(&rdb) {
-            Some(_) => Ok(()),
-            None => Err(CommandError::not_found("directory entry", rdb)),
+        let partner = self.update_catalog(|catalog| {
+            let partner = catalog.partners.remove(&rdb);
+            partner.ok_or_else(|| CommandError::not_found("directory entry", rdb))
         })?;
         self.refresh_keys();
+        // It may connect no more; what is connected ends.
+        for runtime in self.runtimes() {
+            if let JournalRuntime::Copy(copy) = runtime {
+                copy.tell(CopyEvent::Dismiss(partner.system)).await;
+            }
+        }
         Ok(Done {})
     }
 

@@ -6,11 +6,12 @@ use serde::{Deserialize, Serialize};
 
 use super::{CommandError, ErrorKind};
 use crate::daemon::system::{JournalRuntime, Shared};
-use crate::entry::control_entry::{Neighbour, OpenEntry, SetChange};
+use crate::daemon::user::process_user;
+use crate::entry::control_entry::{Neighbour, OpenEntry, OpenReason, Policy, SetChange, SetReason};
 use crate::entry::record::Format;
 use crate::entry::{
-    DepositKey, Draft, EntryView, FileName, Kind, ObjectId, Payload, QualifiedName, Sequence,
-    Timestamp,
+    Actor, DepositKey, Draft, EntryView, FileName, Kind, ObjectId, Payload, QualifiedName,
+    Sequence, Timestamp,
 };
 use crate::journal::{AckClass, Answer, KeyFound, UnknownReason};
 use crate::remote::ShipLimit;
@@ -36,6 +37,9 @@ pub struct SendEntry {
     pub key: Option<DepositKey>,
     /// How long to wait for the answer, in milliseconds; UNKNOWN afterwards.
     pub wait_ms: u64,
+    /// Who sends it: over the control socket, the user at its other end, whatever is said here.
+    #[serde(default)]
+    pub user: Option<String>,
 }
 
 /// What SNDJRNE was answered.
@@ -150,6 +154,7 @@ pub enum DepositState {
     /// It is not in the journal: a retry deposits it.
     Absent,
     /// It is too old to tell.
+    #[serde(rename = "TOO_OLD")]
     TooOld,
 }
 
@@ -198,7 +203,10 @@ impl Shared {
                     .map_or_else(String::new, ToString::to_string),
             )
         })?;
-        let actor = local.journal.attributes().actor.then(|| self.actor());
+        let actor = local.journal.attributes().actor.then(|| {
+            let user = request.user.clone().unwrap_or_else(process_user);
+            Actor::new("SNDJRNE", &user, "RJOURNAL", self.name.as_str())
+        });
         let draft = Draft {
             object,
             key: request.key,
@@ -398,8 +406,10 @@ fn meaning(kind: Kind, payload: &[u8]) -> Option<String> {
         Kind::OPENED => {
             let entry = OpenEntry::decode(payload).ok()?;
             Some(format!(
-                "opened in epoch {} ({:?}), before it {}",
-                entry.epoch, entry.reason, entry.epoch_before
+                "opened in epoch {} ({}), before it {}",
+                entry.epoch,
+                open_reason(entry.reason),
+                entry.epoch_before
             ))
         }
         Kind::IN_SYNC_SET => {
@@ -422,10 +432,10 @@ fn meaning(kind: Kind, payload: &[u8]) -> Option<String> {
                 format!("; left: {}", names(&change.left))
             };
             Some(format!(
-                "in-sync set {{{}}} ({:?}, policy {:?}){left}",
+                "in-sync set {{{}}} ({}, policy {}){left}",
                 names(&change.members),
-                change.reason,
-                change.policy
+                set_reason(change.reason),
+                policy(change.policy)
             ))
         }
         Kind::RECEIVER_NEXT => Neighbour::decode(payload)
@@ -443,5 +453,32 @@ fn meaning(kind: Kind, payload: &[u8]) -> Option<String> {
             .ok()
             .map(|format| format!("file {}", format.file())),
         _ => None,
+    }
+}
+
+const fn open_reason(reason: OpenReason) -> &'static str {
+    match reason {
+        OpenReason::Created => "*CREATED",
+        OpenReason::Restarted => "*RESTARTED",
+        OpenReason::Adopted => "*ADOPTED",
+        OpenReason::Alone => "*ALONE",
+    }
+}
+
+const fn set_reason(reason: SetReason) -> &'static str {
+    match reason {
+        SetReason::Joined => "*JOINED",
+        SetReason::TimedOut => "*TIMEDOUT",
+        SetReason::TargetFailed => "*TGTFAILED",
+        SetReason::Operator => "*OPERATOR",
+        SetReason::OpenedAlone => "*ALONE",
+    }
+}
+
+const fn policy(policy: Policy) -> &'static str {
+    match policy {
+        Policy::Degrade => "*DEGRADE",
+        Policy::Block => "*BLOCK",
+        Policy::Reject => "*REJECT",
     }
 }

@@ -57,7 +57,9 @@ impl Shared {
                 Reply::DeleteJournal(self.delete_journal(&request).await?)
             }
             Request::PutPartner(request) => Reply::PutPartner(self.put_partner(request)?),
-            Request::RemovePartner(request) => Reply::RemovePartner(self.remove_partner(&request)?),
+            Request::RemovePartner(request) => {
+                Reply::RemovePartner(self.remove_partner(&request).await?)
+            }
             Request::AddRemoteJournal(request) => {
                 Reply::AddRemoteJournal(self.add_remote_journal(request).await?)
             }

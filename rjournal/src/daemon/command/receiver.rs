@@ -28,6 +28,9 @@ pub struct CreateReceiver {
 pub struct DeleteReceiver {
     /// The receiver.
     pub receiver: QualifiedName,
+    /// Its journal; needed where several have a receiver of this name.
+    #[serde(default)]
+    pub journal: Option<QualifiedName>,
     /// Delete it although somebody needs it: who does must be loaded anew afterwards.
     #[serde(default)]
     pub force: bool,
@@ -40,6 +43,9 @@ pub struct ReceiversDeleted {
     pub deleted: Vec<QualifiedName>,
     /// Who needed them and must be loaded anew now.
     pub given_up: Vec<String>,
+    /// Whether deposit keys in them are forgotten.
+    #[serde(default)]
+    pub keys_forgotten: bool,
 }
 
 /// Checks a threshold.
@@ -62,7 +68,7 @@ impl Shared {
     pub(super) fn create_receiver(&self, request: CreateReceiver) -> Result<Done, CommandError> {
         let threshold = threshold_bytes(request.threshold_kb)?;
         self.require_library(request.receiver.library)?;
-        if self.journal_of_receiver(request.receiver).is_some() {
+        if !self.journals_of_receiver(request.receiver).is_empty() {
             return Err(CommandError::exists("receiver", request.receiver));
         }
         self.update_catalog(|catalog| {
@@ -80,19 +86,18 @@ impl Shared {
         })
     }
 
-    /// The journal that has a receiver of this name.
-    fn journal_of_receiver(
+    /// The journals that have a receiver of this name: one here, but copies bring their sources' names along.
+    pub(super) fn journals_of_receiver(
         &self,
         receiver: QualifiedName,
-    ) -> Option<(QualifiedName, JournalRuntime, Vec<ReceiverRecord>)> {
-        self.journal_names().into_iter().find_map(|name| {
-            let runtime = self.runtime_of(name)?;
+    ) -> Vec<(QualifiedName, JournalRuntime, Vec<ReceiverRecord>)> {
+        let with_records = self.runtimes_by_name().into_iter().map(|(name, runtime)| {
             let records = runtime.records();
-            records
-                .iter()
-                .any(|record| record.name == receiver)
-                .then_some((name, runtime, records))
-        })
+            (name, runtime, records)
+        });
+        with_records
+            .filter(|(_, _, records)| records.iter().any(|record| record.name == receiver))
+            .collect()
     }
 
     pub(super) async fn delete_receiver(
@@ -100,13 +105,28 @@ impl Shared {
         request: DeleteReceiver,
     ) -> Result<ReceiversDeleted, CommandError> {
         let name = request.receiver;
-        let Some((journal, runtime, records)) = self.journal_of_receiver(name) else {
+        let mut found = self.journals_of_receiver(name);
+        found.retain(|(journal, ..)| request.journal.is_none_or(|wanted| wanted == *journal));
+        if found.len() > 1 {
+            let journals: Vec<String> = found.iter().map(|(name, ..)| name.to_string()).collect();
+            let text = format!(
+                "several journals have a receiver {name}: {}",
+                journals.join(", ")
+            );
+            return Err(CommandError::invalid(text).help("say which one is meant with JRN"));
+        }
+        let Some((journal, runtime, records)) = found.pop() else {
+            if let Some(journal) = request.journal {
+                let what = format!("{name} of journal {journal}");
+                return Err(CommandError::not_found("receiver", what));
+            }
             let planned =
                 self.update_catalog(|catalog| Ok(catalog.receivers.remove(&name).is_some()))?;
             return if planned {
                 Ok(ReceiversDeleted {
                     deleted: vec![name],
                     given_up: Vec::new(),
+                    keys_forgotten: false,
                 })
             } else {
                 Err(CommandError::not_found("receiver", name))
@@ -125,16 +145,29 @@ impl Shared {
         let last = record
             .last
             .map_or(record.before.sequence, |last| last.sequence);
-        let needing: Vec<String> = holds
+        let (needing, keys): (Vec<_>, Vec<_>) = holds
             .iter()
             .filter(|hold| hold.after < last)
-            .map(|hold| hold.who.clone())
-            .collect();
-        if !needing.is_empty() && !request.force {
-            let text = format!("receiver {name} is still needed by {}", needing.join(", "));
+            .partition(|hold| hold.expendable);
+        let needed = !needing.is_empty() || !keys.is_empty();
+        if needed && !request.force {
+            let who: Vec<&str> = needing.iter().chain(&keys).map(|hold| &*hold.who).collect();
+            let text = format!("receiver {name} is still needed by {}", who.join(", "));
+            let mut costs = Vec::new();
+            if !needing.is_empty() {
+                costs.push("remote journals and stores that need it must be loaded anew");
+            }
+            if !keys.is_empty() {
+                costs.push("a deposit in it that is sent again is no longer recognised by its key");
+            }
             return Err(CommandError::refused("RJN4002", text)
-                .help("--force deletes it; they must be loaded anew afterwards"));
+                .help(format!("--force deletes it; then {}", costs.join(", and "))));
         }
+        if !runtime.is_open() {
+            // Nobody is given up for a receiver that stays.
+            return Err(not_open_yet());
+        }
+        let needing: Vec<String> = needing.iter().map(|hold| hold.who.clone()).collect();
         self.give_up(journal, &needing)?;
         let deleted: Vec<QualifiedName> = records
             .iter()
@@ -145,6 +178,7 @@ impl Shared {
         Ok(ReceiversDeleted {
             deleted,
             given_up: needing,
+            keys_forgotten: !keys.is_empty(),
         })
     }
 
@@ -168,7 +202,7 @@ impl Shared {
                 }
             }
             JournalRuntime::Opening(_) | JournalRuntime::Broken(_) => {
-                return Err(CommandError::refused("RJN4001", "the journal is not open"));
+                return Err(not_open_yet());
             }
         }
         Ok(())
@@ -180,7 +214,8 @@ impl Shared {
         journal: QualifiedName,
         runtime: &JournalRuntime,
     ) {
-        let Some(attributes) = runtime.attributes() else {
+        // One that is not open cannot let receivers go: nobody is given up for nothing.
+        let Some(attributes) = runtime.attributes().filter(|_| runtime.is_open()) else {
             return;
         };
         if !attributes.delete_receivers && attributes.retention_bytes_max == 0 {
@@ -204,4 +239,8 @@ impl Shared {
             tracing::warn!(%journal, %error, "receivers are kept");
         }
     }
+}
+
+fn not_open_yet() -> CommandError {
+    CommandError::refused("RJN4001", "the journal is not open").help("WRKJRNA says why")
 }

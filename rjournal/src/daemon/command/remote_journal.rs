@@ -11,7 +11,7 @@ use crate::daemon::catalog::Partner;
 use crate::daemon::system::{JournalRuntime, Shared};
 use crate::daemon::task::accept::refused;
 use crate::daemon::task::link::{LinkCommand, LinkHandle};
-use crate::entry::control_entry::Level;
+use crate::entry::control_entry::{Level, Policy};
 use crate::entry::{Position, QualifiedName, RdbName, Sequence};
 use crate::journal::{Attributes, DeliveryMode, JournalKind, LinkRecord, SourceRecord};
 use crate::remote::{Held, LinkState, PROTOCOL_VERSION, PartnerReply, PartnerRequest, RefusalCode};
@@ -90,6 +90,9 @@ pub struct ChangeRemoteJournal {
     pub wait_ms: u64,
     /// Free text.
     pub text: Option<String>,
+    /// Inactivate a member of the in-sync set that cannot be reached, although the policy guards it.
+    #[serde(default)]
+    pub force: bool,
 }
 
 /// What CHGRMTJRN did.
@@ -258,6 +261,16 @@ impl Shared {
             Some(WantedState::Active) => after.active = true,
             Some(WantedState::InactiveControlled | WantedState::InactiveImmediate) => {
                 after.active = false;
+                if !request.force && is_guarded(&runtime, &link) {
+                    let text = format!(
+                        "{} at {} is a member of the in-sync set and cannot be reached: inactivating it now voids the \
+                         guarantee that nothing was answered without it; a takeover there could not know",
+                        before.target, before.rdb
+                    );
+                    return Err(
+                        CommandError::refused("RJN4004", text).help("--force does it all the same")
+                    );
+                }
             }
             None => {}
         }
@@ -556,6 +569,14 @@ fn changed(record: &LinkRecord, link: &LinkHandle, caught_up: bool) -> RemoteJou
     }
 }
 
+/// Whether the policy guards a member of the in-sync set that does not answer (ruling 13).
+fn is_guarded(runtime: &JournalRuntime, link: &LinkHandle) -> bool {
+    let JournalRuntime::Local(local) = runtime else {
+        return false;
+    };
+    local.journal.attributes().policy != Policy::Degrade && local.is_member_away(link)
+}
+
 /// The position an empty remote journal begins after.
 fn begin_at(
     source: &crate::daemon::crank::Source,
@@ -565,11 +586,15 @@ fn begin_at(
     let found = match begin {
         BeginAt::Oldest => return Ok(None),
         BeginAt::Attached => records.last(),
-        BeginAt::Receiver(name) => records.iter().find(|record| record.name == name),
+        BeginAt::Receiver(name) => {
+            let found = records.iter().find(|record| record.name == name);
+            Some(found.ok_or_else(|| {
+                CommandError::not_found("receiver", format!("{name} of {}", source.name()))
+                    .help("WRKJRNA lists the receivers of a journal")
+            })?)
+        }
     };
-    found
-        .map(|record| Some(record.before))
-        .ok_or_else(|| CommandError::not_found("receiver", format!("{begin:?}")))
+    Ok(found.map(|record| record.before))
 }
 
 const fn refusal_kind(code: RefusalCode) -> ErrorKind {

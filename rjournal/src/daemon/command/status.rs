@@ -207,12 +207,7 @@ impl Shared {
             .max()
             .unwrap_or(Health::Protected);
         let class = match (runtime, description.state) {
-            (JournalRuntime::Local(_), JournalState::Active)
-                if description.in_sync_set.is_empty() =>
-            {
-                Some(AckClass::Local)
-            }
-            (JournalRuntime::Local(_), JournalState::Active) => Some(AckClass::Sync),
+            (JournalRuntime::Local(local), JournalState::Active) => Some(local.class_now()),
             _ => None,
         };
         JournalHealth {

@@ -17,12 +17,12 @@ use super::frame::{
     ClientMessage, ControlFrame, Heard, ServerMessage, Want, put_answer, put_bundle, put_server,
     read_deposit, take_frame,
 };
-use crate::daemon::command::{CommandError, ErrorKind};
-use crate::daemon::config::CONFIG_FILE;
+use crate::daemon::command::{CommandError, ErrorKind, Request};
 use crate::daemon::crank::Source;
-use crate::daemon::data_dir::SOCKET;
+use crate::daemon::data_dir::{SOCKET, require_short_socket};
 use crate::daemon::system::{JournalRuntime, Shared, System};
 use crate::daemon::task::local::Turn;
+use crate::daemon::user::user_name;
 use crate::entry::{Actor, Draft, GroupId, QualifiedName, Sequence};
 use crate::error::{DepositError, LinkError, SystemError};
 use crate::journal::{Journal, Limit, Ticket};
@@ -35,8 +35,6 @@ const TICKETS_MAX: usize = 65_536;
 const WRITE_MAX: Duration = Duration::from_secs(30);
 /// Bundles are sent to a follower in pieces of about this many bytes.
 const FOLLOW_BYTES: usize = 1024 * 1024;
-/// Longest path of a Unix socket.
-const SOCKET_PATH_MAX: usize = 107;
 
 /// The control socket of a system, listening until it is dropped.
 #[derive(Debug)]
@@ -57,16 +55,7 @@ impl ControlSocket {
     /// [`SystemError`] when the socket cannot be made; a path too long for one says so.
     pub fn listen(system: &System) -> Result<Self, SystemError> {
         let path = Self::path_in(system.data(), system.config().socket.as_deref());
-        if path.as_os_str().len() > SOCKET_PATH_MAX {
-            let reason = format!(
-                "socket: {} is too long for a socket ({SOCKET_PATH_MAX} bytes); name a shorter path",
-                path.display()
-            );
-            return Err(SystemError::Config {
-                path: system.data().join(CONFIG_FILE),
-                reason,
-            });
-        }
+        require_short_socket(system.data(), &path)?;
         let io = |source| SystemError::io("could not be made", &path, source);
         match std::fs::remove_file(&path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(io(error)),
@@ -106,16 +95,16 @@ async fn accept(listener: UnixListener, shared: Arc<Shared>) {
             }
         };
         let user = stream.peer_cred().map(|credentials| credentials.uid());
-        if !user.is_ok_and(|user| user == own || user == 0) {
+        let Some(user) = user.ok().filter(|user| *user == own || *user == 0) else {
             tracing::warn!("another user tried the control socket");
             continue;
-        }
+        };
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
             continue;
         };
         let shared = Arc::clone(&shared);
         tokio::spawn(async move {
-            let mut connection = Connection::new(shared, stream);
+            let mut connection = Connection::new(shared, stream, user);
             if let Err(error) = connection.serve().await {
                 tracing::debug!(%error, "a control connection ended");
             }
@@ -140,6 +129,8 @@ struct Attached {
 struct Connection {
     shared: Arc<Shared>,
     stream: UnixStream,
+    /// The user at the other end.
+    user: u32,
     input: BytesMut,
     output: BytesMut,
     attached: Option<Attached>,
@@ -151,10 +142,11 @@ struct Connection {
 }
 
 impl Connection {
-    fn new(shared: Arc<Shared>, stream: UnixStream) -> Self {
+    fn new(shared: Arc<Shared>, stream: UnixStream, user: u32) -> Self {
         Self {
             shared,
             stream,
+            user,
             input: BytesMut::new(),
             output: BytesMut::new(),
             attached: None,
@@ -240,10 +232,13 @@ impl Connection {
 
     async fn take_message(&mut self, message: ClientMessage) -> Result<(), LinkError> {
         let reply = match message {
-            ClientMessage::Request { id, request } => ServerMessage::Reply {
-                id,
-                result: self.shared.execute(*request).await,
-            },
+            ClientMessage::Request { id, mut request } => {
+                if let Request::SendEntry(send) = &mut *request {
+                    send.user = Some(user_name(self.user));
+                }
+                let result = self.shared.execute(*request).await;
+                ServerMessage::Reply { id, result }
+            }
             ClientMessage::Attach {
                 id,
                 journal,

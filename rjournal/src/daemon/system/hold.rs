@@ -26,13 +26,9 @@ impl Shared {
                 });
             }
         }
-        if let JournalRuntime::Opening(opening) = &runtime {
-            for record in opening
-                .control
-                .links
-                .iter()
-                .filter(|record| !record.needs_reinit)
-            {
+        if !runtime.is_open() {
+            let records = runtime.link_records().into_iter();
+            for record in records.filter(|record| !record.needs_reinit) {
                 let who = format!("remote journal {} at {}", record.target, record.rdb);
                 holds.push(Hold {
                     who,

@@ -13,7 +13,7 @@ use crate::daemon::task::opening::OpenOrder;
 use crate::entry::control_entry::OpenReason;
 use crate::entry::{JournalId, QualifiedName};
 use crate::error::{JournalError, SystemError};
-use crate::journal::{Attributes, Copy, NewJournal, Recovered, SourceRecord};
+use crate::journal::{Attributes, Control, Copy, NewJournal, Recovered, SourceRecord};
 use crate::remote::Refusal;
 
 impl Shared {
@@ -155,11 +155,22 @@ impl Shared {
         self.post("RJN2006", Severity::Critical, name, text);
     }
 
-    pub(crate) fn journal_broken(&self, name: QualifiedName, reason: String) {
-        self.insert(
-            name,
-            JournalRuntime::Broken(Arc::new(Broken { id: None, reason })),
-        );
+    /// A journal cannot be used: said once, here.
+    pub(super) fn broken(
+        &self,
+        name: QualifiedName,
+        control: Option<Box<Control>>,
+        reason: String,
+    ) -> JournalRuntime {
+        let text = format!("the journal cannot be recovered: {reason}");
+        self.post("RJN9003", Severity::Critical, name, text);
+        JournalRuntime::Broken(Arc::new(Broken { control, reason }))
+    }
+
+    /// A journal that was opening cannot be used.
+    pub(crate) fn journal_broken(&self, name: QualifiedName, control: Control, reason: String) {
+        let broken = self.broken(name, Some(Box::new(control)), reason);
+        self.insert(name, broken);
     }
 
     /// Stops a journal and removes everything of it: first from its name, then its files (failures.md DEL-2).
@@ -187,6 +198,7 @@ impl Shared {
             .write()
             .unwrap_or_else(PoisonError::into_inner)
             .remove(&name);
+        self.forget_claim(name);
         let gone = dir.with_extension("deleted");
         let disk = Arc::clone(&self.disk);
         let removed = tokio::task::spawn_blocking(move || {

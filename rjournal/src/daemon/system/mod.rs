@@ -3,6 +3,7 @@
 
 mod hold;
 mod journals;
+mod names;
 mod partner;
 mod recovery;
 mod running;

@@ -26,7 +26,7 @@ impl Shared {
             return Err(LinkError::NoAddress { rdb });
         };
         let Some(endpoint) = self.endpoint() else {
-            return Err(LinkError::NoAddress { rdb });
+            return Err(LinkError::NotCalling);
         };
         let resolved = tokio::net::lookup_host(&address).await;
         let mut addresses = resolved.map_err(|error| LinkError::Resolve {

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::runtime::{Broken, JournalRuntime};
+use super::runtime::JournalRuntime;
 use super::shared::Shared;
 use crate::daemon::crank::OpeningCrank;
 use crate::daemon::data_dir::JOURNALS_DIR;
@@ -12,7 +12,7 @@ use crate::daemon::messages::Severity;
 use crate::daemon::task::copy::CopyRuntime;
 use crate::entry::{QualifiedName, Sequence};
 use crate::error::{JournalError, SystemError};
-use crate::journal::{Copy, JournalKind, Recovered};
+use crate::journal::{Control, Copy, JournalKind, Recovered};
 use crate::receiver::Leftover;
 
 impl Shared {
@@ -48,7 +48,12 @@ impl Shared {
                     std::io::Error::other(error),
                 )
             })?;
-            let Some((name, outcome)) = recovered else {
+            let Some(Found {
+                name,
+                control,
+                outcome,
+            }) = recovered
+            else {
                 continue;
             };
             let runtime = match outcome {
@@ -56,18 +61,7 @@ impl Shared {
                 Ok(Opened::Copy(copy)) => {
                     Some(JournalRuntime::Copy(CopyRuntime::start(self, *copy)))
                 }
-                Err(error) => {
-                    self.post(
-                        "RJN9003",
-                        Severity::Critical,
-                        name,
-                        format!("the journal cannot be recovered: {error}"),
-                    );
-                    Some(JournalRuntime::Broken(Arc::new(Broken {
-                        id: None,
-                        reason: error.to_string(),
-                    })))
-                }
+                Err(error) => Some(self.broken(name, control, error.to_string())),
             };
             if let Some(runtime) = runtime {
                 self.insert(name, runtime);
@@ -77,7 +71,7 @@ impl Shared {
     }
 
     /// Recovers the journal in one directory; nothing when there never was one.
-    fn recover(&self, dir: &Path) -> Option<(QualifiedName, Result<Opened, JournalError>)> {
+    fn recover(&self, dir: &Path) -> Option<Found> {
         let control = crate::journal::ControlFile::open(Arc::clone(&self.disk), dir);
         let (control, stale) = match control {
             Ok((control, stale)) => (control.get().clone(), stale),
@@ -100,15 +94,15 @@ impl Shared {
                 })
             }
         };
-        Some((control.name, opened))
+        Some(Found {
+            name: control.name,
+            control: Some(Box::new(control)),
+            outcome: opened,
+        })
     }
 
     /// A directory without a control file is what an interrupted CRTJRN or ADDRMTJRN left behind.
-    fn recover_nothing(
-        &self,
-        dir: &Path,
-        error: JournalError,
-    ) -> Option<(QualifiedName, Result<Opened, JournalError>)> {
+    fn recover_nothing(&self, dir: &Path, error: JournalError) -> Option<Found> {
         let receivers = self.disk.list(&dir.join("receivers")).unwrap_or_default();
         let missing = self
             .disk
@@ -136,7 +130,11 @@ impl Shared {
             .map(|name| name.to_string_lossy().chars().take(9).collect())
             .unwrap_or_default();
         let name = format!("DAMAGED/J{stand_in}").parse().ok()?;
-        Some((name, Err(error)))
+        Some(Found {
+            name,
+            control: None,
+            outcome: Err(error),
+        })
     }
 
     /// What apply stores here prove to have been confirmed in a copy.
@@ -166,6 +164,14 @@ impl Shared {
             self.post("RJN2005", Severity::Info, journal, text);
         }
     }
+}
+
+/// What was found in a journal's directory.
+struct Found {
+    name: QualifiedName,
+    /// What is kept about it, where that could be read.
+    control: Option<Box<Control>>,
+    outcome: Result<Opened, JournalError>,
 }
 
 enum Opened {

@@ -3,19 +3,20 @@
 
 use std::sync::Arc;
 
+use super::shared::lock;
 use crate::daemon::crank::Source;
 use crate::daemon::task::copy::CopyRuntime;
 use crate::daemon::task::link::{LinkHandle, LinkSet};
 use crate::daemon::task::local::LocalRuntime;
 use crate::daemon::task::opening::OpeningRuntime;
-use crate::entry::JournalId;
-use crate::journal::Attributes;
+use crate::journal::{Attributes, Control, LinkRecord};
 use crate::receiver::ReceiverRecord;
 
 /// A journal that cannot be recovered, or was not.
 #[derive(Debug)]
 pub(crate) struct Broken {
-    pub(crate) id: Option<JournalId>,
+    /// What is kept about it, where that could be read.
+    pub(crate) control: Option<Box<Control>>,
     pub(crate) reason: String,
 }
 
@@ -35,7 +36,10 @@ impl JournalRuntime {
             Self::Opening(opening) => opening.reader.records(),
             Self::Local(local) => local.journal.reader().records(),
             Self::Copy(copy) => copy.copy.reader().records(),
-            Self::Broken(_) => Vec::new(),
+            Self::Broken(broken) => broken
+                .control
+                .as_ref()
+                .map_or_else(Vec::new, |control| control.receivers.clone()),
         }
     }
 
@@ -45,8 +49,13 @@ impl JournalRuntime {
             Self::Opening(opening) => Some(opening.control.attributes.clone()),
             Self::Local(local) => Some((*local.journal.attributes()).clone()),
             Self::Copy(copy) => Some(copy.copy.control().attributes),
-            Self::Broken(_) => None,
+            Self::Broken(broken) => Some(broken.control.as_ref()?.attributes.clone()),
         }
+    }
+
+    /// Whether it is open for deposits, or a copy that can be fed.
+    pub(crate) const fn is_open(&self) -> bool {
+        matches!(self, Self::Local(_) | Self::Copy(_))
     }
 
     /// Its links' set.
@@ -61,6 +70,24 @@ impl JournalRuntime {
     /// Its links.
     pub(crate) fn links(&self) -> Vec<Arc<LinkHandle>> {
         self.link_set().map(LinkSet::all).unwrap_or_default()
+    }
+
+    /// Its remote journals, as they were defined, whether links run or not.
+    pub(crate) fn link_records(&self) -> Vec<LinkRecord> {
+        match self {
+            Self::Opening(opening) => opening.control.links.clone(),
+            Self::Broken(broken) => broken
+                .control
+                .as_ref()
+                .map_or_else(Vec::new, |control| control.links.clone()),
+            Self::Local(_) | Self::Copy(_) => {
+                let links = self.links();
+                links
+                    .iter()
+                    .map(|link| lock(&link.record).clone())
+                    .collect()
+            }
+        }
     }
 
     /// The journal as a source of links and readers.

@@ -3,22 +3,24 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 
 use event_listener::Event;
 
+use super::names::Claims;
 use super::running::SystemOptions;
 use super::runtime::JournalRuntime;
 use crate::daemon::catalog::{Catalog, CatalogFile, KnownKeys, Partner};
 use crate::daemon::clock::{Clock, SystemClock, SystemEntropy};
 use crate::daemon::command::CommandError;
 use crate::daemon::config::Config;
-use crate::daemon::data_dir::{DataDir, SystemRecord};
+use crate::daemon::data_dir::{self, DataDir, SystemRecord};
 use crate::daemon::jobs::Jobs;
 use crate::daemon::messages::{Messages, Severity};
 use crate::disk::Disk;
-use crate::entry::{Actor, QualifiedName, RdbName, SystemId, SystemName};
+use crate::entry::{QualifiedName, RdbName, SystemId, SystemName};
 use crate::error::SystemError;
 use crate::journal::{Entropy, Owner};
 use crate::link::{Fingerprint, LinkEndpoint};
@@ -46,6 +48,7 @@ pub(crate) struct Shared {
     pub(super) changed: Event,
     pub(super) stopping: AtomicBool,
     pub(super) looks: Mutex<u32>,
+    pub(super) claims: Claims,
 }
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -60,16 +63,7 @@ impl Shared {
     ) -> Result<Arc<Self>, SystemError> {
         let data_dir = DataDir::open(&options.data, options.moved)?;
         let record = data_dir.record().clone();
-        if record.name != config.name {
-            let reason = format!(
-                "name: the system in this directory is {}, not {}",
-                record.name, config.name
-            );
-            return Err(SystemError::Config {
-                path: options.data.join(crate::daemon::config::CONFIG_FILE),
-                reason,
-            });
-        }
+        data_dir::require_name(&options.data, &record, &config)?;
         let disk = Arc::clone(data_dir.disk());
         let (catalog, stale) = CatalogFile::open(Arc::clone(&disk), &options.data)?;
         let messages = Messages::open(&options.data, config.on_message.as_deref())?;
@@ -96,6 +90,7 @@ impl Shared {
             changed: Event::new(),
             stopping: AtomicBool::new(false),
             looks: Mutex::new(0),
+            claims: Claims::default(),
         });
         if stale {
             let text = "the newest copy of the catalog was damaged; the one before it is used. Check definitions made last";
@@ -112,16 +107,16 @@ impl Shared {
         }
     }
 
-    /// Who deposits when an operator does.
-    pub(crate) fn actor(&self) -> Actor {
-        let user = std::env::var("USER")
-            .or_else(|_| std::env::var("LOGNAME"))
-            .unwrap_or_default();
-        Actor::new("DAEMON", &user, "RJOURNAL", self.name.as_str())
-    }
-
     pub(crate) fn arc(&self) -> Option<Arc<Self>> {
         self.me.upgrade()
+    }
+
+    pub(crate) const fn config(&self) -> &Config {
+        &self.config
+    }
+
+    pub(crate) fn data_path(&self) -> &Path {
+        self.data_dir.path()
     }
 
     pub(crate) const fn record(&self) -> &SystemRecord {

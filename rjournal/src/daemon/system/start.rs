@@ -4,7 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::runtime::{Broken, JournalRuntime};
+use super::names::Names;
+use super::runtime::JournalRuntime;
 use super::shared::Shared;
 use crate::daemon::crank::{OpeningCrank, OpeningState, carry_confirmation};
 use crate::daemon::task::local::LocalRuntime;
@@ -21,6 +22,7 @@ impl Shared {
         crank: OpeningCrank,
     ) -> Option<JournalRuntime> {
         let name = crank.control().name;
+        let control = Box::new(crank.control().clone());
         match crank.state() {
             OpeningState::Ready { reason, rank_above } => {
                 let (recovered, _) = crank.finish(self.clock.now());
@@ -29,17 +31,12 @@ impl Shared {
                     shared.open_local(recovered, reason, rank_above)
                 })
                 .await;
-                match opened {
-                    Ok(Ok(())) => None,
-                    Ok(Err(error)) => Some(JournalRuntime::Broken(Arc::new(Broken {
-                        id: None,
-                        reason: error.to_string(),
-                    }))),
-                    Err(error) => Some(JournalRuntime::Broken(Arc::new(Broken {
-                        id: None,
-                        reason: error.to_string(),
-                    }))),
-                }
+                let reason = match opened {
+                    Ok(Ok(())) => return None,
+                    Ok(Err(error)) => error.to_string(),
+                    Err(error) => error.to_string(),
+                };
+                Some(self.broken(name, Some(control), reason))
             }
             OpeningState::Waiting(_) | OpeningState::Adopting | OpeningState::Refused { .. } => {
                 tracing::info!(journal = %name, "waits for its in-sync set before it opens");
@@ -76,6 +73,7 @@ impl Shared {
         confirmation.handle_sealed(journal.tail().marks().sealed, now);
         confirmation.handle_written(journal.tail().marks().written, now);
         carry_confirmation(&journal, &mut confirmation, wall, now);
+        journal.set_names(Arc::new(Names(Arc::downgrade(self))));
         journal.set_gate(Gate::Open);
         tracing::info!(journal = %name, epoch = %journal.epoch(), at = %journal.tail().marks().written, "open for deposits");
         let local = LocalRuntime::start(self, journal, writer, confirmation);
@@ -106,11 +104,11 @@ impl Shared {
 
     pub(super) fn start_jobs(&self) {
         let jobs = self.catalog(|catalog| catalog.jobs.clone());
-        for (store, record) in jobs
+        for (store, _) in jobs
             .iter()
             .filter(|(_, record)| record.active && record.stopped.is_none())
         {
-            if let Err(reason) = self.jobs.start(*store, record) {
+            if let Err(reason) = self.jobs.start(*store, false) {
                 tracing::info!(%store, reason, "the apply job is not started");
             }
         }

@@ -1,6 +1,7 @@
 //! Room `daemon`: the thread that writes a copy: it takes frames of the session that feeds it, writes, flushes once for
 //! everything that waits, and answers.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::thread::JoinHandle;
 
@@ -61,6 +62,8 @@ pub(crate) enum CopyEvent {
     },
     /// An operator ends the session that feeds it, and lets no other begin, or lets one begin again.
     Stop(Option<String>),
+    /// A system is no partner any more: a session it has here ends.
+    Dismiss(SystemId),
     /// The system stops.
     Shutdown,
 }
@@ -92,6 +95,7 @@ pub(crate) struct CopyRuntime {
     status: Mutex<CopyStatus>,
     events: mpsc::Sender<CopyEvent>,
     waiting: Arc<Semaphore>,
+    stopping: AtomicBool,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -108,6 +112,7 @@ impl CopyRuntime {
             }),
             events,
             waiting: Arc::new(Semaphore::new(WAITING_KIB_MAX)),
+            stopping: AtomicBool::new(false),
             thread: Mutex::new(None),
         });
         let thread = CopyThread {
@@ -134,6 +139,11 @@ impl CopyRuntime {
     /// The status now.
     pub(crate) fn status(&self) -> CopyStatus {
         lock(&self.status).clone()
+    }
+
+    /// Whether it is being stopped.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
     }
 
     /// Tells the thread something.
@@ -168,6 +178,7 @@ impl CopyRuntime {
 
     /// Ends the thread and waits for it.
     pub(crate) async fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
         self.tell(CopyEvent::Shutdown).await;
         let thread = lock(&self.thread).take();
         if let Some(thread) = thread {
@@ -179,6 +190,7 @@ impl CopyRuntime {
 
 struct CopySession {
     id: u64,
+    peer: SystemId,
     crank: TargetCrank,
     out: mpsc::Sender<Vec<Wired>>,
 }
@@ -270,6 +282,15 @@ impl CopyThread {
                     }
                 }
             }
+            CopyEvent::Dismiss(system) => {
+                if self
+                    .session
+                    .as_ref()
+                    .is_some_and(|session| session.peer == system)
+                {
+                    self.close(&shared, EndReason::Inactivated);
+                }
+            }
             CopyEvent::Shutdown => {
                 self.close(&shared, EndReason::ShuttingDown);
                 return true;
@@ -290,7 +311,12 @@ impl CopyThread {
         match target_facts(&mut self.copy, shared.id, peer, &*shared.disk) {
             Ok(facts) => {
                 let crank = TargetCrank::new(TargetSession::new(facts, shared.clock.now()));
-                self.session = Some(CopySession { id, crank, out });
+                self.session = Some(CopySession {
+                    id,
+                    peer,
+                    crank,
+                    out,
+                });
             }
             Err(error) => self.fail(shared, &error.to_string()),
         }
@@ -397,7 +423,7 @@ impl CopyThread {
 
     fn prepare_spare(&self) {
         if let Some((spare, bytes)) = self.copy.spare() {
-            prepare_copy_spare(&self.shared, self.name().to_string(), spare, bytes);
+            prepare_copy_spare(&self.shared, Weak::clone(&self.runtime), spare, bytes);
         }
     }
 

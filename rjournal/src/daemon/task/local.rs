@@ -7,14 +7,15 @@ use std::time::Duration;
 
 use event_listener::Event;
 
-use super::link::LinkSet;
+use super::copy::CopyRuntime;
+use super::link::{LinkHandle, LinkSet};
 use crate::daemon::crank::{carry_confirmation, seal_and_tell, write_and_tell};
 use crate::daemon::messages::Severity;
 use crate::daemon::system::Shared;
-use crate::entry::Moment;
 use crate::entry::control_entry::{Level, Member, SetChange, SetReason};
+use crate::entry::{Moment, ReceiverId};
 use crate::error::JournalError;
-use crate::journal::{Gate, Journal, Work, Writer};
+use crate::journal::{AckClass, Gate, Journal, Work, Writer};
 use crate::receiver::{SpareSlot, SpareState};
 use crate::remote::{Confirmation, MemberKey};
 
@@ -35,9 +36,10 @@ pub(crate) struct LocalRuntime {
     /// What went wrong, once something did.
     pub(crate) failure: Mutex<Option<String>>,
     /// Orders for the writer's thread that are no entries.
-    forget: Mutex<Vec<crate::entry::ReceiverId>>,
+    forget: Mutex<Vec<ReceiverId>>,
     forgotten: Event,
     preparing: AtomicBool,
+    stopping: AtomicBool,
     prepared_at: Mutex<Moment>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -60,6 +62,7 @@ impl LocalRuntime {
             forget: Mutex::new(Vec::new()),
             forgotten: Event::new(),
             preparing: AtomicBool::new(false),
+            stopping: AtomicBool::new(false),
             prepared_at: Mutex::new(Moment::ZERO),
             thread: Mutex::new(None),
         });
@@ -76,12 +79,14 @@ impl LocalRuntime {
 
     fn write_loop(self: &Arc<Self>, shared: &Arc<Shared>, mut writer: Writer) {
         self.prepare_next(shared, &writer);
+        let mut told = None;
         while self.journal.intake().wait_for_work() == Work::Due {
             if let Err(error) = self.step(shared, &mut writer) {
                 self.journal.set_gate(Gate::Poisoned);
                 self.fail(shared, &error.to_string());
                 break;
             }
+            self.tell_threshold(shared, &writer, &mut told);
             self.run_forget(shared, &mut writer);
             self.prepare_next(shared, &writer);
         }
@@ -127,6 +132,20 @@ impl LocalRuntime {
         Ok(())
     }
 
+    /// Under MNGRCV(*USER) an operator is told once of each receiver that reached its threshold.
+    fn tell_threshold(&self, shared: &Shared, writer: &Writer, told: &mut Option<ReceiverId>) {
+        let Some(header) = writer.awaits_change() else {
+            return;
+        };
+        if told.replace(header.receiver) != Some(header.receiver) {
+            let text = format!(
+                "receiver {} reached its threshold and is used on; attach the next one: CHGJRN JRNRCV(*GEN)",
+                header.name
+            );
+            shared.post("CPF7099", Severity::Warning, self.journal.name(), text);
+        }
+    }
+
     /// Has the next receiver's file made ready on another thread, unless it is.
     fn prepare_next(self: &Arc<Self>, shared: &Arc<Shared>, writer: &Writer) {
         let (spare, bytes) = writer.spare();
@@ -142,7 +161,10 @@ impl LocalRuntime {
         *lock(&self.prepared_at) = now;
         let (runtime, shared) = (Arc::clone(self), Arc::clone(shared));
         let prepare = move || {
-            if let Err(error) = spare.prepare(bytes) {
+            let prepared = spare.prepare(bytes);
+            // Of a journal that stops or is deleted meanwhile, nobody needs the next receiver.
+            let is_over = runtime.stopping.load(Ordering::Acquire);
+            if let Some(error) = prepared.err().filter(|_| !is_over) {
                 let text = format!(
                     "the next receiver cannot be made ready: {error}; the attached one is used on to its end"
                 );
@@ -170,7 +192,7 @@ impl LocalRuntime {
     /// Deletes the oldest receivers up to and with one, on the writer's thread; comes back when it is done.
     ///
     /// Cancel safe: yes, the receivers are deleted all the same.
-    pub(crate) async fn forget_upto(&self, receiver: crate::entry::ReceiverId) {
+    pub(crate) async fn forget_upto(&self, receiver: ReceiverId) {
         let done = self.forgotten.listen();
         lock(&self.forget).push(receiver);
         self.journal.intake().nudge();
@@ -224,8 +246,33 @@ impl LocalRuntime {
         lock(&self.confirmation).is_member(key)
     }
 
+    /// What a deposit would be answered now: the weakest level over the members of the in-sync set (ruling 19).
+    pub(crate) fn class_now(&self) -> AckClass {
+        let confirmation = lock(&self.confirmation);
+        let members = confirmation.members().0;
+        match members.iter().map(|member| member.level).min() {
+            None => AckClass::Local,
+            Some(Level::Received) => AckClass::Received,
+            Some(Level::Written) => AckClass::Sync,
+        }
+    }
+
+    /// Whether a link's target is in the in-sync set and does not answer.
+    pub(crate) fn is_member_away(&self, link: &LinkHandle) -> bool {
+        let key = {
+            let record = lock(&link.record);
+            MemberKey {
+                system: record.system,
+                journal: record.target,
+            }
+        };
+        let held = matches!(self.journal.gate(), Gate::Held { .. });
+        self.is_member(key) && (held || !link.status().shown.streaming)
+    }
+
     /// Stops the writer once everything is on disk, and waits for it.
     pub(crate) fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
         self.journal.intake().stop();
         let thread = lock(&self.thread).take();
         if let Some(thread) = thread {
@@ -309,7 +356,7 @@ impl Turn {
 /// Has the next receiver's file of a copy made ready on another thread, unless it is.
 pub(super) fn prepare_copy_spare(
     shared: &Weak<Shared>,
-    about: String,
+    runtime: Weak<CopyRuntime>,
     spare: SpareSlot,
     bytes: u64,
 ) {
@@ -318,13 +365,14 @@ pub(super) fn prepare_copy_spare(
     }
     let shared = Weak::clone(shared);
     let prepare = move || {
-        if let (Err(error), Some(shared)) = (spare.prepare(bytes), shared.upgrade()) {
-            shared.post_about(
-                "CPI70E5",
-                Severity::Warning,
-                &about,
-                format!("the next receiver cannot be made ready: {error}"),
-            );
+        let Err(error) = spare.prepare(bytes) else {
+            return;
+        };
+        // Of a copy that stops or is deleted meanwhile, nobody needs the next receiver.
+        let runtime = runtime.upgrade().filter(|runtime| !runtime.is_stopping());
+        if let (Some(runtime), Some(shared)) = (runtime, shared.upgrade()) {
+            let text = format!("the next receiver cannot be made ready: {error}");
+            shared.post("CPI70E5", Severity::Warning, runtime.copy.name(), text);
         }
     };
     drop(

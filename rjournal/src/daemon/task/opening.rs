@@ -12,6 +12,7 @@ use crate::daemon::clock::random_number;
 use crate::daemon::crank::{OpeningCrank, OpeningState, Wire};
 use crate::daemon::messages::Severity;
 use crate::daemon::system::Shared;
+use crate::entry::control_entry::Member as SetMember;
 use crate::entry::{JournalId, Moment, Position, QualifiedName};
 use crate::journal::{Control, LinkRecord};
 use crate::link::{LinkReceiver, LinkSender, LinkStream, Wired};
@@ -43,6 +44,8 @@ pub(crate) struct OpeningRuntime {
     pub(crate) reader: ChainReader,
     /// What is kept about it.
     pub(crate) control: Control,
+    /// The members of its recorded in-sync set.
+    pub(crate) members: Vec<SetMember>,
     /// The last entry here when it was recovered.
     pub(crate) tip: Position,
     /// What it waits for, for people.
@@ -93,6 +96,10 @@ pub(crate) fn start(shared: &Arc<Shared>, crank: OpeningCrank) -> Arc<OpeningRun
         id: control.journal,
         name: control.name,
         reader: crank.recovered().reader(),
+        members: crank
+            .recovered()
+            .set()
+            .map_or_else(Vec::new, |(_, set)| set.members.clone()),
         tip: crank.recovered().tip(),
         waits_for: Mutex::new("the members of its in-sync set".to_owned()),
         control,
@@ -128,14 +135,11 @@ impl OpeningTask {
                     }
                 }
                 Err(error) => {
-                    let text = format!("the journal cannot be opened: {error}");
-                    self.shared.post(
-                        "RJN9003",
-                        Severity::Critical,
+                    return self.shared.journal_broken(
                         self.runtime.name,
-                        text.clone(),
+                        self.runtime.control.clone(),
+                        error.to_string(),
                     );
-                    return self.shared.journal_broken(self.runtime.name, text);
                 }
             }
             let state = self.crank.state();
@@ -354,11 +358,13 @@ impl OpeningTask {
         let opened =
             tokio::task::spawn_blocking(move || shared.open_local(recovered, reason, rank_above))
                 .await;
-        match opened {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => self.shared.journal_broken(name, error.to_string()),
-            Err(error) => self.shared.journal_broken(name, error.to_string()),
-        }
+        let reason = match opened {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error.to_string(),
+            Err(error) => error.to_string(),
+        };
+        let control = self.runtime.control.clone();
+        self.shared.journal_broken(name, control, reason);
     }
 }
 

@@ -76,6 +76,7 @@ impl Recovered {
             sets: Mutex::new(self.facts.set.into_iter().collect()),
             opened: Mutex::new(self.facts.opened),
             order: Mutex::new(None),
+            names: std::sync::OnceLock::new(),
             disk: self.disk,
             control: Mutex::new(self.control),
         };

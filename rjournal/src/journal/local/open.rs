@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use event_listener::EventListener;
 
@@ -19,6 +19,7 @@ use crate::journal::answer::{Answers, Release, Ticket, UnknownReason};
 use crate::journal::control::{Attributes, Control, ControlFile};
 use crate::journal::deposit::{Gate, Intake};
 use crate::journal::keys::KeyFound;
+use crate::journal::name::ReceiverNames;
 use crate::journal::tail::{Limit, Tail};
 use crate::journal::write::{ChangeOrder, lock};
 use crate::receiver::{ChainReader, StoredBundle};
@@ -43,6 +44,7 @@ pub struct Journal {
     pub(super) sets: Mutex<VecDeque<(Sequence, SetChange)>>,
     pub(super) opened: Mutex<Sequence>,
     pub(super) order: Mutex<Option<ChangeOrder>>,
+    pub(super) names: OnceLock<Arc<dyn ReceiverNames>>,
     pub(in crate::journal) disk: Arc<dyn Disk>,
 }
 
@@ -256,6 +258,23 @@ impl Journal {
 
     pub(in crate::journal) fn take_change_order(&self) -> Option<ChangeOrder> {
         lock(&self.order).take()
+    }
+
+    /// Keeps an order that cannot be carried out yet, unless a newer one came.
+    pub(in crate::journal) fn keep_change_order(&self, order: ChangeOrder) {
+        lock(&self.order).get_or_insert(order);
+    }
+
+    /// Tells who knows the receivers of other journals, once; without, only its own names are passed over.
+    pub fn set_names(&self, names: Arc<dyn ReceiverNames>) {
+        let _first = self.names.set(names);
+    }
+
+    /// Whether the next receiver may have this name.
+    pub(in crate::journal) fn claim_name(&self, name: QualifiedName, named: bool) -> bool {
+        self.names
+            .get()
+            .is_none_or(|names| names.claim(self.name, name, named))
     }
 
     /// Closes the journal: what is not released is UNKNOWN.

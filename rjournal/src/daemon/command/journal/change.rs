@@ -56,6 +56,9 @@ pub struct ChangeJournal {
 pub struct JournalChanged {
     /// The receiver attached now, if it was changed.
     pub receiver: Option<QualifiedName>,
+    /// Whether attributes were changed; not where they were so already.
+    #[serde(default)]
+    pub attributes: bool,
 }
 
 impl Shared {
@@ -77,24 +80,28 @@ impl Shared {
             let reason = (!fed).then(|| "an operator made it inactive here; CHGJRN JRNSTATE(*ACTIVE) lets it be fed again".to_owned());
             copy.tell(CopyEvent::Stop(reason)).await;
         }
-        self.change_attributes(&request, &runtime)?;
+        let attributes = self.change_attributes(&request, &runtime)?;
         let receiver = match request.receiver {
             Some(choice) => Some(self.change_receiver(&runtime, choice).await?),
             None => None,
         };
-        Ok(JournalChanged { receiver })
+        Ok(JournalChanged {
+            receiver,
+            attributes,
+        })
     }
 
+    /// Says whether anything was to be changed.
     fn change_attributes(
         &self,
         request: &ChangeJournal,
         runtime: &JournalRuntime,
-    ) -> Result<(), CommandError> {
+    ) -> Result<bool, CommandError> {
         let before = runtime.attributes().unwrap_or_default();
         let mut after = before.clone();
         request.attributes.apply(&mut after)?;
         if after == before {
-            return Ok(());
+            return Ok(false);
         }
         if request.attributes.loosens(&before) && !request.force && lacks_a_member(runtime) {
             let text = "a member of the in-sync set is unreachable: loosening the policy now voids the guarantee that nothing was \
@@ -127,27 +134,23 @@ impl Shared {
                     )
                 };
                 local.links.tell_left(&left);
-                Ok(())
             }
             JournalRuntime::Copy(copy) => {
-                let own = ["delete_receivers", "retention_bytes_max", "text"];
                 let mut comparable = after.clone();
                 comparable.delete_receivers = before.delete_receivers;
                 comparable.retention_bytes_max = before.retention_bytes_max;
                 comparable.text.clone_from(&before.text);
                 if comparable != before {
-                    let text = format!(
-                        "on a remote journal only {} can be changed; the rest follows its source",
-                        own.join(", ")
-                    );
+                    let text = "on a remote journal only DLTRCV, RTNMIB and TEXT can be changed; the rest follows its source";
                     return Err(CommandError::refused("RJN4005", text));
                 }
-                Ok(copy.copy.update(|control| control.attributes = after)?)
+                copy.copy.update(|control| control.attributes = after)?;
             }
             JournalRuntime::Opening(_) | JournalRuntime::Broken(_) => {
-                Err(not_open(request.journal))
+                return Err(not_open(request.journal));
             }
         }
+        Ok(true)
     }
 
     async fn change_receiver(
@@ -165,14 +168,9 @@ impl Shared {
             ReceiverChoice::Generate => None,
             ReceiverChoice::Named(name) => {
                 self.require_library(name.library)?;
-                if local
-                    .journal
-                    .reader()
-                    .records()
-                    .iter()
-                    .any(|record| record.name == name)
-                {
-                    return Err(CommandError::exists("receiver", name));
+                if let Some((journal, ..)) = self.journals_of_receiver(name).first() {
+                    return Err(CommandError::exists("receiver", name)
+                        .help(format!("it belongs to journal {journal}")));
                 }
                 if let Some(planned) = self.catalog(|catalog| catalog.receivers.get(&name).cloned())
                 {
@@ -216,11 +214,14 @@ impl Shared {
                 ));
             }
             if tokio::time::timeout_at(deadline, written).await.is_err() {
-                let text = "the receiver was not changed within 60 s; DSPMSG says why";
+                let text = "the receiver was not changed within 60 s";
                 return Err(CommandError::new(
                     crate::daemon::command::ErrorKind::TimedOut,
                     "RJN2007",
                     text,
+                )
+                .help(
+                    "it may change yet: WRKJRNA shows the attached receiver, DSPMSG why the next one is not ready",
                 ));
             }
             written = local.journal.tail().listen(crate::journal::Limit::Written);
@@ -232,18 +233,8 @@ fn lacks_a_member(runtime: &JournalRuntime) -> bool {
     let JournalRuntime::Local(local) = runtime else {
         return false;
     };
-    local.links.all().iter().any(|link| {
-        let record = link
-            .record
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .clone();
-        let key = crate::remote::MemberKey {
-            system: record.system,
-            journal: record.target,
-        };
-        local.is_member(key) && !link.status().shown.streaming
-    })
+    let links = local.links.all();
+    links.iter().any(|link| local.is_member_away(link))
 }
 
 async fn open_journal(
@@ -264,5 +255,8 @@ async fn open_journal(
         })
         .await;
     drop(answer.await);
-    Ok(JournalChanged { receiver: None })
+    Ok(JournalChanged {
+        receiver: None,
+        attributes: false,
+    })
 }

@@ -41,14 +41,10 @@ impl Shared {
         let mut attributes = Attributes::default();
         let receiver = match request.receiver {
             Some(receiver) => {
-                let planned = self.catalog(|catalog| catalog.receivers.get(&receiver).cloned());
-                let help = format!("make it with: rjournal crtjrnrcv --jrnrcv {receiver}");
-                let planned = planned
-                    .ok_or_else(|| CommandError::not_found("receiver", receiver).help(help))?;
-                attributes.threshold = planned.threshold;
+                attributes.threshold = self.threshold_of_planned(receiver)?;
                 receiver
             }
-            None => next_receiver_name(request.journal, |_| false).unwrap_or(request.journal),
+            None => self.first_receiver_name(request.journal)?,
         };
         request.attributes.apply(&mut attributes)?;
         let journal_id = self
@@ -61,6 +57,27 @@ impl Shared {
         Ok(JournalCreated {
             journal_id,
             receiver,
+        })
+    }
+    /// A receiver that CRTJRNRCV made and no journal has.
+    fn threshold_of_planned(&self, receiver: QualifiedName) -> Result<u64, CommandError> {
+        if let Some((other, ..)) = self.journals_of_receiver(receiver).first() {
+            let text = format!("receiver {receiver} belongs to journal {other}");
+            return Err(CommandError::refused("RJN4023", text)
+                .help("name another one, or none: one is made then"));
+        }
+        let planned = self.catalog(|catalog| catalog.receivers.get(&receiver).cloned());
+        let help = format!("make it with: rjournal crtjrnrcv --jrnrcv {receiver}");
+        let planned =
+            planned.ok_or_else(|| CommandError::not_found("receiver", receiver).help(help))?;
+        Ok(planned.threshold)
+    }
+
+    fn first_receiver_name(&self, journal: QualifiedName) -> Result<QualifiedName, CommandError> {
+        let name = next_receiver_name(journal, |name| !self.claim_receiver(journal, name, false));
+        name.ok_or_else(|| {
+            let text = format!("all names of receivers after {journal} are in use");
+            CommandError::invalid(text).help("make one with CRTJRNRCV, and name it")
         })
     }
 }

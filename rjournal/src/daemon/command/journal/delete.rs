@@ -5,7 +5,6 @@ use serde::{Deserialize, Serialize};
 use crate::daemon::command::{CommandError, Done};
 use crate::daemon::system::{JournalRuntime, Shared};
 use crate::entry::QualifiedName;
-use crate::remote::LinkState;
 
 /// DLTJRN.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -37,20 +36,25 @@ impl Shared {
             catalog
                 .jobs
                 .iter()
-                .find(|(_, job)| job.journal == name && job.active)
-                .map(|(store, _)| *store)
+                .find(|(_, job)| job.journal == name)
+                .map(|(store, job)| (*store, job.active))
         });
-        if let Some(store) = job {
-            let text = format!("apply job {store} reads {name}");
-            return Err(CommandError::refused("RJN4008", text)
-                .help(format!("end it first: rjournal endapy --store {store}")));
+        if let Some((store, active)) = job {
+            let text = if active {
+                format!("apply job {store} reads {name}")
+            } else {
+                format!("store {store} is made from {name}")
+            };
+            return Err(CommandError::refused("RJN4008", text).help(format!(
+                "end it and forget the store first: rjournal endapy --store {store} --remove"
+            )));
         }
         let links = runtime.links();
         if links
             .iter()
-            .any(|link| link.status().shown.state == LinkState::Active)
+            .any(|link| link.status().shown.state.is_running())
         {
-            let text = format!("a remote journal of {name} is active");
+            let text = format!("a remote journal of {name} is active or ending");
             return Err(CommandError::refused("RJN4009", text)
                 .help("inactivate it first: CHGRMTJRN JRNSTATE(*INACTIVE)"));
         }

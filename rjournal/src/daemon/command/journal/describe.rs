@@ -6,9 +6,11 @@ use super::description::{
 };
 use crate::daemon::command::CommandError;
 use crate::daemon::system::{JournalRuntime, Shared};
+use crate::daemon::task::link::LinkStatus;
 use crate::entry::{Epoch, QualifiedName, Sequence, Timestamp};
-use crate::journal::{DeliveryMode, JournalKind};
+use crate::journal::{DeliveryMode, JournalKind, LinkRecord};
 use crate::receiver::ReceiverRecord;
+use crate::remote::{LinkState, Shown};
 
 impl Shared {
     pub(in crate::daemon::command) fn describe_journals(
@@ -65,6 +67,8 @@ impl Shared {
                         .clone(),
                 );
                 description.epoch = opening.control.epoch;
+                let members = &opening.members;
+                description.in_sync_set = members.iter().map(|member| member.rdb).collect();
                 let at = opening.tip.sequence;
                 let head = Some(opening.tip.head);
                 description.watermarks = Watermarks {
@@ -75,10 +79,33 @@ impl Shared {
                     head,
                     last_time: Timestamp::ZERO,
                 };
+                description.links = self.describe_waiting_links(&opening.control.links, |link| {
+                    let state = if link.active {
+                        LinkState::Active
+                    } else {
+                        LinkState::Inactive
+                    };
+                    let in_sync = members.iter().any(|member| {
+                        member.system == link.system && member.journal == link.target
+                    });
+                    (state, in_sync, at)
+                });
             }
             JournalRuntime::Broken(broken) => {
-                description.journal_id = broken.id;
                 description.note = Some(broken.reason.clone());
+                let Some(control) = &broken.control else {
+                    return description;
+                };
+                description.journal_id = Some(control.journal);
+                description.epoch = control.epoch;
+                description.orphans = control.orphans;
+                if let JournalKind::Remote(source) = &control.kind {
+                    "*REMOTE".clone_into(&mut description.kind);
+                    description.source = Some((source.name, source.journal));
+                }
+                description.links = self.describe_waiting_links(&control.links, |link| {
+                    (LinkState::Inactive, false, link.acknowledged)
+                });
             }
         }
         description
@@ -214,10 +241,38 @@ impl Shared {
             .collect();
     }
 
+    /// Links of a journal that is not open: none runs. `how` tells state, whether it is in sync, and the last entry here.
+    fn describe_waiting_links(
+        &self,
+        records: &[LinkRecord],
+        how: impl Fn(&LinkRecord) -> (LinkState, bool, Sequence),
+    ) -> Vec<LinkDescription> {
+        let describe = |record: &LinkRecord| {
+            let (state, in_sync, last) = how(record);
+            let status = LinkStatus {
+                shown: Shown {
+                    state,
+                    streaming: false,
+                    caught_up: false,
+                    shipped: Sequence::NONE,
+                    written: Sequence::NONE,
+                    attempts: 0,
+                    last_end: None,
+                },
+                acknowledged: record.acknowledged,
+                heard_at: Timestamp::ZERO,
+                low_space: false,
+                dial_error: None,
+            };
+            self.describe_link(record, &status, in_sync, last, Timestamp::ZERO, 0)
+        };
+        records.iter().map(describe).collect()
+    }
+
     fn describe_link(
         &self,
-        record: &crate::journal::LinkRecord,
-        status: &crate::daemon::task::link::LinkStatus,
+        record: &LinkRecord,
+        status: &LinkStatus,
         in_sync: bool,
         last: Sequence,
         last_time: Timestamp,
