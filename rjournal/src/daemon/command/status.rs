@@ -192,7 +192,14 @@ impl Shared {
             .iter()
             .map(|receiver| receiver.bytes)
             .sum();
+        // A local journal that nothing replicates is lost with its disk, whatever was ordered.
+        let alone = description.kind == "*LOCAL"
+            && !description
+                .links
+                .iter()
+                .any(|link| link.state == LinkState::Active);
         let own = match description.state {
+            JournalState::Active if alone => Health::Degraded,
             JournalState::Active => Health::Protected,
             JournalState::Inactive if description.kind == "*REMOTE" => Health::Degraded,
             JournalState::Held

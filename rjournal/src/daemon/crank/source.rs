@@ -240,6 +240,6 @@ pub(super) const fn member(link: &LinkRecord, level: Level) -> Member {
         rdb: link.rdb,
         journal: link.target,
         level,
-        acknowledged: Sequence::NONE,
+        acknowledged: link.acknowledged,
     }
 }

@@ -40,7 +40,7 @@ impl Confirmation {
             let flushed = segment
                 .members
                 .iter()
-                .map(|member| self.flushed(member))
+                .map(|member| self.flushed(member).unwrap_or(Sequence::NONE))
                 .min()
                 .unwrap_or(Sequence::LAST_USABLE);
             let upto = self.written.min(reach).min(end);
@@ -70,7 +70,7 @@ impl Confirmation {
                 && segment
                     .members
                     .iter()
-                    .all(|member| self.flushed(member) >= segment.set)
+                    .all(|member| self.flushed(member) >= Some(segment.set))
         };
         (1..self.segments.len())
             .rev()
@@ -163,9 +163,9 @@ impl Confirmation {
         }
     }
 
-    pub(super) fn flushed(&self, member: &Member) -> Sequence {
-        self.progress
-            .get(&MemberKey::from(member))
-            .map_or(Sequence::NONE, |progress| progress.written)
+    /// What a member that is followed has flushed.
+    pub(super) fn flushed(&self, member: &Member) -> Option<Sequence> {
+        let progress = self.progress.get(&MemberKey::from(member));
+        progress.map(|progress| progress.written)
     }
 }

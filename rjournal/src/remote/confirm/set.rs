@@ -181,8 +181,9 @@ impl Confirmation {
     }
 
     fn order_change(&mut self, members: Vec<Member>, left: Vec<Member>, reason: SetReason) {
+        // One that joins is not followed yet: it says itself how far it is.
         let known = |member: Member| Member {
-            acknowledged: self.flushed(&member),
+            acknowledged: self.flushed(&member).unwrap_or(member.acknowledged),
             ..member
         };
         let members: Vec<Member> = members.into_iter().map(known).collect();
