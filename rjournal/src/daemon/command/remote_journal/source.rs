@@ -1,20 +1,18 @@
-//! Room `daemon`: remote journals, on the source: ADDRMTJRN, CHGRMTJRN, RMVRMTJRN; and on the target: making one when a
-//! partner that may asks for it.
+//! Room `daemon`: remote journals, on the source: ADDRMTJRN, CHGRMTJRN, RMVRMTJRN. Must not know what the target does to make
+//! one.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
-use super::{CommandError, Done, ErrorKind};
-use crate::daemon::catalog::Partner;
+use super::super::{CommandError, Done, ErrorKind};
 use crate::daemon::system::{JournalRuntime, Shared};
-use crate::daemon::task::accept::refused;
 use crate::daemon::task::link::{LinkCommand, LinkHandle};
 use crate::entry::control_entry::{Level, Policy};
 use crate::entry::{Position, QualifiedName, RdbName, Sequence};
-use crate::journal::{Attributes, DeliveryMode, JournalKind, LinkRecord, SourceRecord};
-use crate::remote::{Held, LinkState, PROTOCOL_VERSION, PartnerReply, PartnerRequest, RefusalCode};
+use crate::journal::{DeliveryMode, LinkRecord};
+use crate::remote::{LinkState, PROTOCOL_VERSION, PartnerReply, PartnerRequest, RefusalCode};
 
 /// Most remote journals on one journal (IBM i).
 const REMOTE_JOURNALS_MAX: usize = 255;
@@ -126,7 +124,7 @@ fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 impl Shared {
-    pub(super) async fn add_remote_journal(
+    pub(in crate::daemon::command) async fn add_remote_journal(
         &self,
         request: AddRemoteJournal,
     ) -> Result<RemoteJournalAdded, CommandError> {
@@ -233,7 +231,7 @@ impl Shared {
         }
     }
 
-    pub(super) async fn change_remote_journal(
+    pub(in crate::daemon::command) async fn change_remote_journal(
         &self,
         request: ChangeRemoteJournal,
     ) -> Result<RemoteJournalChanged, CommandError> {
@@ -352,7 +350,7 @@ impl Shared {
         }
     }
 
-    pub(super) async fn remove_remote_journal(
+    pub(in crate::daemon::command) async fn remove_remote_journal(
         &self,
         request: &RemoveRemoteJournal,
     ) -> Result<Done, CommandError> {
@@ -381,170 +379,6 @@ impl Shared {
             links.remove((record.rdb, record.target)).await;
         }
         Ok(Done {})
-    }
-
-    /// A partner asks for something outside a session.
-    pub(in crate::daemon) async fn partner_request(
-        &self,
-        rdb: RdbName,
-        partner: &Partner,
-        request: PartnerRequest,
-    ) -> PartnerReply {
-        match request {
-            PartnerRequest::AddRemoteJournal { protocol, .. }
-            | PartnerRequest::Heads { protocol, .. }
-            | PartnerRequest::Ping { protocol }
-                if protocol != PROTOCOL_VERSION =>
-            {
-                refused(
-                    RefusalCode::Version,
-                    format!("{} speaks protocol {PROTOCOL_VERSION}", self.name),
-                )
-            }
-            // Names no journal: whoever has a key in the directory may ask.
-            PartnerRequest::Ping { .. } => PartnerReply::Pong {
-                system: self.id,
-                system_name: self.name,
-            },
-            PartnerRequest::Heads { journal, at, .. } => self.held(rdb, partner, journal, &at),
-            PartnerRequest::AddRemoteJournal {
-                system,
-                system_name,
-                journal,
-                source_journal,
-                target_journal,
-                threshold,
-                path,
-                ..
-            } => {
-                if system != partner.system {
-                    return refused(
-                        RefusalCode::NotAuthorised,
-                        "the system names itself otherwise than its key does".to_owned(),
-                    );
-                }
-                if path.contains(&self.id) {
-                    let text = format!(
-                        "the entries would come back to {}, which they have passed",
-                        self.name
-                    );
-                    return refused(RefusalCode::Cycle, text);
-                }
-                if !partner.may_feed(target_journal) {
-                    let text = format!(
-                        "the directory entry {rdb} on {} does not allow it; there: CHGRDBDIRE --rdb {rdb} --alwjrn {target_journal}",
-                        self.name
-                    );
-                    return refused(RefusalCode::NotAuthorised, text);
-                }
-                let _admin = self.admin.lock().await;
-                let source = SourceRecord {
-                    system,
-                    name: system_name,
-                    journal: source_journal,
-                    path,
-                };
-                self.make_remote(journal, target_journal, source, threshold)
-                    .await
-            }
-        }
-    }
-
-    async fn make_remote(
-        &self,
-        journal: crate::entry::JournalId,
-        name: QualifiedName,
-        source: SourceRecord,
-        threshold: u64,
-    ) -> PartnerReply {
-        if let Err(error) = self.require_library(name.library) {
-            return refused(RefusalCode::NoSuchJournal, error.to_string());
-        }
-        match self.runtime_of(name) {
-            Some(JournalRuntime::Copy(copy)) => {
-                let same = copy.copy.id() == journal
-                    && matches!(&copy.copy.control().kind, JournalKind::Remote(kept) if kept.system == source.system);
-                if same {
-                    PartnerReply::Added {
-                        system: self.id,
-                        system_name: self.name,
-                        again: true,
-                    }
-                } else {
-                    let text = format!(
-                        "{name} on {} is a copy of another journal or fed by another system",
-                        self.name
-                    );
-                    refused(RefusalCode::WrongJournal, text)
-                }
-            }
-            Some(_) => refused(
-                RefusalCode::WrongJournal,
-                format!("{name} on {} is a journal already", self.name),
-            ),
-            None => {
-                let attributes = Attributes {
-                    threshold: threshold
-                        .clamp(crate::journal::THRESHOLD_MIN, crate::journal::THRESHOLD_MAX),
-                    ..Attributes::default()
-                };
-                match self.make_copy(journal, name, source, attributes).await {
-                    Ok(()) => PartnerReply::Added {
-                        system: self.id,
-                        system_name: self.name,
-                        again: false,
-                    },
-                    Err(error) => refused(RefusalCode::Damaged, error.to_string()),
-                }
-            }
-        }
-    }
-
-    /// What is held here of a journal, by its identity. A partner is told of what it may feed, and of what it is fed with.
-    fn held(
-        &self,
-        rdb: RdbName,
-        partner: &Partner,
-        journal: crate::entry::JournalId,
-        at: &[Sequence],
-    ) -> PartnerReply {
-        let found = self
-            .runtimes()
-            .into_iter()
-            .filter_map(|runtime| runtime.source())
-            .find(|source| source.id() == journal);
-        let Some(source) = found else {
-            return refused(
-                RefusalCode::NoSuchJournal,
-                format!("{} holds nothing of that journal", self.name),
-            );
-        };
-        let links = source.control().links;
-        let fed = links.iter().any(|link| link.system == partner.system);
-        if !fed && !partner.may_feed(source.name()) {
-            let text = format!(
-                "the directory entry {rdb} on {} does not allow it; there: CHGRDBDIRE --rdb {rdb} --alwjrn {}",
-                self.name,
-                source.name()
-            );
-            return refused(RefusalCode::NotAuthorised, text);
-        }
-        let (oldest, marks) = (
-            source.reader().oldest().sequence,
-            source.marks(crate::remote::ShipLimit::Written),
-        );
-        let heads = at
-            .iter()
-            .take(4096)
-            .map(|sequence| (*sequence, source.reader().head_at(*sequence).ok().flatten()))
-            .collect();
-        PartnerReply::Held(Held {
-            oldest,
-            written: marks.shippable,
-            confirmed: marks.confirmable,
-            epoch: source.epoch(),
-            heads,
-        })
     }
 }
 

@@ -1,0 +1,9 @@
+//! Room `daemon`: commands on remote journals, and what partners ask for: one file for each side. Must not know sessions.
+
+mod source;
+mod target;
+
+pub use source::{
+    AddRemoteJournal, BeginAt, ChangeRemoteJournal, RemoteJournalAdded, RemoteJournalChanged,
+    RemoveRemoteJournal, WantedState,
+};
