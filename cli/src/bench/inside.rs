@@ -238,6 +238,12 @@ async fn activate(source: &System, text: &str, delivery: DeliveryMode) -> Result
         text: None,
         force: false,
     };
-    source.run(change).await?;
-    Ok(())
+    let changed = source.run(change).await?;
+    if changed.caught_up {
+        return Ok(());
+    }
+    let why = changed.note.unwrap_or_else(|| "no reason given".to_owned());
+    Err(CliError::internal(&format!(
+        "{text} did not catch up: {why}"
+    )))
 }
