@@ -495,10 +495,7 @@ pub(crate) async fn until(
     let deadline = tokio::time::Instant::now() + PATIENCE;
     while !so().await? {
         if tokio::time::Instant::now() >= deadline {
-            let text = format!(
-                "{what}: it did not happen within {} s",
-                PATIENCE.as_secs()
-            );
+            let text = format!("{what}: it did not happen within {} s", PATIENCE.as_secs());
             let error = CommandError::new(ErrorKind::TimedOut, "RJN7001", text);
             return Err(CliError(error));
         }
