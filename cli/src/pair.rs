@@ -517,8 +517,8 @@ async fn identity(system: &SystemProcess) -> Result<(String, String), CliError> 
     Ok((text("fingerprint")?, text("listen")?))
 }
 
-/// A port that is free now.
-fn free_port() -> Result<u16, CliError> {
+/// A UDP port of loopback that is free now.
+pub(crate) fn free_port() -> Result<u16, CliError> {
     UdpSocket::bind("127.0.0.1:0")
         .and_then(|socket| socket.local_addr())
         .map(|address| address.port())

@@ -1,7 +1,7 @@
 //! Package `cli`, the benchmark: two systems in this process, as a program that embeds one has it: local deposits, *SYNC
 //! over QUIC on loopback, catch-up. Must not know sockets.
 
-use std::net::{SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -20,6 +20,7 @@ use tokio::time::Instant;
 
 use super::{MANY, Meter, Plan, Sample, measure};
 use crate::error::CliError;
+use crate::pair::free_port;
 
 /// Data of an entry in the catch-up case.
 const CATCH_UP_PAYLOAD: usize = 1024;
@@ -180,10 +181,7 @@ fn landed(answer: Answer) -> Result<(), CliError> {
 }
 
 async fn system(dir: &Path, name: &str) -> Result<(System, SystemDescription), CliError> {
-    let port = UdpSocket::bind("127.0.0.1:0")
-        .and_then(|socket| socket.local_addr())
-        .map_err(|error| CliError::internal(&error))?
-        .port();
+    let port = free_port()?;
     let data = dir.join(name);
     let system = SystemName::new(name).map_err(|error| CliError::internal(&error))?;
     let listen = SocketAddr::from(([127, 0, 0, 1], port));

@@ -2,9 +2,9 @@
 
 use std::process::ExitCode;
 
-use rjournal::daemon::{CommandError, ErrorKind};
 use rjournal::entry::FileName;
 use rjournal::entry::record::{Format, Value};
+use rjournal_apply::error::DatabaseError;
 
 use super::Context;
 use crate::error::CliError;
@@ -42,8 +42,10 @@ pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, C
 
 fn no_row(file: &FileName, key: &[Value]) -> CliError {
     let key: Vec<String> = key.iter().map(readable).collect();
-    let text = format!("no row with key {} is in {file}", key.join(", "));
-    CliError(CommandError::new(ErrorKind::NotFound, "CPF5006", text))
+    CliError::from(DatabaseError::NoRow {
+        file: file.clone(),
+        key: key.join(", "),
+    })
 }
 
 /// A row, field by field; of a key-value file the value alone.

@@ -121,30 +121,30 @@ impl MemoryDisk {
     /// What is on the medium when power is lost now and nothing survives that was not synced.
     pub fn crash_to_synced(&self) -> CrashedDisk {
         let state = self.lock();
-        let content = |number: &usize| state.inodes.get(*number).map(|inode| inode.durable.clone());
-        let files = state
-            .durable_names
-            .iter()
-            .filter_map(|(path, number)| Some((path.clone(), content(number)?)))
-            .collect();
-        CrashedDisk {
-            files,
-            dirs: state.dirs.clone(),
-        }
+        state.medium(&state.durable_names, |inode| &inode.durable)
     }
 
     /// A copy of the medium as it is now, everything written included: a clean stop, or a snapshot taken of a machine.
     pub fn image(&self) -> CrashedDisk {
         let state = self.lock();
-        let content = |number: &usize| state.inodes.get(*number).map(|inode| inode.cached.clone());
-        let files = state
-            .names
-            .iter()
-            .filter_map(|(path, number)| Some((path.clone(), content(number)?)))
-            .collect();
+        state.medium(&state.names, |inode| &inode.cached)
+    }
+}
+
+impl State {
+    /// A medium with these names, and of each file this content.
+    fn medium(
+        &self,
+        names: &BTreeMap<PathBuf, usize>,
+        content: fn(&Inode) -> &Vec<u8>,
+    ) -> CrashedDisk {
+        let file = |(path, number): (&PathBuf, &usize)| {
+            let inode = self.inodes.get(*number)?;
+            Some((path.clone(), content(inode).clone()))
+        };
         CrashedDisk {
-            files,
-            dirs: state.dirs.clone(),
+            files: names.iter().filter_map(file).collect(),
+            dirs: self.dirs.clone(),
         }
     }
 }
