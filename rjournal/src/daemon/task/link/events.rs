@@ -1,0 +1,130 @@
+//! Room `daemon`: what happened on a link, for people: status, messages, the log. Must not decide anything.
+
+use super::task::LinkTask;
+use crate::daemon::messages::Severity;
+use crate::daemon::task::local::lock;
+use crate::entry::Sequence;
+use crate::remote::{EndReason, LinkEvent, RefusalCode};
+
+impl LinkTask {
+    pub(super) fn take_events(&mut self) {
+        let about = format!(
+            "{} -> {}:{}",
+            self.crank.source.name(),
+            self.crank.record.rdb,
+            self.crank.record.target
+        );
+        for event in std::mem::take(&mut self.crank.events) {
+            match event {
+                LinkEvent::Acknowledged {
+                    written, low_space, ..
+                } => self.acknowledged(written, low_space, &about),
+                LinkEvent::Coupled {
+                    tip,
+                    archived,
+                    went_back,
+                } => self.coupled(tip, archived, went_back, &about),
+                LinkEvent::CaughtUp => tracing::info!(link = about, "caught up"),
+                LinkEvent::Inactivated => {
+                    self.shared.post_about(
+                        "CPF70D3",
+                        Severity::Info,
+                        &about,
+                        "the remote journal is inactive".to_owned(),
+                    );
+                }
+                LinkEvent::Ended { reason, failed, .. } => self.ended(&reason, failed, &about),
+            }
+        }
+    }
+
+    fn acknowledged(&self, written: Sequence, low_space: bool, about: &str) {
+        let mut status = lock(&self.status);
+        status.acknowledged = status.acknowledged.max(written);
+        status.heard_at = self.shared.clock.wall();
+        let fresh = low_space && !status.low_space;
+        status.low_space = low_space;
+        drop(status);
+        if fresh {
+            let text = "the target's disk will soon be full; free space there before it leaves the in-sync set".to_owned();
+            self.shared
+                .post_about("RJN3004", Severity::Alarm, about, text);
+        }
+    }
+
+    fn coupled(&self, tip: Sequence, archived: u64, went_back: bool, about: &str) {
+        {
+            let mut status = lock(&self.status);
+            // What it has set aside, or lost, it has no more.
+            status.acknowledged = tip;
+            status.heard_at = self.shared.clock.wall();
+        }
+        tracing::info!(link = about, %tip, "coupled");
+        if archived > 0 {
+            let text = format!(
+                "the target set {archived} entries aside that this journal does not have (see its orphan archives)"
+            );
+            self.shared
+                .post_about("RJN3001", Severity::Alarm, about, text);
+        }
+        if went_back {
+            let text = format!(
+                "the target ends at entry {tip}, it had more before: it lost entries or was restored (TARGET_WENT_BACK)"
+            );
+            self.shared
+                .post_about("RJN3002", Severity::Critical, about, text);
+        }
+    }
+
+    fn ended(&self, reason: &EndReason, failed: bool, about: &str) {
+        let text = describe_end(reason);
+        let first = self.crank.link.shown().attempts <= 1;
+        if let EndReason::Refused(refusal) = reason {
+            let closes = matches!(
+                refusal.code,
+                RefusalCode::Fenced | RefusalCode::StaleSource | RefusalCode::DuplicateIdentity
+            );
+            if closes {
+                self.shared.close_journal(self.crank.source.name(), refusal);
+            }
+        }
+        if failed {
+            let text = format!("{text}. It stays ended until CHGRMTJRN JRNSTATE(*ACTIVE)");
+            self.shared
+                .post_about("CPF70D5", Severity::Critical, about, text);
+        } else if first {
+            let full = matches!(reason, EndReason::Full);
+            let id = if full { "CPF70D6" } else { "CPF70D5" };
+            self.shared.post_about(
+                id,
+                Severity::Warning,
+                about,
+                format!("{text}. It is tried again by itself"),
+            );
+        } else {
+            tracing::debug!(link = about, "{text}");
+        }
+    }
+}
+
+/// Why a session ended, for people.
+pub(in crate::daemon) fn describe_end(reason: &EndReason) -> String {
+    match reason {
+        EndReason::Inactivated => "the other side inactivated the remote journal".to_owned(),
+        EndReason::ShuttingDown => "the other system is stopping".to_owned(),
+        EndReason::Full => "the target's disk is full".to_owned(),
+        EndReason::TargetFailed => "a write or flush went wrong at the target".to_owned(),
+        EndReason::SourceFailed => "what is to be shipped cannot be read at the source".to_owned(),
+        EndReason::Superseded => "a newer session took over".to_owned(),
+        EndReason::Heard => "the source asked what is held here, and opens".to_owned(),
+        EndReason::Violation(text) => format!("the other side broke the protocol: {text}"),
+        EndReason::Silent => "the other side was silent for too long".to_owned(),
+        EndReason::Lost => "the connection was lost or could not be made".to_owned(),
+        EndReason::Refused(refusal) => {
+            format!(
+                "refused ({:?}): {} (source at {}, target at {})",
+                refusal.code, refusal.text, refusal.source, refusal.target
+            )
+        }
+    }
+}
