@@ -178,14 +178,12 @@ impl LinkEndpoint {
         })
     }
 
-    /// Takes no more connections, lets those that are ending say their last words (a second at most), closes the rest, and
-    /// comes back when the last bytes are out and the address is free for another process, or after two seconds more.
+    /// Closes everything, and comes back when the last bytes are out and the address is free for another process, or after
+    /// two seconds.
     ///
     /// Cancel safe: yes.
     pub async fn release(self) {
         let address = self.endpoint.local_addr();
-        self.endpoint.set_server_config(None);
-        let _ended = tokio::time::timeout(Duration::from_secs(1), self.endpoint.wait_idle()).await;
         self.endpoint.close(VarInt::from_u32(0), b"stopping");
         let idle = async {
             self.endpoint.wait_idle().await;

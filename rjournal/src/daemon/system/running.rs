@@ -150,6 +150,7 @@ impl Shared {
             Self::keep_acknowledged(&runtime);
             self.stop_journal(&runtime).await;
         }
+        self.guests.leave().await;
         let endpoint = lock(&self.endpoint).take();
         if let Some(endpoint) = endpoint {
             endpoint.release().await;

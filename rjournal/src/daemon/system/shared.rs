@@ -19,6 +19,7 @@ use crate::daemon::config::Config;
 use crate::daemon::data_dir::{self, DataDir, SystemRecord};
 use crate::daemon::jobs::Jobs;
 use crate::daemon::messages::{Messages, Severity};
+use crate::daemon::task::accept::Guests;
 use crate::disk::Disk;
 use crate::entry::{QualifiedName, RdbName, SystemId, SystemName};
 use crate::error::SystemError;
@@ -36,6 +37,7 @@ pub(crate) struct Shared {
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) runtime: tokio::runtime::Handle,
     pub(super) endpoint: Mutex<Option<LinkEndpoint>>,
+    pub(crate) guests: Guests,
     pub(crate) messages: Messages,
     pub(crate) jobs: Jobs,
     /// Administrative commands run one at a time.
@@ -88,6 +90,7 @@ impl Shared {
             keys,
             journals: RwLock::new(BTreeMap::new()),
             changed: Event::new(),
+            guests: Guests::default(),
             stopping: AtomicBool::new(false),
             looks: Mutex::new(0),
             claims: Claims::default(),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::copy::{CopyEvent, CopyRuntime};
 use crate::daemon::catalog::Partner;
@@ -20,14 +20,42 @@ const FIRST_FRAME_MAX: Duration = Duration::from_secs(5);
 /// Answers that may wait to be sent to one source.
 const ANSWERS_WAITING: usize = 256;
 
+/// How long connections that end may take to say their last words.
+const LAST_WORDS_MAX: Duration = Duration::from_secs(1);
+
+/// The connections that are served.
+#[derive(Debug)]
+pub(crate) struct Guests(Arc<Semaphore>);
+
+impl Default for Guests {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(CONNECTIONS_MAX)))
+    }
+}
+
+impl Guests {
+    fn enter(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.0).try_acquire_owned().ok()
+    }
+
+    /// Lets nobody in any more, and comes back when all have left, or after a second: a target that stops says so, and its
+    /// source must hear it before the connection is closed, or it waits for a target that is not coming back.
+    pub(crate) async fn leave(&self) {
+        let all = CONNECTIONS_MAX as u32;
+        if let Ok(Ok(places)) = tokio::time::timeout(LAST_WORDS_MAX, self.0.acquire_many(all)).await
+        {
+            places.forget();
+        }
+    }
+}
+
 /// Accepts partners until the endpoint is closed.
 pub(crate) async fn run(shared: Arc<Shared>) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let Some(endpoint) = shared.endpoint() else {
         return;
     };
     while let Some(accepting) = endpoint.accept().await {
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+        let Some(place) = shared.guests.enter() else {
             tracing::warn!("too many connections; one was turned away");
             continue;
         };
