@@ -28,6 +28,8 @@ const MANY: usize = 32;
 pub(crate) struct Plan {
     /// Where files are made: the disk that is measured.
     pub(crate) dir: PathBuf,
+    /// What is measured.
+    pub(crate) cases: Vec<Measured>,
     /// Rounds of all cases, one after the other.
     pub(crate) rounds: u32,
     /// How long each case of a round runs.
@@ -57,7 +59,7 @@ pub(crate) struct Case {
     /// Median of the rounds, in microseconds.
     p50_us: Option<u64>,
     p99_us: Option<u64>,
-    /// How many times the bare disk of the same round: lowest, median and highest.
+    /// How many times the bare disk right before it: lowest, median and highest.
     ratio: Option<[f64; 3]>,
     /// What the ratio, or the figure where there is none, should reach.
     target: Option<f64>,
@@ -143,17 +145,63 @@ where
     Ok(all.sample(began.elapsed()))
 }
 
-const CASES: [(&str, &str, Option<f64>); 7] = [
-    ("bare write + fdatasync", "writes", None),
-    ("local, 1 depositor", "deposits", Some(0.8)),
-    ("local, 32 depositors", "deposits", Some(15.0)),
-    ("*SYNC *WRITTEN, 32 depositors", "deposits", Some(7.0)),
-    ("socket, local, 32 clients", "deposits", Some(5.0)),
-    ("socket, *SYNC, 32 clients", "deposits", Some(3.0)),
-    ("catch-up, 1 KiB", "MB", Some(250.0)),
-];
+/// What can be measured beside the bare disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Measured {
+    /// Deposits inside one process, one thread that waits for each answer
+    Local1,
+    /// Deposits inside one process, 32 tasks
+    Local32,
+    /// Deposits of 32 tasks, answered when two systems have flushed them
+    Sync32,
+    /// Deposits of 32 clients through a daemon's socket
+    SocketLocal,
+    /// The same, answered when two daemons have flushed them
+    SocketSync,
+    /// Shipping what a remote journal missed
+    CatchUp,
+}
 
-/// Measures everything.
+impl Measured {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Local1 => "local, 1 depositor",
+            Self::Local32 => "local, 32 depositors",
+            Self::Sync32 => "*SYNC *WRITTEN, 32 depositors",
+            Self::SocketLocal => "socket, local, 32 clients",
+            Self::SocketSync => "socket, *SYNC, 32 clients",
+            Self::CatchUp => "catch-up, 1 KiB",
+        }
+    }
+
+    const fn unit(self) -> &'static str {
+        match self {
+            Self::CatchUp => "MB",
+            _ => "deposits",
+        }
+    }
+
+    /// What the ratio to the bare disk should reach; for catch-up the figure itself.
+    const fn target(self) -> f64 {
+        match self {
+            Self::Local1 => 0.8,
+            Self::Local32 => 15.0,
+            Self::Sync32 => 7.0,
+            Self::SocketLocal => 5.0,
+            Self::SocketSync => 3.0,
+            Self::CatchUp => 250.0,
+        }
+    }
+}
+
+/// One case of a round, and the bare disk right before it: a busy machine hits both alike.
+#[derive(Debug, Clone, Copy)]
+struct Pair {
+    floor: Sample,
+    sample: Sample,
+}
+
+/// Measures everything that is asked for.
 pub(crate) async fn run(plan: Plan, output: Output) -> Result<Figures, CliError> {
     std::fs::create_dir_all(&plan.dir).map_err(|error| CliError::internal(&error))?;
     let dir = Cleaned(&plan.dir);
@@ -167,28 +215,26 @@ pub(crate) async fn run(plan: Plan, output: Output) -> Result<Figures, CliError>
     let inside = Inside::make(&plan).await?;
     let mut outside = Outside::make(&plan).await?;
     let idle_bytes = outside.pair.source.resident_bytes();
-    let mut samples: Vec<Vec<Sample>> = Vec::new();
+    let mut measured: Vec<(Measured, Vec<Pair>)> =
+        plan.cases.iter().map(|case| (*case, Vec::new())).collect();
     for round in 1..=plan.rounds {
-        let at = |case: usize| {
-            let name = CASES.get(case).map_or("", |(name, _, _)| *name);
-            show(&format!("round {round} of {}: {name}", plan.rounds));
-        };
-        let mut row = Vec::with_capacity(CASES.len());
-        at(0);
-        row.push(floor.measure(plan.time)?);
-        at(1);
-        row.push(inside.one(plan.time)?);
-        at(2);
-        row.push(inside.local(plan.time).await?);
-        at(3);
-        row.push(inside.sync(plan.time).await?);
-        at(4);
-        row.push(outside.local(plan.time).await?);
-        at(5);
-        row.push(outside.sync(plan.time).await?);
-        at(6);
-        row.push(inside.catch_up(plan.catch_up_mib, round).await?);
-        samples.push(row);
+        for (case, pairs) in &mut measured {
+            show(&format!(
+                "round {round} of {}: {}",
+                plan.rounds,
+                case.name()
+            ));
+            let floor = floor.measure(plan.time / 2)?;
+            let sample = match case {
+                Measured::Local1 => inside.one(plan.time)?,
+                Measured::Local32 => inside.local(plan.time).await?,
+                Measured::Sync32 => inside.sync(plan.time).await?,
+                Measured::SocketLocal => outside.local(plan.time).await?,
+                Measured::SocketSync => outside.sync(plan.time).await?,
+                Measured::CatchUp => inside.catch_up(plan.catch_up_mib, round).await?,
+            };
+            pairs.push(Pair { floor, sample });
+        }
     }
     drop(progress);
     let loaded_bytes = [&outside.pair.source, &outside.pair.target]
@@ -202,36 +248,48 @@ pub(crate) async fn run(plan: Plan, output: Output) -> Result<Figures, CliError>
         rounds: plan.rounds,
         seconds_each: plan.time.as_secs_f64(),
         payload_bytes: plan.payload,
-        cases: cases(&samples),
+        cases: cases(&measured),
         idle_bytes,
         loaded_bytes,
     })
 }
 
-fn cases(samples: &[Vec<Sample>]) -> Vec<Case> {
-    let case =
-        |(index, (name, unit, target)): (usize, &(&'static str, &'static str, Option<f64>))| {
-            let of = |index: usize| samples.iter().filter_map(move |row| row.get(index));
-            let is_rate = *unit == "deposits";
-            let ratios = of(index)
-                .zip(of(0))
-                .map(|(sample, floor)| sample.per_second / floor.per_second);
-            let micros = |pick: fn(&Sample) -> u64| {
-                let mut all: Vec<u64> = of(index).map(pick).collect();
-                all.sort_unstable();
-                all.get(all.len() / 2).copied().filter(|_| *unit != "MB")
-            };
-            Case {
-                name,
-                unit,
-                per_second: spread(of(index).map(|sample| sample.per_second)),
-                p50_us: micros(|sample| sample.p50_us),
-                p99_us: micros(|sample| sample.p99_us),
-                ratio: is_rate.then(|| spread(ratios)),
-                target: *target,
-            }
+fn cases(measured: &[(Measured, Vec<Pair>)]) -> Vec<Case> {
+    let floors: Vec<Sample> = measured
+        .iter()
+        .flat_map(|(_, pairs)| pairs.iter().map(|pair| pair.floor))
+        .collect();
+    let mut cases = vec![Case::of("bare write + fdatasync", "writes", &floors)];
+    for (case, pairs) in measured {
+        let samples: Vec<Sample> = pairs.iter().map(|pair| pair.sample).collect();
+        let ratios = pairs
+            .iter()
+            .map(|pair| pair.sample.per_second / pair.floor.per_second);
+        let mut found = Case::of(case.name(), case.unit(), &samples);
+        found.ratio = (*case != Measured::CatchUp).then(|| spread(ratios));
+        found.target = Some(case.target());
+        cases.push(found);
+    }
+    cases
+}
+
+impl Case {
+    fn of(name: &'static str, unit: &'static str, samples: &[Sample]) -> Self {
+        let micros = |pick: fn(&Sample) -> u64| {
+            let mut all: Vec<u64> = samples.iter().map(pick).collect();
+            all.sort_unstable();
+            all.get(all.len() / 2).copied().filter(|_| unit != "MB")
         };
-    CASES.iter().enumerate().map(case).collect()
+        Self {
+            name,
+            unit,
+            per_second: spread(samples.iter().map(|sample| sample.per_second)),
+            p50_us: micros(|sample| sample.p50_us),
+            p99_us: micros(|sample| sample.p99_us),
+            ratio: None,
+            target: None,
+        }
+    }
 }
 
 /// Lowest, median and highest.

@@ -38,8 +38,8 @@ pub(crate) fn text(figures: &Figures) -> String {
         .map(|bytes| text::bytes(*bytes))
         .collect();
     format!(
-        "{}\n\n{} rounds of {} s, {} bytes of data in an entry. x disk: median over the rounds of the ratio to the bare disk in the\n\
-         same round. Memory of a daemon: {} idle, {} after all rounds (source, target).",
+        "{}\n\n{} rounds of {} s, {} bytes of data in an entry. x disk: median over the rounds of the ratio to the bare disk\n\
+         right before. Memory of a daemon: {} idle, {} after all rounds (source, target).",
         page.text(),
         figures.rounds,
         figures.seconds_each,

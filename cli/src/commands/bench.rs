@@ -4,14 +4,16 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use clap::ValueEnum as _;
+
 use super::Context;
-use crate::bench::{Plan, text};
+use crate::bench::{Measured, Plan, text};
 use crate::error::CliError;
 
 /// Measure what journaling costs on this machine, each figure beside the bare disk
 ///
-/// Local deposits, *SYNC over loopback, both through a daemon's socket, catch-up, memory. Each round measures all cases one
-/// after the other, and ratios are taken within a round, so that a busy machine hits all alike.
+/// Local deposits, *SYNC over loopback, both through a daemon's socket, catch-up, memory. Right before each case the bare disk
+/// is measured, and ratios are taken to that, so that a busy machine hits both alike.
 ///
 /// Example: rjournal bench --dir /var/tmp/bench --rounds 5
 #[derive(Debug, clap::Args)]
@@ -23,6 +25,10 @@ pub(crate) struct Args {
     /// Rounds of all cases
     #[arg(long, value_name = "COUNT", default_value = "3", value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
+
+    /// Measure only these, separated by commas
+    #[arg(long, value_name = "CASES", value_enum, value_delimiter = ',')]
+    only: Vec<Measured>,
 
     /// How long each case of a round runs
     #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = clap::value_parser!(u64).range(1..=600))]
@@ -48,8 +54,14 @@ pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, C
             dir.display()
         )));
     }
+    let cases = if args.only.is_empty() {
+        Measured::value_variants().to_vec()
+    } else {
+        args.only
+    };
     let plan = Plan {
         dir,
+        cases,
         rounds: args.rounds,
         time: Duration::from_secs(args.seconds),
         payload: args.payload as usize,
