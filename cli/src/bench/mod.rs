@@ -149,10 +149,13 @@ where
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Measured {
     /// Deposits inside one process, one thread that waits for each answer
+    #[value(name = "local-1")]
     Local1,
     /// Deposits inside one process, 32 tasks
+    #[value(name = "local-32")]
     Local32,
     /// Deposits of 32 tasks, answered when two systems have flushed them
+    #[value(name = "sync-32")]
     Sync32,
     /// Deposits of 32 clients through a daemon's socket
     SocketLocal,

@@ -3,6 +3,7 @@
 //! never taken back (ruling 1). Must not know disks, links, or how answers are decided.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use event_listener::{Event, EventListener};
@@ -114,6 +115,8 @@ pub enum Work {
 #[derive(Debug)]
 pub struct Intake {
     state: Mutex<State>,
+    /// Entries in the open bundle, to be looked at without the lock.
+    open_entries: AtomicU32,
     work: Condvar,
     room: Event,
     answers: Arc<Answers>,
@@ -145,6 +148,7 @@ impl Intake {
         };
         Arc::new(Self {
             state: Mutex::new(state),
+            open_entries: AtomicU32::new(0),
             work: Condvar::new(),
             room: Event::new(),
             answers,
@@ -202,6 +206,8 @@ impl Intake {
             state.append(draft, now, content);
         }
         let sequence = state.last;
+        self.open_entries
+            .store(state.open.entries, Ordering::Relaxed);
         self.wake_writer(&mut state);
         drop(state);
         Ok(self.answers.ticket(sequence, false))
@@ -304,6 +310,7 @@ impl Intake {
     pub(super) fn take(&self, own: u64, now: Timestamp, room: impl FnOnce(u64) -> u64) -> Taken {
         let mut state = self.lock();
         state.errand = false;
+        self.open_entries.store(0, Ordering::Relaxed);
         let bundle = if state.open.is_empty() {
             None
         } else {
@@ -331,6 +338,11 @@ impl Intake {
             time,
             room_wanted,
         }
+    }
+
+    /// How many deposits are in the open bundle, about: for deciding whether to wait for more.
+    pub fn open_entries(&self) -> u32 {
+        self.open_entries.load(Ordering::Relaxed)
     }
 
     /// What is in the open bundle now, in bytes.

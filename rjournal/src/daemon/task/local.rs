@@ -21,6 +21,10 @@ use crate::remote::{Confirmation, MemberKey};
 
 /// A refused preparation of the next receiver is tried again after this long.
 const PREPARE_AGAIN: Duration = Duration::from_secs(10);
+/// Depositors that were just answered are waited for no longer than this, however slow the disk is.
+const GATHER_MAX: Duration = Duration::from_micros(100);
+/// Once some are back, the others are not waited for when none came for so long.
+const GATHER_QUIET: Duration = Duration::from_micros(3);
 
 /// A local journal that is open, with all that runs for it.
 #[derive(Debug)]
@@ -81,11 +85,14 @@ impl LocalRuntime {
         self.prepare_next(shared, &writer);
         let mut told = None;
         while self.journal.intake().wait_for_work() == Work::Due {
+            let (began, released) = (shared.clock.now(), self.journal.released());
             if let Err(error) = self.step(shared, &mut writer) {
                 self.journal.set_gate(Gate::Poisoned);
                 self.fail(shared, &error.to_string());
                 break;
             }
+            let answered = self.journal.released().get() - released.get();
+            self.gather(shared, answered, shared.clock.now().since(began));
             self.tell_threshold(shared, &writer, &mut told);
             self.run_forget(shared, &mut writer);
             self.prepare_next(shared, &writer);
@@ -130,6 +137,32 @@ impl LocalRuntime {
             );
         }
         Ok(())
+    }
+
+    /// Who was just answered often deposits again at once. Waiting for them a moment, short beside the `flush` that was, puts
+    /// all of them into the next bundle; else they wait for the flush that is under way and then for their own. Ends when as
+    /// many are there as were answered, or when no more come.
+    fn gather(&self, shared: &Shared, answered: u64, flush: Duration) {
+        let patience = flush.min(GATHER_MAX);
+        let began = shared.clock.now();
+        let intake = self.journal.intake();
+        let waiting = intake.open_entries();
+        let (mut seen, mut moved) = (waiting, began);
+        while u64::from(seen - waiting) < answered {
+            std::thread::yield_now();
+            let (open, now) = (intake.open_entries(), shared.clock.now());
+            if open != seen {
+                (seen, moved) = (open, now);
+            }
+            let quiet = if seen == waiting {
+                patience / 4
+            } else {
+                GATHER_QUIET
+            };
+            if now.since(began) >= patience || now.since(moved) >= quiet {
+                return;
+            }
+        }
     }
 
     /// Under MNGRCV(*USER) an operator is told once of each receiver that reached its threshold.

@@ -235,6 +235,11 @@ impl Journal {
         self.tail.set_settled(release.upto);
     }
 
+    /// Everything up to here has its class.
+    pub fn released(&self) -> Sequence {
+        self.answers.released()
+    }
+
     /// Policy reject: what waits, up to `upto`, is answered UNKNOWN.
     pub fn give_up(&self, upto: Sequence) {
         self.answers.give_up(upto);
