@@ -11,6 +11,7 @@ use rjournal::journal::AckClass;
 use rjournal::journal::{
     Attributes, Entropy, Gate, Journal, NewJournal, Owner, Recovered, Release, Ticket, Writer,
 };
+use rjournal::receiver::Space;
 
 use crate::seed::SeededEntropy;
 
@@ -102,7 +103,7 @@ impl BenchJournal {
     /// Makes the next receiver ready, as a second thread would.
     pub fn writer_spare(&self) {
         let (spare, bytes) = self.writer.spare();
-        drop(spare.prepare(bytes));
+        drop(spare.prepare(bytes, Space::Zeroed));
     }
 
     /// Seals, writes and releases everything deposited.

@@ -108,6 +108,12 @@ pub trait DiskFile: fmt::Debug + Send + Sync {
     /// Whatever the medium says.
     fn set_length(&self, length: u64) -> io::Result<()>;
 
+    /// Makes the file this long, with the space for it reserved on the medium; what is added reads as zeros.
+    ///
+    /// # Errors
+    /// Whatever the medium says; `StorageFull` when there is no room.
+    fn reserve(&self, length: u64) -> io::Result<()>;
+
     /// Makes later reads come from the medium, not from memory (failures.md section 1 point 7).
     ///
     /// # Errors

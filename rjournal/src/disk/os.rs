@@ -6,7 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Disk, DiskFile};
+use super::{Disk, DiskFile, fill_with_zeros};
 
 /// The directory tree below one directory of the operating system.
 #[derive(Debug)]
@@ -142,6 +142,14 @@ impl DiskFile for OsFile {
 
     fn set_length(&self, length: u64) -> io::Result<()> {
         self.file.set_len(length)
+    }
+
+    fn reserve(&self, length: u64) -> io::Result<()> {
+        match rustix::fs::fallocate(&self.file, rustix::fs::FallocateFlags::empty(), 0, length) {
+            // Not every file system can; there zeros do the same, slower.
+            Err(rustix::io::Errno::OPNOTSUPP) => fill_with_zeros(self, self.length()?, length),
+            other => Ok(other?),
+        }
     }
 
     fn drop_cache(&self) -> io::Result<()> {

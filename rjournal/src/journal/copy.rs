@@ -18,7 +18,9 @@ use crate::entry::{
     SealedBundle, Sequence, SystemId, Timestamp,
 };
 use crate::error::{JournalError, ReceiverError};
-use crate::receiver::{Chain, ChainReader, Evidence, Leftover, Opened, StoredBundle};
+use crate::receiver::{
+    Chain, ChainReader, Evidence, Leftover, Opened, Space, SpareSlot, StoredBundle,
+};
 
 /// What readers and the status of a copy share with the one thread that writes it.
 #[derive(Debug)]
@@ -525,13 +527,10 @@ impl Copy {
         self.shared.reader.head_at(sequence)
     }
 
-    /// Makes the next receiver's file ready, as large as the attached one's.
-    ///
-    /// # Errors
-    /// As [`crate::receiver::SpareSlot::prepare`].
-    pub fn spare(&self) -> Option<(crate::receiver::SpareSlot, u64)> {
-        let attached = self.chain.attached()?;
-        Some((self.chain.spare(), Chain::capacity(attached.threshold)))
+    /// Where the next receiver's file is made ready, how large, and how: for [`SpareSlot::prepare`].
+    pub fn spare(&self) -> Option<(SpareSlot, u64, Space)> {
+        let bytes = Chain::capacity(self.chain.attached()?.threshold);
+        Some((self.chain.spare(), bytes, self.chain.next_space()))
     }
 }
 

@@ -18,7 +18,7 @@ use crate::entry::{
     ReceiverId, SealedBundle, Sequence, Timestamp,
 };
 use crate::error::JournalError;
-use crate::receiver::{Chain, SpareSlot, SpareState, StoredBundle};
+use crate::receiver::{Chain, Space, SpareSlot, SpareState, StoredBundle};
 
 /// Where random bytes come from.
 pub trait Entropy: std::fmt::Debug + Send + Sync {
@@ -157,7 +157,7 @@ impl Writer {
         let capacity = Chain::capacity(attributes.threshold);
         if order.is_some() {
             // An operator waits for it; otherwise a change waits until the next receiver is ready.
-            self.chain.spare().prepare(capacity)?;
+            self.chain.spare().prepare(capacity, Space::Zeroed)?;
         }
         let due = self.chain.end() + self.intake().open_bytes() >= attributes.threshold;
         let by_itself = due && attributes.manage_receivers == ManageReceivers::System;

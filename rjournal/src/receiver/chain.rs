@@ -9,7 +9,7 @@ use super::opening::Opening;
 use super::reader::{ChainReader, Receiver, Shared};
 use super::record::ReceiverRecord;
 use super::recovery::{Evidence, Leftover};
-use super::spare::SpareSlot;
+use super::spare::{Space, SpareSlot};
 use super::writer::ReceiverWriter;
 use crate::disk::{Disk, fill_with_zeros};
 use crate::entry::{
@@ -30,6 +30,8 @@ pub struct Chain {
     writer: Option<ReceiverWriter>,
     spare: SpareSlot,
     journal: JournalId,
+    /// Entries are born here; in a copy they come from elsewhere.
+    sealed_here: bool,
 }
 
 /// A chain that was opened, and what opening found.
@@ -79,6 +81,7 @@ impl Chain {
                 writer,
                 spare,
                 journal,
+                sealed_here: evidence.sealed_here,
             },
             leftovers,
         })
@@ -122,6 +125,16 @@ impl Chain {
     /// Where the next receiver's file is made ready.
     pub fn spare(&self) -> SpareSlot {
         self.spare.clone()
+    }
+
+    /// How its space is best made ready: a copy that catches up, or has nothing yet, only reserves it.
+    pub fn next_space(&self) -> Space {
+        let in_bulk = || self.writer.as_ref().is_none_or(ReceiverWriter::is_bulk);
+        if !self.sealed_here && in_bulk() {
+            Space::Reserved
+        } else {
+            Space::Zeroed
+        }
     }
 
     /// The last entry written.
@@ -194,17 +207,13 @@ impl Chain {
         let spare = loop {
             match self.spare.take() {
                 Some(spare) => break spare,
-                None => self.spare.prepare(bytes)?,
+                None => self.spare.prepare(bytes, self.next_space())?,
             }
         };
-        let writer = ReceiverWriter::begin(spare.file, spare.path, spare.bytes, header)?;
-        let receiver = Receiver::new(
-            header.clone(),
-            spare.number,
-            now,
-            writer.end(),
-            header.before,
-        );
+        let bulk = self.next_space() == Space::Reserved;
+        let number = spare.number;
+        let writer = ReceiverWriter::begin(spare, bulk, header)?;
+        let receiver = Receiver::new(header.clone(), number, now, writer.end(), header.before);
         receiver.lock().file = Some(writer.file());
         self.writer = Some(writer);
         let mut receivers = self.shared.receivers_mut();

@@ -18,4 +18,4 @@ pub use chain::{Chain, Opened};
 pub use reader::{ChainReader, StoredBundle};
 pub use record::ReceiverRecord;
 pub use recovery::{Evidence, Leftover};
-pub use spare::{SpareSlot, SpareState};
+pub use spare::{Space, SpareSlot, SpareState};

@@ -5,12 +5,18 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::spare::{Space, Spare};
 use crate::disk::{DiskFile, fill_with_zeros};
 use crate::entry::{QualifiedName, RECEIVER_HEADER_BYTES, ReceiverHeader, SealedBundle};
 use crate::error::ReceiverError;
 
 /// Space is added to a receiver in steps of this many bytes.
 const EXTEND_BYTES: u64 = 4 * 1024 * 1024;
+
+/// A flush of at least so much is one of a copy that catches up.
+const BULK_BYTES: u64 = 256 * 1024;
+/// Where space is only reserved and flushes are small, zeros are laid down so far ahead.
+const AHEAD_BYTES: u64 = 1024 * 1024;
 
 #[derive(Debug)]
 pub(super) struct ReceiverWriter {
@@ -19,19 +25,30 @@ pub(super) struct ReceiverWriter {
     name: QualifiedName,
     end: u64,
     allocated: u64,
-    unsynced: bool,
+    /// Up to here a flush changes no metadata.
+    zeroed: u64,
+    unsynced: u64,
+    /// The last flush was a large one.
+    bulk: bool,
     poisoned: bool,
 }
 
 impl ReceiverWriter {
-    /// Begins a receiver: writes its header into a prepared, all-zero file. Durable after [`Self::sync`].
+    /// Begins a receiver: writes its header into a prepared file that reads as zeros. Durable after [`Self::sync`]. `bulk`
+    /// is what [`Self::is_bulk`] said of the one before.
     pub(super) fn begin(
-        file: Arc<dyn DiskFile>,
-        path: PathBuf,
-        allocated: u64,
+        spare: Spare,
+        bulk: bool,
         header: &ReceiverHeader,
     ) -> Result<Self, ReceiverError> {
         let end = RECEIVER_HEADER_BYTES as u64;
+        let Spare {
+            file,
+            path,
+            bytes: allocated,
+            space,
+            ..
+        } = spare;
         file.write_at(&header.encode(), 0)
             .map_err(|source| ReceiverError::io("could not be written", &path, source))?;
         Ok(Self {
@@ -40,7 +57,9 @@ impl ReceiverWriter {
             name: header.name,
             end,
             allocated,
-            unsynced: true,
+            zeroed: if space == Space::Zeroed { allocated } else { 0 },
+            unsynced: end,
+            bulk,
             poisoned: false,
         })
     }
@@ -61,7 +80,10 @@ impl ReceiverWriter {
             name,
             end,
             allocated,
-            unsynced: false,
+            // It may only be reserved; then flushes are slower until the next receiver.
+            zeroed: allocated,
+            unsynced: 0,
+            bulk: false,
             poisoned: false,
         })
     }
@@ -74,6 +96,11 @@ impl ReceiverWriter {
     /// Bytes that can still be written into space that is already there.
     pub(super) const fn room(&self) -> u64 {
         self.allocated.saturating_sub(self.end)
+    }
+
+    /// Whether the last flush was a large one, as when a copy catches up.
+    pub(super) const fn is_bulk(&self) -> bool {
+        self.bulk
     }
 
     pub(super) fn file(&self) -> Arc<dyn DiskFile> {
@@ -89,6 +116,7 @@ impl ReceiverWriter {
         fill_with_zeros(&*self.file, self.allocated, wanted)
             .map_err(|source| ReceiverError::io("could not be extended", &self.path, source))?;
         self.allocated = wanted;
+        self.zeroed = self.zeroed.max(wanted);
         Ok(())
     }
 
@@ -105,17 +133,31 @@ impl ReceiverWriter {
         self.poison_on_error("could not be written", written)?;
         self.end = bundle.header().end();
         self.allocated = self.allocated.max(self.end);
-        self.unsynced = true;
+        self.unsynced += bundle.bytes().len() as u64;
+        if !self.bulk && self.end > self.zeroed {
+            self.zero_ahead()?;
+        }
+        Ok(())
+    }
+
+    /// Lays zeros behind the end, into space that is only reserved; they are flushed with the bundle before them.
+    fn zero_ahead(&mut self) -> Result<(), ReceiverError> {
+        let upto = (self.end + AHEAD_BYTES).min(self.allocated);
+        let count = usize::try_from(upto - self.end).unwrap_or(0);
+        let written = self.file.write_at(&vec![0; count], self.end);
+        self.poison_on_error("could not be filled with zeros", written)?;
+        self.zeroed = upto;
         Ok(())
     }
 
     /// Flushes what was written.
     pub(super) fn sync(&mut self) -> Result<(), ReceiverError> {
         self.unpoisoned()?;
-        if self.unsynced {
+        if self.unsynced > 0 {
             let synced = self.file.sync();
             self.poison_on_error("could not be flushed", synced)?;
-            self.unsynced = false;
+            self.bulk = self.unsynced >= BULK_BYTES;
+            self.unsynced = 0;
         }
         Ok(())
     }

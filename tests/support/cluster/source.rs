@@ -3,6 +3,7 @@
 
 use rjournal::daemon::crank::{seal_and_tell, write_and_tell};
 use rjournal::entry::{Draft, Kind};
+use rjournal::receiver::Space;
 use rjournal::remote::MemberKey;
 
 use super::systems::Cluster;
@@ -66,7 +67,7 @@ impl Cluster {
     pub fn prepare_spare(&mut self) {
         if let Some(open) = self.open_mut() {
             let (spare, bytes) = open.writer.spare();
-            drop(spare.prepare(bytes));
+            drop(spare.prepare(bytes, Space::Zeroed));
         }
     }
 

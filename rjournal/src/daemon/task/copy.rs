@@ -422,8 +422,9 @@ impl CopyThread {
     }
 
     fn prepare_spare(&self) {
-        if let Some((spare, bytes)) = self.copy.spare() {
-            prepare_copy_spare(&self.shared, Weak::clone(&self.runtime), spare, bytes);
+        if let Some((spare, bytes, space)) = self.copy.spare() {
+            let runtime = Weak::clone(&self.runtime);
+            prepare_copy_spare(&self.shared, runtime, spare, bytes, space);
         }
     }
 

@@ -16,7 +16,7 @@ use crate::entry::control_entry::{Level, Member, SetChange, SetReason};
 use crate::entry::{Moment, ReceiverId};
 use crate::error::JournalError;
 use crate::journal::{AckClass, Gate, Journal, Work, Writer};
-use crate::receiver::{SpareSlot, SpareState};
+use crate::receiver::{Space, SpareSlot, SpareState};
 use crate::remote::{Confirmation, MemberKey};
 
 /// A refused preparation of the next receiver is tried again after this long.
@@ -194,7 +194,7 @@ impl LocalRuntime {
         *lock(&self.prepared_at) = now;
         let (runtime, shared) = (Arc::clone(self), Arc::clone(shared));
         let prepare = move || {
-            let prepared = spare.prepare(bytes);
+            let prepared = spare.prepare(bytes, Space::Zeroed);
             // Of a journal that stops or is deleted meanwhile, nobody needs the next receiver.
             let is_over = runtime.stopping.load(Ordering::Acquire);
             if let Some(error) = prepared.err().filter(|_| !is_over) {
@@ -392,13 +392,14 @@ pub(super) fn prepare_copy_spare(
     runtime: Weak<CopyRuntime>,
     spare: SpareSlot,
     bytes: u64,
+    space: Space,
 ) {
     if spare.state() != SpareState::Missing {
         return;
     }
     let shared = Weak::clone(shared);
     let prepare = move || {
-        let Err(error) = spare.prepare(bytes) else {
+        let Err(error) = spare.prepare(bytes, space) else {
             return;
         };
         // Of a copy that stops or is deleted meanwhile, nobody needs the next receiver.

@@ -288,6 +288,20 @@ impl DiskFile for MemoryFile {
         Ok(())
     }
 
+    fn reserve(&self, length: u64) -> io::Result<()> {
+        let mut state = self.disk.lock();
+        state.alive()?;
+        let grows = length.saturating_sub(state.inode(self.number).cached.len() as u64);
+        let full = state
+            .bytes_max
+            .is_some_and(|bytes_max| state.used_bytes() + grows > bytes_max);
+        if full {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        drop(state);
+        self.set_length(length)
+    }
+
     fn drop_cache(&self) -> io::Result<()> {
         let mut state = self.disk.lock();
         state.alive()?;
