@@ -191,7 +191,18 @@ impl Acceptor {
     /// # Errors
     /// [`Violation`] naming what does not fit.
     pub fn bundle(&mut self, bytes: Bytes) -> Result<Option<SealedBundle>, Violation> {
-        let bundle = codec::open(bytes, self.place.receiver)?;
+        self.opened(codec::open(bytes, self.place.receiver)?)
+    }
+
+    /// The same for a bundle whose bytes were read already, by whoever had the time: only that it was read as one of the
+    /// attached receiver is left to see. One that was not is read again.
+    ///
+    /// # Errors
+    /// As [`Self::bundle`].
+    pub fn opened(&mut self, bundle: SealedBundle) -> Result<Option<SealedBundle>, Violation> {
+        if bundle.receiver() != self.place.receiver {
+            return self.bundle(bundle.bytes().clone());
+        }
         let header = bundle.header();
         let span = (bundle.before(), bundle.last());
         if self.accepted.contains(&span) {
@@ -227,5 +238,61 @@ impl Acceptor {
         }
         self.accepted.push_back(span);
         Ok(Some(bundle))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entry::codec::{BUNDLE_HEADER_BYTES, Seal};
+    use crate::entry::{ChainHead, Draft, Kind, ReceiverId, Timestamp};
+
+    const JOURNAL: JournalId = JournalId::from_bytes([1; 16]);
+    const SESSION: Epoch = Epoch {
+        boot: 1,
+        ..Epoch::NONE
+    };
+
+    fn start() -> Position {
+        Position {
+            sequence: Sequence::NONE,
+            head: ChainHead::genesis(JOURNAL),
+        }
+    }
+
+    fn sealed_for(receiver: ReceiverId) -> SealedBundle {
+        let mut buffer = vec![0; BUNDLE_HEADER_BYTES];
+        let draft = Draft::new(Kind::USER, b"entry");
+        let first = start().sequence.next();
+        codec::encode_entry(&mut buffer, &draft, first, Timestamp::ZERO, None, None);
+        let seal = Seal {
+            receiver,
+            offset: RECEIVER_HEADER_BYTES as u64,
+            align: 8,
+            epoch: SESSION,
+            before: start(),
+            durable_upto: Sequence::NONE,
+        };
+        codec::seal(buffer, 1, &seal)
+    }
+
+    #[test]
+    fn a_bundle_that_was_read_as_one_of_another_receiver_is_judged_by_its_bytes() {
+        let (here, elsewhere) = (
+            ReceiverId::from_bytes([2; 16]),
+            ReceiverId::from_bytes([3; 16]),
+        );
+        let place = Place {
+            receiver: here,
+            previous: ReceiverId::NONE,
+            offset: RECEIVER_HEADER_BYTES as u64,
+        };
+        let mut acceptor = Acceptor::new(JOURNAL, start(), place, Epoch::NONE, SESSION);
+        let refused = acceptor.opened(sealed_for(elsewhere));
+        assert!(matches!(refused, Err(Violation::Codec(_))), "{refused:?}");
+        assert_eq!(acceptor.tip(), start());
+        let bundle = sealed_for(here);
+        assert_eq!(acceptor.opened(bundle.clone()), Ok(Some(bundle.clone())));
+        assert_eq!(acceptor.tip(), bundle.last());
     }
 }

@@ -13,8 +13,6 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use bytes::Bytes;
-
 use super::accept::{Acceptor, Violation, check_greeting};
 use super::message::message_name;
 use super::message::{
@@ -217,8 +215,21 @@ impl TargetSession {
         let outcome = match frame {
             Frame::Message(message) => self.handle_message(message),
             Frame::Header(bytes) => self.handle_header(&bytes),
-            Frame::Bundle(bytes) => self.handle_bundle(bytes),
+            Frame::Bundle(bytes) => self.handle_bundle(|acceptor| acceptor.bundle(bytes)),
         };
+        self.judge(outcome);
+    }
+
+    /// A bundle came, and was read on its way.
+    pub fn handle_opened(&mut self, bundle: SealedBundle, now: Moment) {
+        self.last_heard = now;
+        if !matches!(self.state, State::Ended) {
+            let outcome = self.handle_bundle(|acceptor| acceptor.opened(bundle));
+            self.judge(outcome);
+        }
+    }
+
+    fn judge(&mut self, outcome: Result<(), Violation>) {
         if let Err(violation) = outcome {
             self.handle_close(EndReason::Violation(violation.to_string()));
         }
@@ -478,7 +489,10 @@ impl TargetSession {
         Ok(())
     }
 
-    fn handle_bundle(&mut self, bytes: Bytes) -> Result<(), Violation> {
+    fn handle_bundle(
+        &mut self,
+        accept: impl FnOnce(&mut Acceptor) -> Result<Option<SealedBundle>, Violation>,
+    ) -> Result<(), Violation> {
         let state = self.state_name();
         let State::Streaming { acceptor, .. } = &mut self.state else {
             return Err(Violation::Order {
@@ -486,7 +500,7 @@ impl TargetSession {
                 state,
             });
         };
-        let bundle = acceptor.bundle(bytes)?;
+        let bundle = accept(acceptor)?;
         self.outputs.extend(bundle.map(TargetOutput::Write));
         self.order_flush();
         Ok(())

@@ -123,7 +123,8 @@ async fn feed(
         out,
     })
     .await;
-    copy.hand_over(id, Frame::Message(Message::Hello(hello)))
+    let mut fed = None;
+    copy.hand_over(id, Frame::Message(Message::Hello(hello)), &mut fed)
         .await;
     let answering = shared.runtime.spawn(async move {
         while let Some(mut wired) = answers.recv().await {
@@ -138,7 +139,7 @@ async fn feed(
         sender.finish().await;
     });
     while let Ok(Some(Wired::Session(frame))) = receiver.receive().await {
-        copy.hand_over(id, frame).await;
+        copy.hand_over(id, frame, &mut fed).await;
     }
     copy.tell(CopyEvent::Lost { id }).await;
     drop(answering.await);

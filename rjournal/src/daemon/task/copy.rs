@@ -13,7 +13,9 @@ use crate::daemon::crank::{TargetCrank, target_facts};
 use crate::daemon::messages::Severity;
 use crate::daemon::system::Shared;
 use crate::entry::progress::CopyProgress;
-use crate::entry::{QualifiedName, ReceiverId, Sequence, SystemId, Timestamp};
+use crate::entry::{
+    QualifiedName, ReceiverHeader, ReceiverId, SealedBundle, Sequence, SystemId, Timestamp, codec,
+};
 use crate::journal::{Copy, CopyShared};
 use crate::link::Wired;
 use crate::remote::{EndReason, Frame, TargetSession};
@@ -43,6 +45,15 @@ pub(crate) enum CopyEvent {
         id: u64,
         /// The frame.
         frame: Frame,
+        /// Given back when it was handled.
+        permit: Option<OwnedSemaphorePermit>,
+    },
+    /// A bundle of a session came, and was read on its way.
+    Bundle {
+        /// The session.
+        id: u64,
+        /// The bundle.
+        bundle: SealedBundle,
         /// Given back when it was handled.
         permit: Option<OwnedSemaphorePermit>,
     },
@@ -156,11 +167,25 @@ impl CopyRuntime {
         drop(self.events.try_send(event));
     }
 
-    /// Hands a frame over, waiting while too much waits already.
-    pub(crate) async fn hand_over(&self, id: u64, frame: Frame) {
-        let bytes = match &frame {
-            Frame::Header(bytes) | Frame::Bundle(bytes) => bytes.len(),
-            Frame::Message(_) => 0,
+    /// Hands a frame over, waiting while too much waits already. Bundles are read and hashed here, on the connection's task,
+    /// while the copy's thread writes and flushes; one that cannot be read goes on as it came, to be judged there.
+    /// `receiver` is the one whose bundles come, once that is known.
+    pub(crate) async fn hand_over(&self, id: u64, frame: Frame, receiver: &mut Option<ReceiverId>) {
+        let (bytes, opened) = match &frame {
+            Frame::Message(_) => (0, None),
+            Frame::Header(bytes) => {
+                *receiver = ReceiverHeader::decode(bytes)
+                    .ok()
+                    .map(|header| header.receiver);
+                (bytes.len(), None)
+            }
+            Frame::Bundle(bytes) => {
+                let attached = || self.copy.reader().attached();
+                let here = receiver.or_else(|| attached().map(|header| header.receiver));
+                *receiver = here;
+                let opened = here.and_then(|receiver| codec::open(bytes.clone(), receiver).ok());
+                (bytes.len(), opened)
+            }
         };
         let permits = u32::try_from(bytes / 1024)
             .unwrap_or(0)
@@ -173,7 +198,11 @@ impl CopyRuntime {
                 .await
                 .ok()
         };
-        self.tell(CopyEvent::Frame { id, frame, permit }).await;
+        self.tell(match opened {
+            Some(bundle) => CopyEvent::Bundle { id, bundle, permit },
+            None => CopyEvent::Frame { id, frame, permit },
+        })
+        .await;
     }
 
     /// Ends the thread and waits for it.
@@ -240,6 +269,13 @@ impl CopyThread {
             CopyEvent::Frame { id, frame, permit } => {
                 if let Some(session) = self.session.as_mut().filter(|session| session.id == id) {
                     session.crank.session.handle_frame(frame, now);
+                    self.turn(&shared);
+                }
+                drop(permit);
+            }
+            CopyEvent::Bundle { id, bundle, permit } => {
+                if let Some(session) = self.session.as_mut().filter(|session| session.id == id) {
+                    session.crank.session.handle_opened(bundle, now);
                     self.turn(&shared);
                 }
                 drop(permit);
