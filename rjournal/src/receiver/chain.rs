@@ -9,7 +9,7 @@ use super::opening::Opening;
 use super::reader::{ChainReader, Receiver, Shared};
 use super::record::ReceiverRecord;
 use super::recovery::{Evidence, Leftover};
-use super::spare::{Space, SpareSlot};
+use super::spare::{Space, SpareSlot, SpareState};
 use super::writer::ReceiverWriter;
 use crate::disk::{Disk, fill_with_zeros};
 use crate::entry::{
@@ -204,13 +204,11 @@ impl Chain {
             self.remove_unused()?;
         }
         let bytes = Self::capacity(header.threshold);
-        let spare = loop {
-            match self.spare.take() {
-                Some(spare) => break spare,
-                None => self.spare.prepare(bytes, self.next_space())?,
-            }
-        };
-        let bulk = self.next_space() == Space::Reserved;
+        let space = self.next_space();
+        // One that is not ready yet is needed faster than it can be filled.
+        let bulk = space == Space::Reserved
+            || (!self.sealed_here && self.spare.state() == SpareState::Filling);
+        let spare = self.spare.take(bytes, space)?;
         let number = spare.number;
         let writer = ReceiverWriter::begin(spare, bulk, header)?;
         let receiver = Receiver::new(header.clone(), number, now, writer.end(), header.before);

@@ -2,7 +2,7 @@
 //! Until its header is written it is nobody's. Must not know when it will be used.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::file::file_name;
 use crate::disk::{Disk, DiskFile, fill_with_zeros};
@@ -53,6 +53,8 @@ pub struct SpareSlot {
     disk: Arc<dyn Disk>,
     dir: Arc<Path>,
     slot: Arc<Mutex<Slot>>,
+    /// Rings when nobody fills it any more.
+    done: Arc<Condvar>,
 }
 
 impl SpareSlot {
@@ -66,6 +68,7 @@ impl SpareSlot {
             disk,
             dir: dir.into(),
             slot: Arc::new(Mutex::new(slot)),
+            done: Arc::new(Condvar::new()),
         }
     }
 
@@ -96,6 +99,7 @@ impl SpareSlot {
         let path = self.dir.join(file_name(number));
         let filled = self.fill(&path, bytes, space);
         let mut slot = self.lock();
+        self.done.notify_all();
         match filled {
             Ok(file) => {
                 slot.ready = Some(Spare {
@@ -131,11 +135,23 @@ impl SpareSlot {
         Ok(file)
     }
 
-    /// Takes the ready file.
-    pub(super) fn take(&self) -> Option<Spare> {
-        let mut slot = self.lock();
-        let spare = slot.ready.take()?;
-        slot.state = SpareState::Missing;
-        Some(spare)
+    /// Takes the ready file. One that somebody fills is waited for; where there is none it is made now.
+    ///
+    /// # Errors
+    /// As [`Self::prepare`].
+    pub(super) fn take(&self, bytes: u64, space: Space) -> Result<Spare, ReceiverError> {
+        loop {
+            {
+                let mut slot = self
+                    .done
+                    .wait_while(self.lock(), |slot| slot.state == SpareState::Filling)
+                    .unwrap_or_else(PoisonError::into_inner);
+                if let Some(spare) = slot.ready.take() {
+                    slot.state = SpareState::Missing;
+                    return Ok(spare);
+                }
+            }
+            self.prepare(bytes, space)?;
+        }
     }
 }

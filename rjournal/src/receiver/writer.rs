@@ -14,7 +14,7 @@ use crate::error::ReceiverError;
 const EXTEND_BYTES: u64 = 4 * 1024 * 1024;
 
 /// A flush of at least so much is one of a copy that catches up.
-const BULK_BYTES: u64 = 256 * 1024;
+const BULK_BYTES: u64 = 128 * 1024;
 /// Where space is only reserved and flushes are small, zeros are laid down so far ahead.
 const AHEAD_BYTES: u64 = 1024 * 1024;
 
