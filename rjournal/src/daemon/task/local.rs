@@ -21,6 +21,8 @@ use crate::remote::{Confirmation, MemberKey};
 
 /// A refused preparation of the next receiver is tried again after this long.
 const PREPARE_AGAIN: Duration = Duration::from_secs(10);
+/// The writer is woken after this long to look whether what the disk refused can be had now.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// A local journal that is open, with all that runs for it.
 #[derive(Debug)]
@@ -41,6 +43,7 @@ pub(crate) struct LocalRuntime {
     preparing: AtomicBool,
     stopping: AtomicBool,
     prepared_at: Mutex<Moment>,
+    looked_at: Mutex<Moment>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -64,6 +67,7 @@ impl LocalRuntime {
             preparing: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             prepared_at: Mutex::new(Moment::ZERO),
+            looked_at: Mutex::new(Moment::ZERO),
             thread: Mutex::new(None),
         });
         let (for_thread, for_shared) = (Arc::clone(&runtime), Arc::clone(shared));
@@ -217,7 +221,7 @@ impl LocalRuntime {
         self.forgotten.notify(usize::MAX);
     }
 
-    /// Time went on: targets that do not answer, targets that may join again, a refused preparation.
+    /// Time went on: targets that do not answer, targets that may join again, what the disk refused.
     pub(crate) fn tick(&self, shared: &Shared) {
         let (wall, now) = (shared.clock.wall(), shared.clock.now());
         let (left, news) = {
@@ -236,7 +240,9 @@ impl LocalRuntime {
             let (id, severity, text) = describe_change(&change);
             shared.post(id, severity, self.journal.name(), text);
         }
-        if now.since(*lock(&self.prepared_at)) >= PREPARE_AGAIN {
+        let mut looked_at = lock(&self.looked_at);
+        if now.since(*looked_at) >= LOOK_AGAIN {
+            *looked_at = now;
             self.journal.intake().nudge();
         }
     }

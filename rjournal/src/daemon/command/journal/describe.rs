@@ -125,13 +125,17 @@ impl Shared {
             .unwrap_or_else(std::sync::PoisonError::into_inner)
             .clone();
         description.journal_id = Some(journal.id());
+        let missing = journal.intake().room_missing();
         description.state = match (journal.gate(), &failure) {
             (Gate::Poisoned, _) | (_, Some(_)) => JournalState::Failed,
             (Gate::Held { .. }, None) => JournalState::Held,
+            (Gate::Open, None) if missing.is_some() => JournalState::Full,
             (Gate::Open, None) => JournalState::Active,
             (Gate::Closed, None) => JournalState::Inactive,
         };
-        description.note = failure.or_else(|| journal.control().stopped);
+        description.note = failure
+            .or_else(|| journal.control().stopped)
+            .or_else(|| missing.map(no_room));
         description.epoch = journal.epoch();
         let members: Vec<_> = {
             let confirmation = local
@@ -316,6 +320,14 @@ impl Shared {
             needs_reinit: record.needs_reinit,
         }
     }
+}
+
+/// What is to be done where the disk is full.
+fn no_room(bytes: u64) -> String {
+    format!(
+        "deposits are refused (CPF7003): the disk that holds the receivers is full and has no room for {bytes} more bytes; free \
+         space or delete receivers with DLTJRNRCV, and they are taken again by themselves"
+    )
 }
 
 /// About how many bytes of receivers one entry takes.
