@@ -122,7 +122,7 @@ pub(in crate::daemon) fn describe_end(reason: &EndReason) -> String {
         EndReason::Lost => "the connection was lost or could not be made".to_owned(),
         EndReason::Refused(refusal) => {
             format!(
-                "refused ({:?}): {} (source at {}, target at {})",
+                "refused ({}): {} (source at {}, target at {})",
                 refusal.code, refusal.text, refusal.source, refusal.target
             )
         }
