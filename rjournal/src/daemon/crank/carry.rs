@@ -175,7 +175,10 @@ impl LinkCrank {
             LinkEvent::Acknowledged { written, .. } => {
                 *acknowledged = (*acknowledged).max(*written);
             }
-            LinkEvent::CaughtUp | LinkEvent::Ended { .. } | LinkEvent::Inactivated => {}
+            LinkEvent::CaughtUp
+            | LinkEvent::Outrun(_)
+            | LinkEvent::Ended { .. }
+            | LinkEvent::Inactivated => {}
         }
     }
 
@@ -231,7 +234,7 @@ impl LinkCrank {
             LinkEvent::CaughtUp if self.record.delivery == DeliveryMode::Sync => {
                 confirmation.handle_caught_up(member(&self.record, self.record.level), now);
             }
-            LinkEvent::CaughtUp => {}
+            LinkEvent::CaughtUp | LinkEvent::Outrun(_) => {}
             LinkEvent::Ended { loss, .. } => confirmation.handle_loss(key, *loss, now),
             LinkEvent::Inactivated => confirmation.handle_loss(key, Loss::Operator, now),
         }

@@ -8,4 +8,4 @@ pub(super) mod local;
 pub(super) mod opening;
 pub(super) mod ticker;
 
-pub(in crate::daemon) use link::describe_end;
+pub(in crate::daemon) use link::{describe_end, describe_outrun};

@@ -6,6 +6,7 @@ use super::description::{
 };
 use crate::daemon::command::CommandError;
 use crate::daemon::system::{JournalRuntime, Shared};
+use crate::daemon::task::describe_outrun;
 use crate::daemon::task::link::LinkStatus;
 use crate::entry::{Epoch, QualifiedName, Sequence, Timestamp};
 use crate::journal::{DeliveryMode, JournalKind, LinkRecord};
@@ -258,6 +259,7 @@ impl Shared {
                     state,
                     streaming: false,
                     caught_up: false,
+                    outrun: None,
                     shipped: Sequence::NONE,
                     written: Sequence::NONE,
                     attempts: 0,
@@ -290,7 +292,8 @@ impl Shared {
             (DeliveryMode::Async, true) => "*ASYNC",
             (DeliveryMode::Async, false) => "*ASYNCPEND",
         };
-        let note = status.dial_error.clone().or_else(|| {
+        let outrun = status.shown.outrun.map(describe_outrun);
+        let note = status.dial_error.clone().or(outrun).or_else(|| {
             status
                 .shown
                 .last_end
