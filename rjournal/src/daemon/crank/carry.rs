@@ -55,6 +55,13 @@ pub fn write_and_tell(
     Ok(carry_confirmation(&journal, &mut confirmation, wall, now))
 }
 
+/// Tells the confirmation of a journal that was opened what its targets were known to have before.
+pub fn remember_acknowledged(journal: &Journal, confirmation: &mut Confirmation) {
+    for link in &journal.control().links {
+        confirmation.remember(member_key(link), link.acknowledged);
+    }
+}
+
 /// Does what the confirmation wants done; gives the targets whose sessions go on outside the set.
 pub fn carry_confirmation(
     journal: &Journal,
