@@ -20,7 +20,7 @@ use crate::receiver::{SpareSlot, SpareState};
 use crate::remote::{Confirmation, MemberKey};
 
 /// A refused preparation of the next receiver is tried again after this long.
-const PREPARE_AGAIN: Duration = Duration::from_secs(10);
+pub(super) const PREPARE_AGAIN: Duration = Duration::from_secs(10);
 /// The writer is woken after this long to look whether what the disk refused can be had now.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
@@ -163,12 +163,14 @@ impl LocalRuntime {
             return;
         }
         *lock(&self.prepared_at) = now;
+        // What the disk refused is told once, and tried again in silence.
+        let told = spare.state() == SpareState::Refused;
         let (runtime, shared) = (Arc::clone(self), Arc::clone(shared));
         let prepare = move || {
             let prepared = spare.prepare(bytes);
             // Of a journal that stops or is deleted meanwhile, nobody needs the next receiver.
             let is_over = runtime.stopping.load(Ordering::Acquire);
-            if let Some(error) = prepared.err().filter(|_| !is_over) {
+            if let Some(error) = prepared.err().filter(|_| !is_over && !told) {
                 let text = format!(
                     "the next receiver cannot be made ready: {error}; the attached one is used on to its end"
                 );
@@ -366,16 +368,19 @@ pub(super) fn prepare_copy_spare(
     spare: SpareSlot,
     bytes: u64,
 ) {
-    if spare.state() != SpareState::Missing {
+    if !matches!(spare.state(), SpareState::Missing | SpareState::Refused) {
         return;
     }
     let shared = Weak::clone(shared);
     let prepare = move || {
         let Err(error) = spare.prepare(bytes) else {
             return;
+    let told = spare.state() == SpareState::Refused;
         };
         // Of a copy that stops or is deleted meanwhile, nobody needs the next receiver.
-        let runtime = runtime.upgrade().filter(|runtime| !runtime.is_stopping());
+        let runtime = runtime
+            .upgrade()
+            .filter(|runtime| !runtime.is_stopping() && !told);
         if let (Some(runtime), Some(shared)) = (runtime, shared.upgrade()) {
             let text = format!("the next receiver cannot be made ready: {error}");
             shared.post("CPI70E5", Severity::Warning, runtime.copy.name(), text);
