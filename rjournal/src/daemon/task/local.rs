@@ -9,6 +9,8 @@ use event_listener::Event;
 
 use super::copy::CopyRuntime;
 use super::link::{LinkHandle, LinkSet};
+use super::unchanged::Unchanged;
+use crate::daemon::command::CommandError;
 use crate::daemon::crank::{carry_confirmation, seal_and_tell, write_and_tell};
 use crate::daemon::messages::Severity;
 use crate::daemon::system::Shared;
@@ -37,6 +39,8 @@ pub(crate) struct LocalRuntime {
     pub(crate) exclusive: Exclusive,
     /// What went wrong, once something did.
     pub(crate) failure: Mutex<Option<String>>,
+    /// Why the change of receivers an operator asked for could not be made.
+    pub(crate) unchanged: Unchanged,
     /// Orders for the writer's thread that are no entries.
     forget: Mutex<Vec<ReceiverId>>,
     forgotten: Event,
@@ -62,6 +66,7 @@ impl LocalRuntime {
             links: LinkSet::default(),
             exclusive: Exclusive::default(),
             failure: Mutex::new(None),
+            unchanged: Unchanged::default(),
             forget: Mutex::new(Vec::new()),
             forgotten: Event::new(),
             preparing: AtomicBool::new(false),
@@ -108,12 +113,11 @@ impl LocalRuntime {
             Ok(batch) => batch,
             Err(error) => {
                 // Nothing was sealed: an operator's change of receivers could not be made.
-                shared.post(
-                    "RJN2007",
-                    Severity::Warning,
-                    self.journal.name(),
-                    format!("the receiver was not changed: {error}"),
-                );
+                let text = format!("the receiver was not changed: {error}");
+                let kind = CommandError::from(error).kind;
+                self.unchanged
+                    .tell(CommandError::new(kind, "RJN2007", text.as_str()));
+                shared.post("RJN2007", Severity::Warning, self.journal.name(), text);
                 None
             }
         };
@@ -159,12 +163,12 @@ impl LocalRuntime {
             SpareState::Refused => now.since(*lock(&self.prepared_at)) >= PREPARE_AGAIN,
             SpareState::Filling | SpareState::Ready(_) => false,
         };
+        // What the disk refused is told once, and tried again in silence.
+        let told = spare.state() == SpareState::Refused;
         if !due || self.preparing.swap(true, Ordering::AcqRel) {
             return;
         }
         *lock(&self.prepared_at) = now;
-        // What the disk refused is told once, and tried again in silence.
-        let told = spare.state() == SpareState::Refused;
         let (runtime, shared) = (Arc::clone(self), Arc::clone(shared));
         let prepare = move || {
             let prepared = spare.prepare(bytes);
@@ -371,11 +375,11 @@ pub(super) fn prepare_copy_spare(
     if !matches!(spare.state(), SpareState::Missing | SpareState::Refused) {
         return;
     }
+    let told = spare.state() == SpareState::Refused;
     let shared = Weak::clone(shared);
     let prepare = move || {
         let Err(error) = spare.prepare(bytes) else {
             return;
-    let told = spare.state() == SpareState::Refused;
         };
         // Of a copy that stops or is deleted meanwhile, nobody needs the next receiver.
         let runtime = runtime
