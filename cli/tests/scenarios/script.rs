@@ -150,6 +150,7 @@ pub(crate) fn settled(printed: &str, dir: &str) -> String {
             r#""applied":<SO FAR>"#,
         ),
         (r#""pid":\d+"#, "\"pid\":<PID>"),
+        (r"\br\d{8}\.rcv\b", "<FILE>"),
         (r"\(os error \d+\)", "(<ERRNO>)"),
     ];
     let mut text = printed.replace(dir, "$DIR");
