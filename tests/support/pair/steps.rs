@@ -37,7 +37,7 @@ impl Pair {
 
     /// The next frame under way to a system arrives there; nothing is flushed.
     pub fn arrive_one(&mut self, at: usize) -> &mut Self {
-        let connections = self.cluster.connections.iter();
+        let mut connections = self.cluster.connections.iter();
         if let Some(index) = connections.rposition(|c| c.to == at) {
             self.cluster.deliver_forth(index);
         }
