@@ -17,8 +17,7 @@ use crate::output::Output;
     name = "rjournal",
     version,
     max_term_width = 110,
-    arg_required_else_help = true,
-    disable_help_subcommand = true
+    arg_required_else_help = true
 )]
 pub(crate) struct Args {
     /// Data directory of the system
@@ -49,6 +48,9 @@ impl Args {
             if json && error.use_stderr() {
                 return Output::new(true).failure(&CliError::invalid(explain(&error)));
             }
+            if let Some(text) = error.render().to_string().strip_prefix("error: ") {
+                return Output::new(false).failure(&CliError::invalid(text.trim_end()));
+            }
             // Where it cannot be printed there is nobody to tell.
             drop(error.print());
             ExitCode::from(code)
@@ -78,7 +80,8 @@ fn fold_case(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
                 .into();
         }
         if !seen_command && !value_of_global && !text.starts_with('-') {
-            seen_command = true;
+            // HELP is followed by the name of a command.
+            seen_command = !text.eq_ignore_ascii_case("help");
             return text.to_ascii_lowercase().into();
         }
         value_of_global = false;
@@ -124,5 +127,36 @@ mod tests {
             folded(&["rjournal", "--Json", "Status"]),
             ["rjournal", "--json", "status"]
         );
+        assert_eq!(
+            folded(&["rjournal", "HELP", "CRTJRN"]),
+            ["rjournal", "help", "crtjrn"]
+        );
+    }
+
+    /// What follows an example in its line is read as a part of the command.
+    #[test]
+    fn the_help_of_every_command_has_examples_each_on_lines_of_its_own() {
+        use clap::CommandFactory;
+        let program = Args::command();
+        let commands = program.get_subcommands().filter(|c| !c.is_hide_set());
+        for command in commands {
+            let name = command.get_name();
+            let help = command
+                .get_long_about()
+                .expect("more than one line")
+                .to_string();
+            let examples: Vec<&str> = help.lines().filter(|l| l.contains("Example: ")).collect();
+            assert!(!examples.is_empty(), "{name}");
+            for example in examples {
+                let typed = example.strip_prefix("Example: rjournal ");
+                let typed = typed.unwrap_or_else(|| panic!("{name}: {example:?}"));
+                assert!(typed.starts_with(name), "{name}: {example:?}");
+                assert!(!typed.contains("Example: "), "{name}: {example:?}");
+                assert!(
+                    example.len() <= 100,
+                    "{name} is broken where it may be copied: {example:?}"
+                );
+            }
+        }
     }
 }

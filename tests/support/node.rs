@@ -173,6 +173,7 @@ impl Node {
                     set,
                     tip,
                 );
+                rjournal::daemon::crank::remember_acknowledged(&journal, &mut confirmation);
                 confirmation.handle_sealed(journal.tail().marks().sealed, now);
                 confirmation.handle_written(journal.tail().marks().written, now);
                 rjournal::daemon::crank::carry_confirmation(&journal, &mut confirmation, wall, now);

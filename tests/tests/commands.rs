@@ -169,6 +169,27 @@ async fn receivers_of_different_journals_never_have_the_same_name() {
     prd.stop().await;
 }
 
+/// Names made from PRDLIB/RECEIVERA and PRDLIB/RECEIVERB are the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_journal_that_could_not_be_made_keeps_no_name_of_a_receiver() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let (_, prd) = make(dir.path(), "PRD").await;
+    library(&prd).await;
+    let attributes = AttributePatch {
+        threshold_kb: Some(1),
+        ..AttributePatch::default()
+    };
+    let impossible = CreateJournal {
+        attributes,
+        ..create("PRDLIB/RECEIVERA")
+    };
+    prd.run(impossible).await.expect_err("too small");
+    let made = prd.run(create("PRDLIB/RECEIVERB")).await;
+    let receiver = made.expect("a fresh journal").receiver;
+    assert_eq!(receiver, name("PRDLIB/RECEIV0001"));
+    prd.stop().await;
+}
+
 /// IBM i's CPF7099: an operator is told once, and changes it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_receiver_an_operator_changes_tells_once_that_it_is_full() {

@@ -34,6 +34,11 @@ fn run(disk: &MemoryDisk, rounds: u64) -> Vec<(u64, Vec<u8>)> {
         if bench.step().is_err() {
             break;
         }
+        // What detached receivers do not need goes back to the disk meanwhile.
+        let reader = bench.journal.reader();
+        if reader.trim(&bench.journal.control().receivers).is_err() {
+            break;
+        }
     }
     for (ticket, payload) in tickets {
         if let Some(Answer::Landed { sequence, .. }) = ticket.now() {

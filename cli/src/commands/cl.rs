@@ -22,6 +22,7 @@ const TEXT_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// command that fails, with its exit code.
 ///
 /// Example: rjournal cl "ADDRMTJRN RDB(BKP) SRCJRN(PRDLIB/JRN) TGTJRN(BKPLIB/JRN)"
+///
 /// Example: rjournal cl --file setup.cl
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {

@@ -41,7 +41,7 @@ const DECIMAL_DIGITS_MIN: u8 = 10;
 /// message says which line that was. A transaction whose answer was lost, with the daemon say, is tried again, and lands
 /// once.
 ///
-/// Example: rjournal cpyfrmimpf --fromstmf customer.csv --tofile PRDLIB/CUSTOMER --crtfile --jrn PRDLIB/JRN
+/// Example: rjournal cpyfrmimpf --fromstmf in.csv --tofile PRDLIB/CUSTOMER --crtfile --jrn PRDLIB/JRN
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Stream file to read, in UTF-8; - for standard input

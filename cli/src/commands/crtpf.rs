@@ -17,7 +17,7 @@ use crate::text::causes;
 /// Types: SMALLINT, INTEGER, BIGINT, DECIMAL(p,s), REAL, DOUBLE, VARCHAR(n), VARBINARY(n), DATE, TIME, TIMESTAMP,
 /// BOOLEAN, UUID, JSON. Without a key, rows are known by their record numbers.
 ///
-/// Example: rjournal crtpf --file PRDLIB/CUSTOMER --field "ID INTEGER" --field "NAME VARCHAR(40) NOT NULL" --key ID
+/// Example: rjournal crtpf --file PRDLIB/CUST --field "ID INTEGER" --field "NAME VARCHAR(40)" --key ID
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The file; its name may be a long SQL name

@@ -36,6 +36,7 @@ const STRETCH: u64 = 4096;
 /// Times: 2026-11-21 10:00 (this machine's zone), 2026-11-21T10:00:00Z, 10:00 (today), -10m (ten minutes ago; s, m, h, d).
 ///
 /// Example: rjournal dspjrn --jrn PRDLIB/JRN --newest --count 20
+///
 /// Example: rjournal dspjrn --jrn BKPLIB/JRN --code R --file PRDLIB/CUSTOMER --fromtime=-10m
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {

@@ -6,6 +6,7 @@
 //! is run again until it prints what stands there. `PRD>& cpyfrmimpf ...` goes on beside the next lines, and `PRD> wait` waits
 //! for it and gives what it printed. `!write FILE TEXT` makes a file in the directory of the scenario, `!rows FILE N` a CSV
 //! file of so many rows. `!network own` gives the scenario a network, `!network down` pulls it, `!network up` puts it back.
+//! `!disk PRD 12M` puts system PRD, in such a network, on a disk of that size, or gives its disk that size.
 //! Lines that begin with `#`, and blank ones, are for people. `$PRD_KEY` and `$PRD_ADDRESS` stand for a system's fingerprint and
 //! address, `$DIR` for the directory of the scenario.
 
@@ -22,7 +23,7 @@ fn scenario(name: &str) {
         .join(format!("{name}.txt"));
     let text = std::fs::read_to_string(&path).expect("the scenario is there");
     let Some(printed) = runner::run(&text) else {
-        println!("{name} was not run: this machine allows no network namespaces");
+        println!("{name} was not run: this machine allows no namespaces");
         return;
     };
     if std::env::var_os("UPDATE").is_some() {
@@ -70,5 +71,6 @@ scenarios! {
     store_saves,
     target_away,
     network_pulled,
+    disk_full,
     partners,
 }

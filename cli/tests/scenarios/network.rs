@@ -1,9 +1,10 @@
-//! Package `cli`, tests: a network of a scenario's own: a namespace whose loopback can be pulled. The control sockets of its
-//! systems are files, so they can be talked to all the same. Must not know scenarios.
+//! Package `cli`, tests: a network of a scenario's own: a namespace whose loopback can be pulled and that has small disks.
+//! Commands run inside it, too. Must not know scenarios.
 
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-/// A network namespace; it ends with this.
+/// A namespace for network and mounts; it ends with this.
 #[derive(Debug)]
 pub(crate) struct Network {
     holder: Child,
@@ -14,7 +15,7 @@ impl Network {
     pub(crate) fn new() -> Option<Self> {
         // A user namespace of its own makes it possible without privileges. `cat` lives as long as its input.
         let holder = Command::new("unshare")
-            .args(["--map-root-user", "--net", "cat"])
+            .args(["--map-root-user", "--net", "--mount", "cat"])
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -40,12 +41,13 @@ impl Network {
         holder.is_some() && holder != own
     }
 
-    /// A command that runs in it.
-    pub(crate) fn command(&self, program: &str) -> Command {
+    /// A command that runs in it, in a directory.
+    pub(crate) fn command(&self, program: &str, dir: &Path) -> Command {
         let mut command = Command::new("nsenter");
         command
-            .args(["--preserve-credentials", "--user", "--net", "--target"])
-            .arg(self.holder.id().to_string())
+            .args(["--preserve-credentials", "--user", "--net", "--mount"])
+            .arg(format!("--target={}", self.holder.id()))
+            .arg(format!("--wdns={}", dir.display()))
             .arg("--")
             .arg(program);
         command
@@ -53,8 +55,22 @@ impl Network {
 
     /// Pulls the network, or puts it back.
     pub(crate) fn loopback(&self, state: &str) -> bool {
-        self.command("ip")
-            .args(["link", "set", "lo", state])
+        self.done("ip", &["link", "set", "lo", state])
+    }
+
+    /// Puts a disk of a size at a directory, or gives the one that is there another size.
+    pub(crate) fn disk(&self, dir: &Path, size: &str) -> bool {
+        let (at, size) = (dir.to_string_lossy(), format!("size={size}"));
+        if self.done("mountpoint", &["-q", &at]) {
+            self.done("mount", &["-o", &format!("remount,{size}"), &at])
+        } else {
+            self.done("mount", &["-t", "tmpfs", "-o", &size, "tmpfs", &at])
+        }
+    }
+
+    fn done(&self, program: &str, arguments: &[&str]) -> bool {
+        self.command(program, Path::new("/"))
+            .args(arguments)
             .status()
             .is_ok_and(|status| status.success())
     }

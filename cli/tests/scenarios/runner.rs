@@ -52,7 +52,7 @@ impl System {
     fn program(&self, dir: &Path, words: &[String]) -> Command {
         let program = env!("CARGO_BIN_EXE_rjournal");
         let mut command = match &self.network {
-            Some(network) => network.command(program),
+            Some(network) => network.command(program, dir),
             None => Command::new(program),
         };
         command
@@ -162,6 +162,12 @@ pub(crate) fn run(text: &str) -> Option<String> {
                     state => assert!(network.as_ref().expect("a network").loopback(state)),
                 }
                 writeln!(out, "!network {order}").expect("text");
+            }
+            Line::Disk(name, size) => {
+                let at = path.join(&name);
+                std::fs::create_dir_all(&at).expect("a directory");
+                assert!(network.as_ref().expect("a network").disk(&at, &size));
+                writeln!(out, "!disk {name} {size}").expect("text");
             }
             Line::Command {
                 system: name,

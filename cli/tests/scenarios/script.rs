@@ -14,6 +14,8 @@ pub(crate) enum Line {
     Rows(String, u64),
     /// Something about the network.
     Network(String),
+    /// The disk of a system: its name, and the size.
+    Disk(String, String),
     /// A command.
     Command {
         /// The system.
@@ -65,6 +67,9 @@ pub(crate) fn parse(text: &str) -> Vec<Line> {
             ));
         } else if let Some(order) = line.strip_prefix("!network ") {
             lines.push(Line::Network(order.to_owned()));
+        } else if let Some(disk) = line.strip_prefix("!disk ") {
+            let (name, size) = disk.split_once(' ').expect("a name and a size");
+            lines.push(Line::Disk(name.to_owned(), size.to_owned()));
         } else if line.is_empty() || line.starts_with('#') {
             lines.push(Line::Note(line.to_owned()));
         } else if let Some(Line::Command { expected, .. }) = lines.last_mut() {
@@ -145,6 +150,7 @@ pub(crate) fn settled(printed: &str, dir: &str) -> String {
             r#""applied":<SO FAR>"#,
         ),
         (r#""pid":\d+"#, "\"pid\":<PID>"),
+        (r"\br\d{8}\.rcv\b", "<FILE>"),
         (r"\(os error \d+\)", "(<ERRNO>)"),
     ];
     let mut text = printed.replace(dir, "$DIR");

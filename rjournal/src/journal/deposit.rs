@@ -83,6 +83,8 @@ struct State {
     room_wanted: u64,
     /// The disk could not give this much.
     room_refused: u64,
+    /// What the disk refused last and has not given since: asked for again with every errand.
+    room_missing: u64,
     /// Bytes a bundle may lose to alignment.
     align: u64,
     /// The writer waits for work.
@@ -141,6 +143,7 @@ impl Intake {
             room: 0,
             room_wanted: 0,
             room_refused: 0,
+            room_missing: 0,
             align: 8,
             writer_waits: false,
             errand: false,
@@ -239,6 +242,11 @@ impl Intake {
         self.lock().last
     }
 
+    /// Bytes a deposit was refused for because the disk is full, until the disk can give them.
+    pub fn room_missing(&self) -> Option<u64> {
+        Some(self.lock().room_missing).filter(|missing| *missing > 0)
+    }
+
     /// The gate.
     pub fn gate(&self) -> Gate {
         self.lock().gate
@@ -309,7 +317,7 @@ impl Intake {
     /// on behind them at once, with the room that `room` says is left after the bytes taken.
     pub(super) fn take(&self, own: u64, now: Timestamp, room: impl FnOnce(u64) -> u64) -> Taken {
         let mut state = self.lock();
-        state.errand = false;
+        let errand = std::mem::take(&mut state.errand);
         self.open_entries.store(0, Ordering::Relaxed);
         let bundle = if state.open.is_empty() {
             None
@@ -329,7 +337,11 @@ impl Intake {
             .as_ref()
             .map_or(0, |bundle| bundle.buffer.len() as u64 + state.align);
         state.room = room(bytes);
-        let room_wanted = std::mem::take(&mut state.room_wanted);
+        if state.room >= state.room_missing {
+            state.room_missing = 0;
+        }
+        let again = if errand { state.room_missing } else { 0 };
+        let room_wanted = std::mem::take(&mut state.room_wanted).max(again);
         drop(state);
         self.room.notify(usize::MAX);
         Taken {
@@ -366,6 +378,7 @@ impl Intake {
         state.room = room.saturating_sub(used);
         state.align = align;
         state.room_refused = refused.unwrap_or(0);
+        state.room_missing = state.room_refused;
         drop(state);
         self.room.notify(usize::MAX);
     }

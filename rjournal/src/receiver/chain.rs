@@ -322,6 +322,12 @@ impl Chain {
         at: Position,
         end: u64,
     ) -> Result<(), ReceiverError> {
+        {
+            // It is attached again: from here on nobody shortens it.
+            let mut state = receiver.lock();
+            state.detached_at = None;
+            state.trimmed = false;
+        }
         let path = self.shared.path(receiver.number);
         let zeroed = self.shared.disk.open(&path).and_then(|file| {
             let length = file.length()?;
@@ -331,7 +337,6 @@ impl Chain {
         let mut state = receiver.lock();
         state.end = end;
         state.last = at;
-        state.detached_at = None;
         state.index.cut(end);
         Ok(())
     }

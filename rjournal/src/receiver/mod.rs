@@ -12,6 +12,7 @@ mod reader;
 mod record;
 mod recovery;
 mod spare;
+mod trim;
 mod writer;
 
 pub use chain::{Chain, Opened};

@@ -79,6 +79,8 @@ pub(super) struct ReceiverState {
     pub(super) last: Position,
     pub(super) detached_at: Option<Timestamp>,
     pub(super) saved: bool,
+    /// Its file was looked at since it was detached: it is no longer than what is in it.
+    pub(super) trimmed: bool,
     pub(super) index: Index,
     /// Kept open while it is attached.
     pub(super) file: Option<Arc<dyn DiskFile>>,
@@ -97,6 +99,7 @@ impl Receiver {
             last,
             detached_at: None,
             saved: false,
+            trimmed: false,
             index: Index::default(),
             file: None,
         };

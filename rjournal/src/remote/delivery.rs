@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use super::confirm::Loss;
 use super::message::{EndReason, Frame, Message, Refusal};
+use super::pace::{Outrun, Pace};
 use super::ship::{SessionFacts, SourceMarks, SourceOutput, SourceSession};
 use crate::entry::{ChainHead, Moment, Sequence};
 
@@ -84,6 +85,8 @@ pub struct Shown {
     pub streaming: bool,
     /// Whether it has caught up since the session began.
     pub caught_up: bool,
+    /// Deposits come faster than it catches up.
+    pub outrun: Option<Outrun>,
     /// The last entry shipped in this session.
     pub shipped: Sequence,
     /// The last entry acknowledged as flushed in this session.
@@ -117,6 +120,8 @@ pub enum LinkEvent {
     },
     /// It has caught up.
     CaughtUp,
+    /// Deposits come faster than it catches up: told once a session.
+    Outrun(Outrun),
     /// The session ended; the link goes on by itself unless it failed.
     Ended {
         /// Why.
@@ -161,6 +166,7 @@ enum State {
     Session {
         session: Box<SourceSession>,
         caught_up: bool,
+        pace: Pace,
     },
     Draining {
         session: Box<SourceSession>,
@@ -228,10 +234,16 @@ impl Link {
 
     /// The link for people.
     pub fn shown(&self) -> Shown {
+        let outrun = match &self.state {
+            State::Session { pace, .. } => pace.outrun(),
+            _ => None,
+        };
         let (state, session, caught_up) = match &self.state {
             State::Inactive => (LinkState::Inactive, None, false),
             State::Dialing { .. } | State::Waiting { .. } => (LinkState::Active, None, false),
-            State::Session { session, caught_up } => (LinkState::Active, Some(session), *caught_up),
+            State::Session {
+                session, caught_up, ..
+            } => (LinkState::Active, Some(session), *caught_up),
             State::Draining { session, .. } => (LinkState::ControlledEnd, Some(session), true),
             State::Failed => (LinkState::Failed, None, false),
         };
@@ -239,6 +251,7 @@ impl Link {
             state,
             streaming: session.is_some_and(|session| session.is_streaming()),
             caught_up,
+            outrun,
             shipped: session.map_or(Sequence::NONE, |session| session.shipped()),
             written: session.map_or(Sequence::NONE, |session| session.written()),
             attempts: self.attempts,
@@ -269,6 +282,7 @@ impl Link {
                 State::Session {
                     session,
                     caught_up: true,
+                    ..
                 },
                 Some(upto),
             ) if !self.activation.sync && session.written() < upto => {
@@ -311,6 +325,7 @@ impl Link {
             self.state = State::Session {
                 session: Box::new(SourceSession::new(facts, marks, now)),
                 caught_up: false,
+                pace: Pace::default(),
             };
             self.pump(now);
         } else {
@@ -332,6 +347,21 @@ impl Link {
             _ => return,
         }
         self.pump(now);
+        self.watch_pace(now);
+    }
+
+    /// A target that catches up is to come nearer to the end.
+    fn watch_pace(&mut self, now: Moment) {
+        if let State::Session {
+            session,
+            caught_up: false,
+            pace,
+        } = &mut self.state
+            && session.is_streaming()
+            && let Some(outrun) = pace.handle_behind(session.behind(), now)
+        {
+            self.event(LinkEvent::Outrun(outrun));
+        }
     }
 
     /// The connection is gone.
@@ -437,8 +467,12 @@ impl Link {
                     self.drained(written, now);
                 }
                 SourceOutput::CaughtUp => {
-                    if let State::Session { caught_up, .. } = &mut self.state {
+                    if let State::Session {
+                        caught_up, pace, ..
+                    } = &mut self.state
+                    {
                         *caught_up = true;
+                        pace.handle_caught_up();
                     }
                     self.event(LinkEvent::CaughtUp);
                 }

@@ -1,6 +1,8 @@
 //! Room `remote`: what the two ends of a link say to each other. docs/PROTOCOL.md opens with these as a table.
 //! Must not know how frames are carried.
 
+use std::fmt;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -140,6 +142,27 @@ pub enum RefusalCode {
 }
 
 impl RefusalCode {
+    /// The word of the protocol for it (docs/PROTOCOL.md), as it is also sent.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Version => "VERSION",
+            Self::NoSuchJournal => "NO_SUCH_JOURNAL",
+            Self::NotAuthorised => "NOT_AUTHORISED",
+            Self::WrongJournal => "WRONG_JOURNAL",
+            Self::Fenced => "FENCED",
+            Self::StaleSource => "STALE_SOURCE",
+            Self::DuplicateIdentity => "DUPLICATE_IDENTITY",
+            Self::Busy => "BUSY",
+            Self::Diverged => "DIVERGED",
+            Self::ReceiverMissing => "RECEIVER_MISSING",
+            Self::SourceBehind => "SOURCE_BEHIND",
+            Self::Cycle => "CYCLE",
+            Self::Stopped => "STOPPED",
+            Self::Damaged => "DAMAGED",
+            Self::Protocol => "PROTOCOL",
+        }
+    }
+
     /// Whether trying again by itself can help: an operator, or time, may have changed the other side.
     pub const fn may_pass(self) -> bool {
         matches!(
@@ -151,6 +174,12 @@ impl RefusalCode {
                 | Self::Damaged
                 | Self::Protocol
         )
+    }
+}
+
+impl fmt::Display for RefusalCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 
@@ -287,5 +316,35 @@ pub(super) const fn message_name(message: &Message) -> &'static str {
         Message::Confirm { .. } => "a confirmation",
         Message::Heartbeat { .. } => "a heartbeat",
         Message::End { .. } => "an end",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_code_is_shown_by_the_word_that_is_sent() {
+        let codes = [
+            RefusalCode::Version,
+            RefusalCode::NoSuchJournal,
+            RefusalCode::NotAuthorised,
+            RefusalCode::WrongJournal,
+            RefusalCode::Fenced,
+            RefusalCode::StaleSource,
+            RefusalCode::DuplicateIdentity,
+            RefusalCode::Busy,
+            RefusalCode::Diverged,
+            RefusalCode::ReceiverMissing,
+            RefusalCode::SourceBehind,
+            RefusalCode::Cycle,
+            RefusalCode::Stopped,
+            RefusalCode::Damaged,
+            RefusalCode::Protocol,
+        ];
+        for code in codes {
+            let sent = serde_json::to_value(code).unwrap();
+            assert_eq!(sent, code.to_string());
+        }
     }
 }

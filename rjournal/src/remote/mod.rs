@@ -14,6 +14,7 @@ mod couple;
 mod delivery;
 mod message;
 mod opening;
+mod pace;
 mod partner;
 mod receive;
 mod ship;
@@ -26,6 +27,7 @@ pub use message::{
     EndReason, Frame, Hello, Message, PROTOCOL_VERSION, Purpose, Refusal, RefusalCode, Welcome,
 };
 pub use opening::{ADOPT_WINDOW, Heard, Opening, OpeningStep};
+pub use pace::Outrun;
 pub use partner::{Held, PartnerReply, PartnerRequest};
 pub use receive::{TargetFacts, TargetOutput, TargetSession};
 pub use ship::{SessionFacts, ShipLimit, SourceMarks, SourceOutput, SourceSession};

@@ -35,6 +35,15 @@ impl Pair {
         self
     }
 
+    /// The next frame under way to a system arrives there; nothing is flushed.
+    pub fn arrive_one(&mut self, at: usize) -> &mut Self {
+        let mut connections = self.cluster.connections.iter();
+        if let Some(index) = connections.rposition(|c| c.to == at) {
+            self.cluster.deliver_forth(index);
+        }
+        self
+    }
+
     /// A target flushes what it was asked to.
     pub fn flush(&mut self, node: usize) -> &mut Self {
         self.cluster.flush(node);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rjournal::entry::Sequence;
 use rjournal::entry::control_entry::{Policy, SetReason};
 use rjournal::journal::{Hold, retire};
-use rjournal::remote::{EndReason, RefusalCode};
+use rjournal::remote::{EndReason, LinkEvent, RefusalCode};
 use rjournal_tests::cluster::{asynchronous, quick, sync};
 use rjournal_tests::pair::{Pair, SOURCE, Said, TARGET, THIRD, behind, block, degrade};
 
@@ -77,6 +77,35 @@ fn a_target_joins_only_when_its_lag_is_small() {
     assert_eq!(pair.members(), 0);
     pair.flush(TARGET).return_from(TARGET).settle();
     assert_eq!(pair.members(), 1);
+    pair.recovers_whole();
+}
+
+/// CAT-2: deposits come faster than the target takes them: an operator is told, once, for as long as it is so.
+#[test]
+fn catch_up_that_comes_no_nearer_to_the_end_is_told_instead_of_going_on_in_silence() {
+    let mut pair = degrade();
+    pair.cut().deposit("a").seconds(3);
+    for _ in 0..60 {
+        pair.deposit_large("big").settle();
+    }
+    pair.mend().wait(Duration::from_secs(20)).dial();
+    while !pair.link(SOURCE, 0).streaming {
+        pair.arrive_one(TARGET).flush(TARGET).return_from(TARGET);
+    }
+    let told = |pair: &Pair| pair.happened(|event| matches!(event, LinkEvent::Outrun(_)));
+    for second in 0..130 {
+        pair.deposit_large("more").seal().write();
+        pair.wait(Duration::from_secs(1));
+        pair.arrive_one(TARGET).flush(TARGET).return_from(TARGET);
+        assert!(second > 50 || told(&pair) == 0, "after {second} s");
+    }
+    assert!(pair.link(SOURCE, 0).streaming);
+    assert_eq!(told(&pair), 1);
+    let outrun = pair.link(SOURCE, 0).outrun.expect("it does not converge");
+    assert!(outrun.behind >= outrun.before, "{outrun:?}");
+    pair.settle();
+    assert_eq!(pair.members(), 1);
+    assert_eq!(pair.link(SOURCE, 0).outrun, None, "it has caught up");
     pair.recovers_whole();
 }
 

@@ -124,7 +124,16 @@ fn a_full_source_refuses_before_sealing_and_goes_on_when_there_is_room() {
     }
     assert!(refused > 0);
     assert!(pair.is_open(), "a full disk is no poison");
+    let missing = pair.open().journal.intake().room_missing();
+    assert!(missing.is_some_and(|bytes| bytes > 50_000), "{missing:?}");
+    // The disk is asked again without a deposit: an operator is told as long as it refuses, and no longer.
+    pair.open().journal.intake().nudge();
+    pair.seal();
+    assert_eq!(pair.open().journal.intake().room_missing(), missing);
     disk.limit_bytes(None);
+    pair.open().journal.intake().nudge();
+    pair.seal();
+    assert_eq!(pair.open().journal.intake().room_missing(), None);
     pair.seconds(1);
     pair.deposit_large("after").settle();
     pair.answers("after", Said::Sync);

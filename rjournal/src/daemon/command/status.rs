@@ -203,6 +203,7 @@ impl Shared {
             JournalState::Active => Health::Protected,
             JournalState::Inactive if description.kind == "*REMOTE" => Health::Degraded,
             JournalState::Held
+            | JournalState::Full
             | JournalState::Opening
             | JournalState::Failed
             | JournalState::Damaged

@@ -55,6 +55,13 @@ pub fn write_and_tell(
     Ok(carry_confirmation(&journal, &mut confirmation, wall, now))
 }
 
+/// Tells the confirmation of a journal that was opened what its targets were known to have before.
+pub fn remember_acknowledged(journal: &Journal, confirmation: &mut Confirmation) {
+    for link in &journal.control().links {
+        confirmation.remember(member_key(link), link.acknowledged);
+    }
+}
+
 /// Does what the confirmation wants done; gives the targets whose sessions go on outside the set.
 pub fn carry_confirmation(
     journal: &Journal,
@@ -175,7 +182,10 @@ impl LinkCrank {
             LinkEvent::Acknowledged { written, .. } => {
                 *acknowledged = (*acknowledged).max(*written);
             }
-            LinkEvent::CaughtUp | LinkEvent::Ended { .. } | LinkEvent::Inactivated => {}
+            LinkEvent::CaughtUp
+            | LinkEvent::Outrun(_)
+            | LinkEvent::Ended { .. }
+            | LinkEvent::Inactivated => {}
         }
     }
 
@@ -231,7 +241,7 @@ impl LinkCrank {
             LinkEvent::CaughtUp if self.record.delivery == DeliveryMode::Sync => {
                 confirmation.handle_caught_up(member(&self.record, self.record.level), now);
             }
-            LinkEvent::CaughtUp => {}
+            LinkEvent::CaughtUp | LinkEvent::Outrun(_) => {}
             LinkEvent::Ended { loss, .. } => confirmation.handle_loss(key, *loss, now),
             LinkEvent::Inactivated => confirmation.handle_loss(key, Loss::Operator, now),
         }

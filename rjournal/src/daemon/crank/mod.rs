@@ -6,7 +6,9 @@ mod opening;
 mod receive;
 mod source;
 
-pub use carry::{LinkCrank, Wire, carry_confirmation, seal_and_tell, write_and_tell};
+pub use carry::{
+    LinkCrank, Wire, carry_confirmation, remember_acknowledged, seal_and_tell, write_and_tell,
+};
 pub use opening::{OpeningCrank, OpeningState};
 pub use receive::{TargetCrank, target_facts};
 pub use source::Source;

@@ -14,7 +14,7 @@ use crate::entry::control_entry::OpenReason;
 use crate::entry::{JournalId, QualifiedName};
 use crate::error::{JournalError, SystemError};
 use crate::journal::{Attributes, Control, Copy, NewJournal, Recovered, SourceRecord};
-use crate::remote::Refusal;
+use crate::remote::{Refusal, RefusalCode};
 
 impl Shared {
     pub(super) fn insert(&self, name: QualifiedName, runtime: JournalRuntime) {
@@ -142,9 +142,11 @@ impl Shared {
         let Some(JournalRuntime::Local(local)) = self.runtime_of(name) else {
             return;
         };
-        let text = format!("closed for deposits ({:?}): {}", refusal.code, refusal.text);
+        let stopped = closed_by(refusal);
+        let text = format!(
+            "closed for deposits: {stopped}. CHGJRN OPEN is taken when the daemon here was started again"
+        );
         local.journal.close();
-        let stopped = text.clone();
         if let Err(error) = local
             .journal
             .update(|control| control.stopped = Some(stopped))
@@ -232,5 +234,48 @@ impl Shared {
             JournalRuntime::Opening(opening) => opening.order(OpenOrder::Shutdown).await,
             JournalRuntime::Broken(_) => {}
         }
+    }
+}
+
+/// Why a journal takes no deposits any more, and the way out: read now, and at every later start until an operator decides.
+fn closed_by(refusal: &Refusal) -> String {
+    let way_out = match refusal.code {
+        RefusalCode::DuplicateIdentity => ". If this one is no clone: CHGJRN OPEN(*ADOPT)",
+        RefusalCode::Fenced => {
+            ". To have it follow the other system: DLTJRN here, then ADDRMTJRN there"
+        }
+        // Its text names the command.
+        _ => "",
+    };
+    format!("{}: {}{way_out}", refusal.code, refusal.text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entry::Sequence;
+
+    #[test]
+    fn why_a_journal_is_closed_is_said_in_the_words_of_the_protocol_with_the_way_out() {
+        let refusal = |code, text: &str| Refusal {
+            code,
+            source: Sequence::NONE,
+            target: Sequence::NONE,
+            fork: None,
+            text: text.to_owned(),
+        };
+        let stale = refusal(
+            RefusalCode::StaleSource,
+            "an older copy: CHGJRN OPEN(*ADOPT)",
+        );
+        assert_eq!(
+            closed_by(&stale),
+            "STALE_SOURCE: an older copy: CHGJRN OPEN(*ADOPT)"
+        );
+        let clone = refusal(RefusalCode::DuplicateIdentity, "stop the clone");
+        assert_eq!(
+            closed_by(&clone),
+            "DUPLICATE_IDENTITY: stop the clone. If this one is no clone: CHGJRN OPEN(*ADOPT)"
+        );
     }
 }

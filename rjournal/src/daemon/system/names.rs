@@ -47,8 +47,8 @@ impl Shared {
         free
     }
 
-    /// Forgets what a journal that is gone had claimed.
-    pub(super) fn forget_claim(&self, journal: QualifiedName) {
+    /// Forgets what a journal that is gone, or could not be made, had claimed.
+    pub(in crate::daemon) fn forget_claim(&self, journal: QualifiedName) {
         lock(&self.claims.0).remove(&journal);
     }
 }

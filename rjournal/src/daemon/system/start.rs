@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::names::Names;
 use super::runtime::JournalRuntime;
 use super::shared::Shared;
-use crate::daemon::crank::{OpeningCrank, OpeningState, carry_confirmation};
+use crate::daemon::crank::{OpeningCrank, OpeningState, carry_confirmation, remember_acknowledged};
 use crate::daemon::task::local::LocalRuntime;
 use crate::daemon::task::opening;
 use crate::entry::control_entry::OpenReason;
@@ -69,6 +69,7 @@ impl Shared {
             journal.set(),
             tip,
         );
+        remember_acknowledged(&journal, &mut confirmation);
         let (wall, now) = (self.clock.wall(), self.clock.now());
         confirmation.handle_sealed(journal.tail().marks().sealed, now);
         confirmation.handle_written(journal.tail().marks().written, now);

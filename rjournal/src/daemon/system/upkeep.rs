@@ -17,9 +17,24 @@ impl Shared {
         };
         for (name, runtime) in self.runtimes_by_name() {
             self.retire_receivers(name, &runtime).await;
+            Self::trim_receivers(&runtime).await;
             if keep {
                 Self::keep_acknowledged(&runtime);
             }
+        }
+    }
+
+    /// Gives the disk back what a detached receiver was prepared with and does not need: one at a time.
+    ///
+    /// Cancel safe: yes, it is done all the same.
+    async fn trim_receivers(runtime: &JournalRuntime) {
+        let Some(source) = runtime.source().filter(|s| s.reader().is_trimmable()) else {
+            return;
+        };
+        let name = source.name();
+        let trim = move || source.reader().trim(&source.control().receivers);
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(trim).await {
+            tracing::warn!(journal = %name, %error, "a detached receiver keeps its length");
         }
     }
 

@@ -8,13 +8,14 @@ use std::thread::JoinHandle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::link::{LinkSet, describe_end};
-use super::local::{lock, prepare_copy_spare};
+use super::local::{PREPARE_AGAIN, lock, prepare_copy_spare};
 use crate::daemon::crank::{TargetCrank, target_facts};
 use crate::daemon::messages::Severity;
 use crate::daemon::system::Shared;
 use crate::entry::progress::CopyProgress;
 use crate::entry::{
-    QualifiedName, ReceiverHeader, ReceiverId, SealedBundle, Sequence, SystemId, Timestamp, codec,
+    Moment, QualifiedName, ReceiverHeader, ReceiverId, SealedBundle, Sequence, SystemId, Timestamp,
+    codec,
 };
 use crate::journal::{Copy, CopyShared};
 use crate::link::Wired;
@@ -132,6 +133,7 @@ impl CopyRuntime {
             copy,
             events: receive,
             session: None,
+            prepared_at: shared.clock.now(),
         };
         let name = format!("receive {}", runtime.copy.name());
         match std::thread::Builder::new()
@@ -230,6 +232,7 @@ struct CopyThread {
     copy: Copy,
     events: mpsc::Receiver<CopyEvent>,
     session: Option<CopySession>,
+    prepared_at: Moment,
 }
 
 impl CopyThread {
@@ -287,6 +290,11 @@ impl CopyThread {
                 }
             }
             CopyEvent::Tick => {
+                // What the disk refused is tried again.
+                if now.since(self.prepared_at) >= PREPARE_AGAIN {
+                    self.prepared_at = now;
+                    self.prepare_spare();
+                }
                 if let Some(session) = &mut self.session {
                     session.crank.session.handle_timeout(now);
                     self.turn(&shared);

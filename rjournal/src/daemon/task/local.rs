@@ -9,6 +9,8 @@ use event_listener::Event;
 
 use super::copy::CopyRuntime;
 use super::link::{LinkHandle, LinkSet};
+use super::unchanged::Unchanged;
+use crate::daemon::command::CommandError;
 use crate::daemon::crank::{carry_confirmation, seal_and_tell, write_and_tell};
 use crate::daemon::messages::Severity;
 use crate::daemon::system::Shared;
@@ -20,7 +22,9 @@ use crate::receiver::{Space, SpareSlot, SpareState};
 use crate::remote::{Confirmation, MemberKey};
 
 /// A refused preparation of the next receiver is tried again after this long.
-const PREPARE_AGAIN: Duration = Duration::from_secs(10);
+pub(super) const PREPARE_AGAIN: Duration = Duration::from_secs(10);
+/// The writer is woken after this long to look whether what the disk refused can be had now.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// Depositors that were just answered are waited for no longer than this, however slow the disk is.
 const GATHER_MAX: Duration = Duration::from_micros(100);
 /// Once some are back, the others are not waited for when none came for so long.
@@ -39,12 +43,15 @@ pub(crate) struct LocalRuntime {
     pub(crate) exclusive: Exclusive,
     /// What went wrong, once something did.
     pub(crate) failure: Mutex<Option<String>>,
+    /// Why the change of receivers an operator asked for could not be made.
+    pub(crate) unchanged: Unchanged,
     /// Orders for the writer's thread that are no entries.
     forget: Mutex<Vec<ReceiverId>>,
     forgotten: Event,
     preparing: AtomicBool,
     stopping: AtomicBool,
     prepared_at: Mutex<Moment>,
+    looked_at: Mutex<Moment>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -63,11 +70,13 @@ impl LocalRuntime {
             links: LinkSet::default(),
             exclusive: Exclusive::default(),
             failure: Mutex::new(None),
+            unchanged: Unchanged::default(),
             forget: Mutex::new(Vec::new()),
             forgotten: Event::new(),
             preparing: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             prepared_at: Mutex::new(Moment::ZERO),
+            looked_at: Mutex::new(Moment::ZERO),
             thread: Mutex::new(None),
         });
         let (for_thread, for_shared) = (Arc::clone(&runtime), Arc::clone(shared));
@@ -111,12 +120,11 @@ impl LocalRuntime {
             Ok(batch) => batch,
             Err(error) => {
                 // Nothing was sealed: an operator's change of receivers could not be made.
-                shared.post(
-                    "RJN2007",
-                    Severity::Warning,
-                    self.journal.name(),
-                    format!("the receiver was not changed: {error}"),
-                );
+                let text = format!("the receiver was not changed: {error}");
+                let kind = CommandError::from(error).kind;
+                self.unchanged
+                    .tell(CommandError::new(kind, "RJN2007", text.as_str()));
+                shared.post("RJN2007", Severity::Warning, self.journal.name(), text);
                 None
             }
         };
@@ -188,6 +196,8 @@ impl LocalRuntime {
             SpareState::Refused => now.since(*lock(&self.prepared_at)) >= PREPARE_AGAIN,
             SpareState::Filling | SpareState::Ready(_) => false,
         };
+        // What the disk refused is told once, and tried again in silence.
+        let told = spare.state() == SpareState::Refused;
         if !due || self.preparing.swap(true, Ordering::AcqRel) {
             return;
         }
@@ -197,7 +207,7 @@ impl LocalRuntime {
             let prepared = spare.prepare(bytes, Space::Zeroed);
             // Of a journal that stops or is deleted meanwhile, nobody needs the next receiver.
             let is_over = runtime.stopping.load(Ordering::Acquire);
-            if let Some(error) = prepared.err().filter(|_| !is_over) {
+            if let Some(error) = prepared.err().filter(|_| !is_over && !told) {
                 let text = format!(
                     "the next receiver cannot be made ready: {error}; the attached one is used on to its end"
                 );
@@ -250,7 +260,7 @@ impl LocalRuntime {
         self.forgotten.notify(usize::MAX);
     }
 
-    /// Time went on: targets that do not answer, targets that may join again, a refused preparation.
+    /// Time went on: targets that do not answer, targets that may join again, what the disk refused.
     pub(crate) fn tick(&self, shared: &Shared) {
         let (wall, now) = (shared.clock.wall(), shared.clock.now());
         let (left, news) = {
@@ -269,7 +279,9 @@ impl LocalRuntime {
             let (id, severity, text) = describe_change(&change);
             shared.post(id, severity, self.journal.name(), text);
         }
-        if now.since(*lock(&self.prepared_at)) >= PREPARE_AGAIN {
+        let mut looked_at = lock(&self.looked_at);
+        if now.since(*looked_at) >= LOOK_AGAIN {
+            *looked_at = now;
             self.journal.intake().nudge();
         }
     }
@@ -394,16 +406,19 @@ pub(super) fn prepare_copy_spare(
     bytes: u64,
     space: Space,
 ) {
-    if spare.state() != SpareState::Missing {
+    if !matches!(spare.state(), SpareState::Missing | SpareState::Refused) {
         return;
     }
+    let told = spare.state() == SpareState::Refused;
     let shared = Weak::clone(shared);
     let prepare = move || {
         let Err(error) = spare.prepare(bytes, space) else {
             return;
         };
         // Of a copy that stops or is deleted meanwhile, nobody needs the next receiver.
-        let runtime = runtime.upgrade().filter(|runtime| !runtime.is_stopping());
+        let runtime = runtime
+            .upgrade()
+            .filter(|runtime| !runtime.is_stopping() && !told);
         if let (Some(runtime), Some(shared)) = (runtime, shared.upgrade()) {
             let text = format!("the next receiver cannot be made ready: {error}");
             shared.post("CPI70E5", Severity::Warning, runtime.copy.name(), text);

@@ -7,5 +7,6 @@ pub(super) mod link;
 pub(super) mod local;
 pub(super) mod opening;
 pub(super) mod ticker;
+pub(super) mod unchanged;
 
-pub(in crate::daemon) use link::describe_end;
+pub(in crate::daemon) use link::{describe_end, describe_outrun};

@@ -17,7 +17,7 @@ use crate::entry::{JournalId, Moment, Position, QualifiedName};
 use crate::journal::{Control, LinkRecord};
 use crate::link::{LinkReceiver, LinkSender, LinkStream, Wired};
 use crate::receiver::ChainReader;
-use crate::remote::{Frame, MemberKey};
+use crate::remote::{Frame, MemberKey, RefusalCode};
 
 /// A member that did not answer is asked again after this long.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
@@ -83,8 +83,44 @@ struct OpeningTask {
     dialing: BTreeMap<MemberKey, Moment>,
     /// Why members could not be reached.
     errors: BTreeMap<MemberKey, String>,
-    began: Moment,
+    news: News,
+}
+
+/// What an operator is told of an opening that does not go on by itself: each kind of state once, until he has said
+/// something.
+#[derive(Debug)]
+struct News {
+    since: Moment,
     said: Option<OpeningState>,
+}
+
+impl News {
+    const fn new(now: Moment) -> Self {
+        Self {
+            since: now,
+            said: None,
+        }
+    }
+
+    /// Whether a state is to be told now: a refusal at once, members that do not answer after OPENWAIT.
+    fn is_due(&mut self, state: &OpeningState, open_wait: Duration, now: Moment) -> bool {
+        let tell = match state {
+            OpeningState::Waiting(_) => now.since(self.since) >= open_wait,
+            OpeningState::Refused { .. } => true,
+            OpeningState::Adopting | OpeningState::Ready { .. } => false,
+        };
+        let kind = std::mem::discriminant(state);
+        let fresh = self.said.as_ref().map(std::mem::discriminant) != Some(kind);
+        if tell && fresh {
+            self.said = Some(state.clone());
+        }
+        tell && fresh
+    }
+
+    /// An operator said what is to be done: everybody is asked anew, and has as long as at the start.
+    fn handle_order(&mut self, now: Moment) {
+        *self = Self::new(now);
+    }
 }
 
 /// Starts opening a recovered journal.
@@ -115,8 +151,7 @@ pub(crate) fn start(shared: &Arc<Shared>, crank: OpeningCrank) -> Arc<OpeningRun
         members: BTreeMap::new(),
         dialing: BTreeMap::new(),
         errors: BTreeMap::new(),
-        began: shared.clock.now(),
-        said: None,
+        news: News::new(shared.clock.now()),
     };
     shared.runtime.spawn(task.run());
     runtime
@@ -146,7 +181,7 @@ impl OpeningTask {
             if let OpeningState::Ready { reason, rank_above } = state {
                 return self.open(reason, rank_above).await;
             }
-            self.say(state);
+            self.say(&state);
             self.dial();
             if !self.wait().await {
                 return;
@@ -155,10 +190,9 @@ impl OpeningTask {
     }
 
     /// Keeps status and messages up to date with what is waited for.
-    fn say(&mut self, state: OpeningState) {
-        let waited = self.shared.clock.now().since(self.began);
+    fn say(&mut self, state: &OpeningState) {
         let open_wait = Duration::from_millis(self.runtime.control.attributes.open_wait_ms);
-        let text = match &state {
+        let text = match state {
             OpeningState::Waiting(members) => {
                 let names: Vec<String> = members.iter().map(|key| self.name_of(*key)).collect();
                 format!(
@@ -167,22 +201,21 @@ impl OpeningTask {
                     names.join(", ")
                 )
             }
-            OpeningState::Refused { text, .. } => format!("closed for deposits: {text}"),
+            // Why it was closed before is kept with its code.
+            OpeningState::Refused {
+                code: RefusalCode::Stopped,
+                text,
+            } => format!("closed for deposits: {text}"),
+            OpeningState::Refused { code, text } => format!("closed for deposits: {code}: {text}"),
             OpeningState::Adopting | OpeningState::Ready { .. } => {
                 "taking over what a crash lost here".to_owned()
             }
         };
         (*lock(&self.runtime.waits_for)).clone_from(&text);
-        let tell = match &state {
-            OpeningState::Waiting(_) => waited >= open_wait,
-            OpeningState::Refused { .. } => true,
-            OpeningState::Adopting | OpeningState::Ready { .. } => false,
-        };
-        let kind = std::mem::discriminant(&state);
-        if tell && self.said.as_ref().map(std::mem::discriminant) != Some(kind) {
+        let now = self.shared.clock.now();
+        if self.news.is_due(state, open_wait, now) {
             self.shared
                 .post("RJN2001", Severity::Alarm, self.runtime.name, text);
-            self.said = Some(state);
         }
     }
 
@@ -258,6 +291,7 @@ impl OpeningTask {
                 Some(OpenOrder::Alone(done)) => {
                     let text = "an operator opens it without hearing its whole in-sync set".to_owned();
                     self.shared.post("RJN2002", Severity::Alarm, self.runtime.name, text);
+                    self.news.handle_order(now);
                     if let Err(error) = self.crank.open_alone() {
                         tracing::error!(journal = %self.runtime.name, %error, "cannot be kept");
                     }
@@ -266,6 +300,7 @@ impl OpeningTask {
                 Some(OpenOrder::Adopt(done)) => {
                     let text = "an operator allows a tail of any length to be taken over".to_owned();
                     self.shared.post("RJN2003", Severity::Alarm, self.runtime.name, text);
+                    self.news.handle_order(now);
                     match self.crank.allow_adopt(now) {
                         Ok(wires) => {
                             for (key, wire) in wires {
@@ -383,5 +418,31 @@ async fn read_frames(
         if tell.send(event).await.is_err() || last {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A refusal lasted longer than OPENWAIT; an operator allows adoption, everybody is asked anew and answers at once.
+    #[test]
+    fn members_that_are_asked_anew_by_an_operator_have_as_long_to_answer_as_at_the_start() {
+        let open_wait = Duration::from_secs(30);
+        let at = |seconds| Moment::ZERO + Duration::from_secs(seconds);
+        let refused = OpeningState::Refused {
+            code: RefusalCode::SourceBehind,
+            text: String::new(),
+        };
+        let waiting = OpeningState::Waiting(Vec::new());
+        let mut news = News::new(at(0));
+        assert!(!news.is_due(&waiting, open_wait, at(0)));
+        assert!(news.is_due(&refused, open_wait, at(1)));
+        assert!(!news.is_due(&refused, open_wait, at(100)), "said once");
+        news.handle_order(at(100));
+        assert!(!news.is_due(&waiting, open_wait, at(101)));
+        assert!(!news.is_due(&OpeningState::Adopting, open_wait, at(102)));
+        assert!(news.is_due(&waiting, open_wait, at(130)), "nobody answers");
+        assert!(news.is_due(&refused, open_wait, at(131)), "refused again");
     }
 }

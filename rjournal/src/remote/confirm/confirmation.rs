@@ -73,6 +73,16 @@ impl Confirmation {
         }
     }
 
+    /// Of members that stay in the set, what they were known to have flushed before this opening. It releases nothing: what
+    /// is not answered yet is acknowledged anew.
+    pub fn remember(&mut self, key: MemberKey, acknowledged: Sequence) {
+        let known = acknowledged.min(self.released);
+        if let Some(progress) = self.progress.get_mut(&key) {
+            progress.written = progress.written.max(known);
+            progress.received = progress.received.max(known);
+        }
+    }
+
     /// What is to be done next.
     pub fn poll_output(&mut self) -> Option<ConfirmOutput> {
         self.outputs.pop_front()
@@ -232,5 +242,44 @@ impl Confirmation {
             self.holding = false;
             self.outputs.push_back(ConfirmOutput::Resume);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entry::control_entry::Level;
+    use crate::entry::{RdbName, SystemId};
+
+    /// After a restart the set goes on with a member that is not heard any more: what it had is not forgotten.
+    #[test]
+    fn a_member_that_leaves_unheard_is_said_to_have_what_it_had_before_the_restart() {
+        let member = Member {
+            system: SystemId::from_bytes([1; 16]),
+            rdb: RdbName::new("BKP").unwrap(),
+            journal: "BKPLIB/JRN".parse().unwrap(),
+            level: Level::Written,
+            acknowledged: Sequence::new(2),
+        };
+        let set = SetChange {
+            members: vec![member.clone()],
+            left: Vec::new(),
+            required: 1,
+            policy: Policy::Degrade,
+            reason: SetReason::Joined,
+        };
+        let (timeout, released) = (Duration::from_secs(1), Sequence::new(70));
+        let set = Some((Sequence::new(3), set));
+        let mut confirmation = Confirmation::new(Policy::Degrade, timeout, 10, set, released);
+        // It had more than this disk has: that may be another entry by now, and answers nothing.
+        confirmation.remember(MemberKey::from(&member), Sequence::new(75));
+        confirmation.handle_sealed(Sequence::new(71), Moment::ZERO);
+        confirmation.handle_written(Sequence::new(71), Moment::ZERO);
+        assert_eq!(confirmation.poll_output(), None, "it has not acknowledged");
+        confirmation.handle_timeout(Moment::ZERO + timeout);
+        let Some(ConfirmOutput::ChangeSet(change)) = confirmation.poll_output() else {
+            panic!("it did not answer in time");
+        };
+        assert_eq!(change.left[0].acknowledged, released);
     }
 }

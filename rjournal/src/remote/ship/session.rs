@@ -150,6 +150,11 @@ impl SourceSession {
         }
     }
 
+    /// How many entries of the journal the target has not acknowledged as flushed.
+    pub fn behind(&self) -> u64 {
+        self.marks.last.entries_since(self.written())
+    }
+
     pub(super) fn send(&mut self, message: Message, now: Moment) {
         self.last_sent = now;
         self.outputs.push_back(SourceOutput::Send(message));

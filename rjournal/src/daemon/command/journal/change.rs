@@ -190,6 +190,7 @@ impl Shared {
         };
         let before = attached();
         let mut written = local.journal.tail().listen(crate::journal::Limit::Written);
+        local.unchanged.forget();
         local.journal.order_change(name);
         let deadline = tokio::time::Instant::now() + std::time::Duration::from_mins(1);
         loop {
@@ -213,7 +214,12 @@ impl Shared {
                     reason,
                 ));
             }
-            if tokio::time::timeout_at(deadline, written).await.is_err() {
+            let waited = tokio::select! {
+                () = written => Ok(()),
+                why = local.unchanged.why() => return Err(why),
+                () = tokio::time::sleep_until(deadline) => Err(()),
+            };
+            if waited.is_err() {
                 let text = "the receiver was not changed within 60 s";
                 return Err(CommandError::new(
                     crate::daemon::command::ErrorKind::TimedOut,

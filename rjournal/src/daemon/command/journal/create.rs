@@ -38,6 +38,14 @@ impl Shared {
         if self.runtime_of(request.journal).is_some() {
             return Err(CommandError::exists("journal", request.journal));
         }
+        let created = self.make_journal(&request).await;
+        if created.is_err() {
+            self.forget_claim(request.journal);
+        }
+        created
+    }
+
+    async fn make_journal(&self, request: &CreateJournal) -> Result<JournalCreated, CommandError> {
         let mut attributes = Attributes::default();
         let receiver = match request.receiver {
             Some(receiver) => {
@@ -59,6 +67,7 @@ impl Shared {
             receiver,
         })
     }
+
     /// A receiver that CRTJRNRCV made and no journal has.
     fn threshold_of_planned(&self, receiver: QualifiedName) -> Result<u64, CommandError> {
         if let Some((other, ..)) = self.journals_of_receiver(receiver).first() {

@@ -6,6 +6,7 @@ use super::description::{
 };
 use crate::daemon::command::CommandError;
 use crate::daemon::system::{JournalRuntime, Shared};
+use crate::daemon::task::describe_outrun;
 use crate::daemon::task::link::LinkStatus;
 use crate::entry::{Epoch, QualifiedName, Sequence, Timestamp};
 use crate::journal::{DeliveryMode, JournalKind, LinkRecord};
@@ -125,13 +126,17 @@ impl Shared {
             .unwrap_or_else(std::sync::PoisonError::into_inner)
             .clone();
         description.journal_id = Some(journal.id());
+        let missing = journal.intake().room_missing();
         description.state = match (journal.gate(), &failure) {
             (Gate::Poisoned, _) | (_, Some(_)) => JournalState::Failed,
             (Gate::Held { .. }, None) => JournalState::Held,
+            (Gate::Open, None) if missing.is_some() => JournalState::Full,
             (Gate::Open, None) => JournalState::Active,
             (Gate::Closed, None) => JournalState::Inactive,
         };
-        description.note = failure.or_else(|| journal.control().stopped);
+        description.note = failure
+            .or_else(|| journal.control().stopped)
+            .or_else(|| missing.map(no_room));
         description.epoch = journal.epoch();
         let members: Vec<_> = {
             let confirmation = local
@@ -254,6 +259,7 @@ impl Shared {
                     state,
                     streaming: false,
                     caught_up: false,
+                    outrun: None,
                     shipped: Sequence::NONE,
                     written: Sequence::NONE,
                     attempts: 0,
@@ -286,7 +292,8 @@ impl Shared {
             (DeliveryMode::Async, true) => "*ASYNC",
             (DeliveryMode::Async, false) => "*ASYNCPEND",
         };
-        let note = status.dial_error.clone().or_else(|| {
+        let outrun = status.shown.outrun.map(describe_outrun);
+        let note = status.dial_error.clone().or(outrun).or_else(|| {
             status
                 .shown
                 .last_end
@@ -316,6 +323,14 @@ impl Shared {
             needs_reinit: record.needs_reinit,
         }
     }
+}
+
+/// What is to be done where the disk is full.
+fn no_room(bytes: u64) -> String {
+    format!(
+        "deposits are refused (CPF7003): the disk that holds the receivers is full and has no room for {bytes} more bytes; free \
+         space or delete receivers with DLTJRNRCV, and they are taken again by themselves"
+    )
 }
 
 /// About how many bytes of receivers one entry takes.

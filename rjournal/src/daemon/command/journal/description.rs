@@ -39,6 +39,9 @@ pub enum JournalState {
     /// Holds deposits off because its in-sync set does not answer.
     #[serde(rename = "*HELD")]
     Held,
+    /// Refuses deposits because its disk is full.
+    #[serde(rename = "*FULL")]
+    Full,
     /// Stopped after a write or flush went wrong, or by a refusal.
     #[serde(rename = "*FAILED")]
     Failed,
@@ -55,6 +58,7 @@ impl JournalState {
             Self::Inactive => "*INACTIVE",
             Self::Opening => "*OPENING",
             Self::Held => "*HELD",
+            Self::Full => "*FULL",
             Self::Failed => "*FAILED",
             Self::Damaged => "*DAMAGED",
         }

@@ -393,7 +393,11 @@ fn changed(record: &LinkRecord, link: &LinkHandle, caught_up: bool) -> RemoteJou
     let note = if caught_up {
         None
     } else {
-        status.dial_error.clone().or(ended)
+        let outrun = status
+            .shown
+            .outrun
+            .map(crate::daemon::task::describe_outrun);
+        status.dial_error.clone().or(outrun).or(ended)
     };
     RemoteJournalChanged {
         target: record.target,

@@ -4,7 +4,7 @@ use super::task::LinkTask;
 use crate::daemon::messages::Severity;
 use crate::daemon::task::local::lock;
 use crate::entry::Sequence;
-use crate::remote::{EndReason, LinkEvent, RefusalCode};
+use crate::remote::{EndReason, LinkEvent, Outrun, RefusalCode};
 
 impl LinkTask {
     pub(super) fn take_events(&mut self) {
@@ -25,6 +25,11 @@ impl LinkTask {
                     went_back,
                 } => self.coupled(tip, archived, went_back, &about),
                 LinkEvent::CaughtUp => tracing::info!(link = about, "caught up"),
+                LinkEvent::Outrun(outrun) => {
+                    let text = describe_outrun(outrun);
+                    self.shared
+                        .post_about("RJN3007", Severity::Alarm, &about, text);
+                }
                 LinkEvent::Inactivated => {
                     self.shared.post_about(
                         "CPF70D3",
@@ -107,6 +112,15 @@ impl LinkTask {
     }
 }
 
+/// Catch-up that gets nowhere, for people.
+pub(in crate::daemon) fn describe_outrun(outrun: Outrun) -> String {
+    format!(
+        "catch-up does not converge at this rate: the target was {} entries behind, and is {} behind after a minute; deposits come \
+         faster than it takes them. Deposit less for a while, or look at the line and at the target's disk",
+        outrun.before, outrun.behind
+    )
+}
+
 /// Why a session ended, for people.
 pub(in crate::daemon) fn describe_end(reason: &EndReason) -> String {
     match reason {
@@ -122,7 +136,7 @@ pub(in crate::daemon) fn describe_end(reason: &EndReason) -> String {
         EndReason::Lost => "the connection was lost or could not be made".to_owned(),
         EndReason::Refused(refusal) => {
             format!(
-                "refused ({:?}): {} (source at {}, target at {})",
+                "refused ({}): {} (source at {}, target at {})",
                 refusal.code, refusal.text, refusal.source, refusal.target
             )
         }
