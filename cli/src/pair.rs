@@ -19,8 +19,8 @@ use crate::error::CliError;
 use crate::output::Output;
 use crate::text;
 
-/// How long anything may take before it is given up.
-pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
+/// How long anything may take before it is given up, on a busy machine too.
+pub(crate) const PATIENCE: Duration = Duration::from_mins(3);
 /// How long a killed system stays away: longer than the source waits for its target.
 const AWAY: Duration = Duration::from_secs(3);
 
