@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use event_listener::Event;
+use tokio::sync::oneshot;
 
 use super::copy::CopyRuntime;
 use super::link::{LinkHandle, LinkSet};
@@ -22,6 +22,13 @@ use crate::remote::{Confirmation, MemberKey};
 /// A refused preparation of the next receiver is tried again after this long.
 const PREPARE_AGAIN: Duration = Duration::from_secs(10);
 
+/// An order to delete the oldest receivers up to and with one.
+#[derive(Debug)]
+struct Forget {
+    receiver: ReceiverId,
+    done: oneshot::Sender<()>,
+}
+
 /// A local journal that is open, with all that runs for it.
 #[derive(Debug)]
 pub(crate) struct LocalRuntime {
@@ -35,9 +42,8 @@ pub(crate) struct LocalRuntime {
     pub(crate) exclusive: Exclusive,
     /// What went wrong, once something did.
     pub(crate) failure: Mutex<Option<String>>,
-    /// Orders for the writer's thread that are no entries.
-    forget: Mutex<Vec<ReceiverId>>,
-    forgotten: Event,
+    /// Orders for the writer's thread that are no entries; none once it has ended.
+    forget: Mutex<Option<Vec<Forget>>>,
     preparing: AtomicBool,
     stopping: AtomicBool,
     prepared_at: Mutex<Moment>,
@@ -59,8 +65,7 @@ impl LocalRuntime {
             links: LinkSet::default(),
             exclusive: Exclusive::default(),
             failure: Mutex::new(None),
-            forget: Mutex::new(Vec::new()),
-            forgotten: Event::new(),
+            forget: Mutex::new(Some(Vec::new())),
             preparing: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             prepared_at: Mutex::new(Moment::ZERO),
@@ -72,7 +77,10 @@ impl LocalRuntime {
             .spawn(move || for_thread.write_loop(&for_shared, writer));
         match spawned {
             Ok(thread) => *lock(&runtime.thread) = Some(thread),
-            Err(error) => runtime.fail(shared, &format!("its thread cannot be started: {error}")),
+            Err(error) => {
+                *lock(&runtime.forget) = None;
+                runtime.fail(shared, &format!("its thread cannot be started: {error}"));
+            }
         }
         runtime
     }
@@ -87,10 +95,14 @@ impl LocalRuntime {
                 break;
             }
             self.tell_threshold(shared, &writer, &mut told);
-            self.run_forget(shared, &mut writer);
+            let orders = lock(&self.forget).as_mut().map(std::mem::take);
+            self.run_forget(shared, &mut writer, orders.unwrap_or_default());
             self.prepare_next(shared, &writer);
         }
-        self.run_forget(shared, &mut writer);
+        let left = lock(&self.forget).take();
+        if !writer.is_poisoned() {
+            self.run_forget(shared, &mut writer, left.unwrap_or_default());
+        }
     }
 
     fn step(&self, shared: &Shared, writer: &mut Writer) -> Result<(), JournalError> {
@@ -189,22 +201,22 @@ impl LocalRuntime {
         shared.post("RJN9001", Severity::Critical, self.journal.name(), text);
     }
 
-    /// Deletes the oldest receivers up to and with one, on the writer's thread; comes back when it is done.
+    /// Deletes the oldest receivers up to and with one, on the writer's thread; comes back when it is done. Says whether it
+    /// was done: a journal that stopped deletes nothing any more.
     ///
     /// Cancel safe: yes, the receivers are deleted all the same.
-    pub(crate) async fn forget_upto(&self, receiver: ReceiverId) {
-        let done = self.forgotten.listen();
-        lock(&self.forget).push(receiver);
+    pub(crate) async fn forget_upto(&self, receiver: ReceiverId) -> bool {
+        let (done, answer) = oneshot::channel();
+        match &mut *lock(&self.forget) {
+            Some(orders) => orders.push(Forget { receiver, done }),
+            None => return false,
+        }
         self.journal.intake().nudge();
-        done.await;
+        answer.await.is_ok()
     }
 
-    fn run_forget(&self, shared: &Shared, writer: &mut Writer) {
-        let orders = std::mem::take(&mut *lock(&self.forget));
-        if orders.is_empty() {
-            return;
-        }
-        for receiver in orders {
+    fn run_forget(&self, shared: &Shared, writer: &mut Writer, orders: Vec<Forget>) {
+        for Forget { receiver, done } in orders {
             if let Err(error) = writer.forget_upto(receiver) {
                 shared.post(
                     "CPI70E1",
@@ -213,8 +225,8 @@ impl LocalRuntime {
                     format!("a receiver could not be deleted: {error}"),
                 );
             }
+            let _told = done.send(());
         }
-        self.forgotten.notify(usize::MAX);
     }
 
     /// Time went on: targets that do not answer, targets that may join again, a refused preparation.
