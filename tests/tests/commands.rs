@@ -2,7 +2,7 @@
 
 use rjournal::daemon::JobProgram;
 use rjournal::daemon::command::apply::{EndApply, StartApply};
-use rjournal::daemon::command::directory::RemovePartner;
+use rjournal::daemon::command::directory::{PutPartner, RemovePartner};
 use rjournal::daemon::command::entries::SendEntry;
 use rjournal::daemon::command::journal::{
     AttributePatch, ChangeJournal, CreateJournal, DeleteJournal, JournalState, ReceiverChoice,
@@ -256,6 +256,35 @@ async fn a_partner_that_is_removed_feeds_nothing_here_any_more() {
     let before = describe(bkp, "BKPLIB/JRN").await.watermarks.sealed;
     until(async || send(prd, b"alone".to_vec()).await == Some(AckClass::Local)).await;
     assert_eq!(describe(bkp, "BKPLIB/JRN").await.watermarks.sealed, before);
+    two.stop().await;
+}
+
+/// It went on feeding until its connection was lost, however long that took.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_partner_whose_permission_is_taken_away_feeds_again_when_it_is_given_back() {
+    let two = level().await;
+    let (prd, bkp) = (&two.prd, &two.bkp);
+    let allow = |journals: &[&str]| PutPartner {
+        rdb: rdb("PRD"),
+        fingerprint: None,
+        address: None,
+        allow_journals: Some(journals.iter().map(|&journal| journal.to_owned()).collect()),
+        text: None,
+        change: true,
+    };
+    bkp.run(allow(&["BKPLIB/OTHER"])).await.expect("a change");
+    until(async || describe(bkp, "BKPLIB/JRN").await.state == JournalState::Inactive).await;
+    let before = describe(bkp, "BKPLIB/JRN").await.watermarks.sealed;
+    until(async || send(prd, b"alone".to_vec()).await == Some(AckClass::Local)).await;
+    assert_eq!(describe(bkp, "BKPLIB/JRN").await.watermarks.sealed, before);
+    until(async || !messages(prd, "CPF70D5").await.is_empty()).await;
+    let told = messages(prd, "CPF70D5").await.swap_remove(0).text;
+    assert!(
+        told.contains("CHGRDBDIRE --rdb PRD --alwjrn BKPLIB/OTHER,BKPLIB/JRN"),
+        "{told}"
+    );
+    bkp.run(allow(&["BKPLIB/*ALL"])).await.expect("a change");
+    until(async || send(prd, b"both".to_vec()).await == Some(AckClass::Sync)).await;
     two.stop().await;
 }
 
