@@ -132,6 +132,20 @@ impl SystemProcess {
         Ok(DatabaseClient::connect(&self.data, store()).await?)
     }
 
+    /// The same, once it serves: a job that was killed is not back at once.
+    async fn served(&self) -> Result<DatabaseClient, CliError> {
+        let mut served = None;
+        until(
+            &format!("the store of {} is served", self.name),
+            async || {
+                served = self.database().await.ok();
+                Ok(served.is_some())
+            },
+        )
+        .await?;
+        served.ok_or_else(|| CliError::internal(&format!("{} serves no store", self.name)))
+    }
+
     /// Its journal.
     pub(crate) async fn journal(&self) -> Result<JournalDescription, CliError> {
         let client = self.client().await?;
@@ -461,7 +475,7 @@ impl Pair {
         })
         .await?;
         for system in [&self.source, &self.target] {
-            if !system.database().await?.wait(last, PATIENCE).await? {
+            if !system.served().await?.wait(last, PATIENCE).await? {
                 let text = format!(
                     "the store of {} is not level with entry {last}",
                     system.name
