@@ -19,8 +19,8 @@ use crate::error::CliError;
 use crate::output::Output;
 use crate::text;
 
-/// How long anything may take before it is given up.
-pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
+/// How long anything may take before it is given up, on a busy machine too.
+pub(crate) const PATIENCE: Duration = Duration::from_mins(3);
 /// How long a killed system stays away: longer than the source waits for its target.
 const AWAY: Duration = Duration::from_secs(3);
 
@@ -130,6 +130,20 @@ impl SystemProcess {
     /// A connection to the job of its store.
     pub(crate) async fn database(&self) -> Result<DatabaseClient, CliError> {
         Ok(DatabaseClient::connect(&self.data, store()).await?)
+    }
+
+    /// The same, once it serves: a job that was killed is not back at once.
+    async fn served(&self) -> Result<DatabaseClient, CliError> {
+        let mut served = None;
+        until(
+            &format!("the store of {} is served", self.name),
+            async || {
+                served = self.database().await.ok();
+                Ok(served.is_some())
+            },
+        )
+        .await?;
+        served.ok_or_else(|| CliError::internal(&format!("{} serves no store", self.name)))
     }
 
     /// Its journal.
@@ -461,7 +475,7 @@ impl Pair {
         })
         .await?;
         for system in [&self.source, &self.target] {
-            if !system.database().await?.wait(last, PATIENCE).await? {
+            if !system.served().await?.wait(last, PATIENCE).await? {
                 let text = format!(
                     "the store of {} is not level with entry {last}",
                     system.name

@@ -2,16 +2,25 @@
 
 use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rjournal::daemon::command::directory::{DescribeSystem, PutPartner, SystemDescription};
-use rjournal::daemon::command::journal::{AttributePatch, CreateJournal};
+use rjournal::daemon::command::journal::{
+    AttributePatch, CreateJournal, DescribeJournals, JournalDescription,
+};
 use rjournal::daemon::command::library::CreateLibrary;
 use rjournal::daemon::command::remote_journal::{
     AddRemoteJournal, BeginAt, ChangeRemoteJournal, RemoteJournalChanged, WantedState,
 };
+use rjournal::daemon::command::status::ListMessages;
+use rjournal::daemon::{ErrorKind, OperatorMessage, Severity};
 use rjournal::entry::{QualifiedName, RdbName, SystemName};
 use rjournal::journal::DeliveryMode;
 use rjournal::{CommandError, Config, System, SystemOptions};
+use tempfile::TempDir;
+
+/// What is late by so much never comes; a busy machine is slow.
+pub const PATIENCE: Duration = Duration::from_mins(2);
 
 /// A name.
 pub fn name(text: &str) -> QualifiedName {
@@ -72,7 +81,7 @@ pub async fn start(data: &Path) -> System {
 }
 
 /// Makes two systems know each other; `to` may be fed by `from` in library BKPLIB.
-pub async fn introduce(from: (&Place, &System), to: (&Place, &System)) {
+async fn introduce(from: (&Place, &System), to: (&Place, &System)) {
     let entry = |place: &Place, allow: Option<Vec<String>>| PutPartner {
         rdb: rdb(place.identity.name.as_str()),
         fingerprint: Some(place.identity.fingerprint),
@@ -87,27 +96,151 @@ pub async fn introduce(from: (&Place, &System), to: (&Place, &System)) {
         .expect("a fresh entry");
 }
 
-/// PRDLIB/JRN on `from`, with its remote journal BKPLIB/JRN on `to`, not active.
-pub async fn journal_pair(from: &System, to: &System, to_name: &str, attributes: AttributePatch) {
-    let library = |text: &str| CreateLibrary {
-        library: name(&format!("{text}/X")).library,
+/// A library.
+pub async fn library(system: &System, library: &str) {
+    let create = CreateLibrary {
+        library: name(&format!("{library}/X")).library,
         text: String::new(),
     };
-    from.run(library("PRDLIB")).await.expect("a fresh library");
-    to.run(library("BKPLIB")).await.expect("a fresh library");
+    system.run(create).await.expect("a fresh library");
+}
+
+/// A journal.
+pub async fn journal(system: &System, journal: &str, attributes: AttributePatch) {
     let create = CreateJournal {
-        journal: name("PRDLIB/JRN"),
+        journal: name(journal),
         receiver: None,
         attributes,
     };
-    from.run(create).await.expect("a fresh journal");
-    let add = AddRemoteJournal {
-        rdb: rdb(to_name),
-        source: name("PRDLIB/JRN"),
-        target: Some(name("BKPLIB/JRN")),
-        text: String::new(),
+    system.run(create).await.expect("a fresh journal");
+}
+
+/// What WRKJRNA says of a journal.
+pub async fn describe(system: &System, journal: &str) -> JournalDescription {
+    let journal = Some(name(journal));
+    let described = system.run(DescribeJournals { journal }).await;
+    let mut journals = described.expect("a journal").journals.into_iter();
+    journals.next().expect("one journal")
+}
+
+/// The messages of this id, oldest first.
+pub async fn messages(system: &System, id: &str) -> Vec<OperatorMessage> {
+    let list = ListMessages {
+        after: 0,
+        severity: Severity::Info,
+        count: 1000,
     };
-    from.run(add).await.expect("a fresh remote journal");
+    let mut messages = system.run(list).await.expect("a list").messages;
+    messages.retain(|message| message.id == id);
+    messages
+}
+
+/// Looks again and again until something is so.
+pub async fn until(mut is_so: impl AsyncFnMut() -> bool) {
+    let look = async {
+        let mut ticks = tokio::time::interval(Duration::from_millis(10));
+        while !is_so().await {
+            ticks.tick().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, look).await.expect("in time");
+}
+
+/// One system, with library PRDLIB.
+#[derive(Debug)]
+pub struct Single {
+    /// Where it lives.
+    pub place: Place,
+    /// It.
+    pub prd: System,
+    _dir: TempDir,
+}
+
+impl Single {
+    /// Makes it and starts it.
+    pub async fn new() -> Self {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let (place, prd) = make(dir.path(), "PRD").await;
+        library(&prd, "PRDLIB").await;
+        Self {
+            place,
+            prd,
+            _dir: dir,
+        }
+    }
+
+    /// The same with journal PRDLIB/JRN.
+    pub async fn with_journal(attributes: AttributePatch) -> Self {
+        let single = Self::new().await;
+        journal(&single.prd, "PRDLIB/JRN", attributes).await;
+        single
+    }
+}
+
+/// Two systems that know each other: PRDLIB/JRN on PRD, and its remote journal BKPLIB/JRN on BKP, not active.
+#[derive(Debug)]
+pub struct Two {
+    /// Where the source lives.
+    pub prd_place: Place,
+    /// Where the target lives.
+    pub bkp_place: Place,
+    /// The source.
+    pub prd: System,
+    /// The target.
+    pub bkp: System,
+    _dir: TempDir,
+}
+
+impl Two {
+    /// Makes both, starts them and ties them together.
+    pub async fn new(attributes: AttributePatch) -> Self {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let (prd_place, prd) = make(dir.path(), "PRD").await;
+        let (bkp_place, bkp) = make(dir.path(), "BKP").await;
+        introduce((&prd_place, &prd), (&bkp_place, &bkp)).await;
+        library(&prd, "PRDLIB").await;
+        library(&bkp, "BKPLIB").await;
+        journal(&prd, "PRDLIB/JRN", attributes).await;
+        let add = AddRemoteJournal {
+            rdb: rdb("BKP"),
+            source: name("PRDLIB/JRN"),
+            target: Some(name("BKPLIB/JRN")),
+            text: String::new(),
+        };
+        // A target too busy to answer is asked again.
+        until(async || match prd.run(add.clone()).await {
+            Ok(_) => true,
+            Err(error) if error.kind == ErrorKind::Unreachable => false,
+            Err(error) => panic!("no remote journal: {error}"),
+        })
+        .await;
+        Self {
+            prd_place,
+            bkp_place,
+            prd,
+            bkp,
+            _dir: dir,
+        }
+    }
+
+    /// The same, active in *SYNC and caught up.
+    pub async fn in_sync(attributes: AttributePatch) -> Self {
+        let two = Self::new(attributes).await;
+        two.join().await;
+        two
+    }
+
+    /// Makes the remote journal active in *SYNC; comes back when it has caught up.
+    pub async fn join(&self) {
+        let changed = activate(&self.prd, "BKP", DeliveryMode::Sync).await;
+        assert!(changed.expect("it is activated").caught_up);
+    }
+
+    /// Stops both, the source first.
+    pub async fn stop(&self) {
+        self.prd.stop().await;
+        self.bkp.stop().await;
+    }
 }
 
 /// Activates the remote journal and waits until it has caught up.
@@ -127,7 +260,7 @@ pub async fn activate(
         delivery: Some(delivery),
         level: None,
         begin: BeginAt::Oldest,
-        wait_ms: 20_000,
+        wait_ms: 120_000,
         text: None,
         force: false,
     })

@@ -1,33 +1,21 @@
 //! Commands of systems in this process, over real files: what an operator asks for and is told.
 
-use std::time::Duration;
-
+use rjournal::daemon::JobProgram;
 use rjournal::daemon::command::apply::{EndApply, StartApply};
-use rjournal::daemon::command::directory::RemovePartner;
+use rjournal::daemon::command::directory::{PutPartner, RemovePartner};
 use rjournal::daemon::command::entries::SendEntry;
 use rjournal::daemon::command::journal::{
-    AttributePatch, ChangeJournal, CreateJournal, DeleteJournal, DescribeJournals,
-    JournalDescription, JournalState, ReceiverChoice,
+    AttributePatch, ChangeJournal, CreateJournal, DeleteJournal, JournalState, ReceiverChoice,
 };
-use rjournal::daemon::command::library::CreateLibrary;
 use rjournal::daemon::command::receiver::DeleteReceiver;
 use rjournal::daemon::command::remote_journal::{BeginAt, ChangeRemoteJournal, WantedState};
-use rjournal::daemon::command::status::{DescribeStatus, JournalHealth, ListMessages};
-use rjournal::daemon::{JobProgram, Severity};
+use rjournal::daemon::command::status::{DescribeStatus, JournalHealth};
 use rjournal::entry::control_entry::{Level, Policy};
 use rjournal::journal::{AckClass, DeliveryMode, ManageReceivers};
 use rjournal::{System, SystemOptions};
-use rjournal_tests::systems::{activate, introduce, journal_pair, make, name, rdb, start};
-
-async fn describe(system: &System, journal: &str) -> JournalDescription {
-    let described = system
-        .run(DescribeJournals {
-            journal: Some(name(journal)),
-        })
-        .await
-        .expect("a journal");
-    described.journals.into_iter().next().expect("one journal")
-}
+use rjournal_tests::systems::{
+    PATIENCE, Single, Two, describe, journal, library, make, messages, name, rdb, start, until,
+};
 
 async fn health(system: &System, journal: &str) -> JournalHealth {
     let status = system.run(DescribeStatus {}).await.expect("an answer");
@@ -35,19 +23,6 @@ async fn health(system: &System, journal: &str) -> JournalHealth {
     journals
         .find(|health| health.journal == name(journal))
         .expect("the journal")
-}
-
-async fn messages(system: &System, id: &str) -> usize {
-    let list = ListMessages {
-        after: 0,
-        severity: Severity::Info,
-        count: 1000,
-    };
-    let list = system.run(list).await.expect("an answer");
-    list.messages
-        .iter()
-        .filter(|message| message.id == id)
-        .count()
 }
 
 fn remote(state: WantedState, level: Option<Level>, force: bool) -> ChangeRemoteJournal {
@@ -59,7 +34,7 @@ fn remote(state: WantedState, level: Option<Level>, force: bool) -> ChangeRemote
         delivery: (state == WantedState::Active).then_some(DeliveryMode::Sync),
         level,
         begin: BeginAt::Oldest,
-        wait_ms: 20_000,
+        wait_ms: 120_000,
         text: None,
         force,
     }
@@ -72,29 +47,20 @@ async fn send(prd: &System, data: Vec<u8>) -> Option<AckClass> {
         data,
         file: None,
         key: None,
-        wait_ms: 30_000,
+        wait_ms: 120_000,
         user: None,
     };
     prd.run(send).await.expect("it is taken").class
 }
 
 /// Joined, and everything is on the disks of both.
-async fn in_sync(prd: &System) {
-    activate(prd, "BKP", DeliveryMode::Sync)
-        .await
-        .expect("it is activated");
+async fn level() -> Two {
+    let two = Two::in_sync(AttributePatch::default()).await;
     assert_eq!(
-        send(prd, b"both have it".to_vec()).await,
+        send(&two.prd, b"both have it".to_vec()).await,
         Some(AckClass::Sync)
     );
-}
-
-async fn library(system: &System) {
-    let create = CreateLibrary {
-        library: name("PRDLIB/X").library,
-        text: String::new(),
-    };
-    system.run(create).await.expect("a fresh library");
+    two
 }
 
 fn create(journal: &str) -> CreateJournal {
@@ -118,31 +84,26 @@ fn change(journal: &str, receiver: Option<ReceiverChoice>) -> ChangeJournal {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_receiver_is_changed_as_often_as_is_asked_right_after_it_was_made() {
-    let dir = tempfile::tempdir().expect("a temporary directory");
-    let (_, prd) = make(dir.path(), "PRD").await;
-    library(&prd).await;
-    prd.run(create("PRDLIB/JRN"))
-        .await
-        .expect("a fresh journal");
+    let single = Single::with_journal(AttributePatch::default()).await;
+    let prd = &single.prd;
     for number in 2..=5 {
         let order = change("PRDLIB/JRN", Some(ReceiverChoice::Generate));
-        let changed = tokio::time::timeout(Duration::from_secs(30), prd.run(order))
+        let changed = tokio::time::timeout(PATIENCE, prd.run(order))
             .await
             .expect("the next receiver is not waited for in vain")
             .expect("a change");
         let expected = format!("PRDLIB/JRN{number:04}");
         assert_eq!(changed.receiver, Some(name(&expected)));
     }
-    assert_eq!(describe(&prd, "PRDLIB/JRN").await.receivers.len(), 5);
+    assert_eq!(describe(prd, "PRDLIB/JRN").await.receivers.len(), 5);
     prd.stop().await;
 }
 
 /// Names made from PRDLIB/RCV and PRDLIB/RCV0 would be the same.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn receivers_of_different_journals_never_have_the_same_name() {
-    let dir = tempfile::tempdir().expect("a temporary directory");
-    let (_, prd) = make(dir.path(), "PRD").await;
-    library(&prd).await;
+    let single = Single::new().await;
+    let prd = &single.prd;
     let journals = ["PRDLIB/RCV", "PRDLIB/RCV0", "PRDLIB/RCV00"];
     for journal in journals {
         prd.run(create(journal)).await.expect("a fresh journal");
@@ -155,7 +116,7 @@ async fn receivers_of_different_journals_never_have_the_same_name() {
     }
     let mut names = std::collections::BTreeSet::new();
     for journal in journals {
-        for receiver in describe(&prd, journal).await.receivers {
+        for receiver in describe(prd, journal).await.receivers {
             assert!(names.insert(receiver.name), "{} twice", receiver.name);
         }
     }
@@ -172,9 +133,8 @@ async fn receivers_of_different_journals_never_have_the_same_name() {
 /// Names made from PRDLIB/RECEIVERA and PRDLIB/RECEIVERB are the same.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_journal_that_could_not_be_made_keeps_no_name_of_a_receiver() {
-    let dir = tempfile::tempdir().expect("a temporary directory");
-    let (_, prd) = make(dir.path(), "PRD").await;
-    library(&prd).await;
+    let single = Single::new().await;
+    let prd = &single.prd;
     let attributes = AttributePatch {
         threshold_kb: Some(1),
         ..AttributePatch::default()
@@ -193,18 +153,17 @@ async fn a_journal_that_could_not_be_made_keeps_no_name_of_a_receiver() {
 /// IBM i's CPF7099: an operator is told once, and changes it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_receiver_an_operator_changes_tells_once_that_it_is_full() {
-    let dir = tempfile::tempdir().expect("a temporary directory");
-    let (_, prd) = make(dir.path(), "PRD").await;
-    library(&prd).await;
+    let single = Single::new().await;
+    let prd = &single.prd;
     let mut by_hand = create("PRDLIB/JRN");
     by_hand.attributes.threshold_kb = Some(64);
     by_hand.attributes.manage_receivers = Some(ManageReceivers::User);
     prd.run(by_hand).await.expect("a fresh journal");
     for told in 1..=2 {
         for _ in 0..20 {
-            send(&prd, vec![7; 8_000]).await;
+            send(prd, vec![7; 8_000]).await;
         }
-        assert_eq!(messages(&prd, "CPF7099").await, told);
+        assert_eq!(messages(prd, "CPF7099").await.len(), told);
         let order = change("PRDLIB/JRN", Some(ReceiverChoice::Generate));
         prd.run(order).await.expect("a change");
     }
@@ -214,16 +173,12 @@ async fn a_receiver_an_operator_changes_tells_once_that_it_is_full() {
 /// The copy here brings the names of the receivers of PRD's journal along.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_receiver_two_journals_have_is_deleted_only_with_its_journal_named() {
-    let dir = tempfile::tempdir().expect("a temporary directory");
-    let (prd_place, prd) = make(dir.path(), "PRD").await;
-    let (bkp_place, bkp) = make(dir.path(), "BKP").await;
-    introduce((&prd_place, &prd), (&bkp_place, &bkp)).await;
-    journal_pair(&prd, &bkp, "BKP", AttributePatch::default()).await;
-    library(&bkp).await;
-    bkp.run(create("PRDLIB/JRN"))
-        .await
-        .expect("a fresh journal");
-    in_sync(&prd).await;
+    let two = Two::new(AttributePatch::default()).await;
+    let bkp = &two.bkp;
+    library(bkp, "PRDLIB").await;
+    journal(bkp, "PRDLIB/JRN", AttributePatch::default()).await;
+    two.join().await;
+    send(&two.prd, b"both have it".to_vec()).await;
     let order = change("PRDLIB/JRN", Some(ReceiverChoice::Generate));
     bkp.run(order).await.expect("a change");
     let mut delete = DeleteReceiver {
@@ -235,29 +190,25 @@ async fn a_receiver_two_journals_have_is_deleted_only_with_its_journal_named() {
     assert!(refused.text.contains("BKPLIB/JRN, PRDLIB/JRN"), "{refused}");
     delete.journal = Some(name("PRDLIB/JRN"));
     bkp.run(delete).await.expect("it is named");
-    assert_eq!(describe(&bkp, "PRDLIB/JRN").await.receivers.len(), 1);
-    prd.stop().await;
-    bkp.stop().await;
+    assert_eq!(describe(bkp, "PRDLIB/JRN").await.receivers.len(), 1);
+    two.stop().await;
 }
 
 /// Ruling 13: what an operator does here, the member that is away cannot know.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_guarded_member_that_is_away_is_given_up_only_by_force() {
-    let dir = tempfile::tempdir().expect("a temporary directory");
-    let (prd_place, prd) = make(dir.path(), "PRD").await;
-    let (bkp_place, bkp) = make(dir.path(), "BKP").await;
-    introduce((&prd_place, &prd), (&bkp_place, &bkp)).await;
     let block = AttributePatch {
         policy: Some(Policy::Block),
         ..AttributePatch::default()
     };
-    journal_pair(&prd, &bkp, "BKP", block).await;
+    let two = Two::new(block).await;
+    let (prd, bkp) = (&two.prd, &two.bkp);
     let joined = prd
         .run(remote(WantedState::Active, Some(Level::Received), false))
         .await;
     assert!(joined.expect("it is activated").caught_up);
     assert_eq!(
-        health(&prd, "PRDLIB/JRN").await.class,
+        health(prd, "PRDLIB/JRN").await.class,
         Some(AckClass::Received)
     );
     bkp.stop().await;
@@ -268,34 +219,28 @@ async fn a_guarded_member_that_is_away_is_given_up_only_by_force() {
         let refused = prd.run(remote(state, None, false)).await;
         assert_eq!(refused.expect_err("a member is away").id, "RJN4004");
     }
-    let described = describe(&prd, "PRDLIB/JRN").await;
+    let described = describe(prd, "PRDLIB/JRN").await;
     assert_eq!(described.in_sync_set, [rdb("BKP")]);
     prd.run(remote(WantedState::InactiveImmediate, None, true))
         .await
         .expect("it is forced");
-    assert!(describe(&prd, "PRDLIB/JRN").await.in_sync_set.is_empty());
+    assert!(describe(prd, "PRDLIB/JRN").await.in_sync_set.is_empty());
     prd.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_journal_that_opens_or_is_damaged_shows_what_is_defined() {
-    let dir = tempfile::tempdir().expect("a temporary directory");
-    let (prd_place, prd) = make(dir.path(), "PRD").await;
-    let (bkp_place, bkp) = make(dir.path(), "BKP").await;
-    introduce((&prd_place, &prd), (&bkp_place, &bkp)).await;
-    journal_pair(&prd, &bkp, "BKP", AttributePatch::default()).await;
-    in_sync(&prd).await;
-    prd.stop().await;
-    bkp.stop().await;
-    let prd = start(&prd_place.data).await;
+    let two = level().await;
+    two.stop().await;
+    let prd = start(&two.prd_place.data).await;
     let opening = describe(&prd, "PRDLIB/JRN").await;
     assert_eq!(opening.state, JournalState::Opening);
     assert_eq!(opening.in_sync_set, [rdb("BKP")]);
     assert!(opening.links[0].in_sync, "{:?}", opening.links);
     prd.stop().await;
     for (data, journal, kind, links) in [
-        (&prd_place.data, "PRDLIB/JRN", "*LOCAL", 1),
-        (&bkp_place.data, "BKPLIB/JRN", "*REMOTE", 0),
+        (&two.prd_place.data, "PRDLIB/JRN", "*LOCAL", 1),
+        (&two.bkp_place.data, "BKPLIB/JRN", "*REMOTE", 0),
     ] {
         spoil_receivers(data);
         let system = start(data).await;
@@ -303,7 +248,7 @@ async fn a_journal_that_opens_or_is_damaged_shows_what_is_defined() {
         assert_eq!(damaged.state, JournalState::Damaged);
         assert_eq!((damaged.kind.as_str(), damaged.links.len()), (kind, links));
         assert!(health(&system, journal).await.exposure.is_none());
-        assert_eq!(messages(&system, "RJN9003").await, 1);
+        assert_eq!(messages(&system, "RJN9003").await.len(), 1);
         system.stop().await;
     }
 }
@@ -320,34 +265,47 @@ fn spoil_receivers(data: &std::path::Path) {
     }
 }
 
-async fn until(mut is_so: impl AsyncFnMut() -> bool) {
-    let look = async {
-        let mut ticks = tokio::time::interval(Duration::from_millis(10));
-        while !is_so().await {
-            ticks.tick().await;
-        }
-    };
-    let patience = Duration::from_secs(30);
-    tokio::time::timeout(patience, look).await.expect("in time");
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_partner_that_is_removed_feeds_nothing_here_any_more() {
-    let dir = tempfile::tempdir().expect("a temporary directory");
-    let (prd_place, prd) = make(dir.path(), "PRD").await;
-    let (bkp_place, bkp) = make(dir.path(), "BKP").await;
-    introduce((&prd_place, &prd), (&bkp_place, &bkp)).await;
-    journal_pair(&prd, &bkp, "BKP", AttributePatch::default()).await;
-    in_sync(&prd).await;
+    let two = level().await;
+    let (prd, bkp) = (&two.prd, &two.bkp);
     bkp.run(RemovePartner { rdb: rdb("PRD") })
         .await
         .expect("nothing needs it");
-    until(async || describe(&bkp, "BKPLIB/JRN").await.state == JournalState::Inactive).await;
-    let before = describe(&bkp, "BKPLIB/JRN").await.watermarks.sealed;
-    until(async || send(&prd, b"alone".to_vec()).await == Some(AckClass::Local)).await;
-    assert_eq!(describe(&bkp, "BKPLIB/JRN").await.watermarks.sealed, before);
-    prd.stop().await;
-    bkp.stop().await;
+    until(async || describe(bkp, "BKPLIB/JRN").await.state == JournalState::Inactive).await;
+    let before = describe(bkp, "BKPLIB/JRN").await.watermarks.sealed;
+    until(async || send(prd, b"alone".to_vec()).await == Some(AckClass::Local)).await;
+    assert_eq!(describe(bkp, "BKPLIB/JRN").await.watermarks.sealed, before);
+    two.stop().await;
+}
+
+/// It went on feeding until its connection was lost, however long that took.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_partner_whose_permission_is_taken_away_feeds_again_when_it_is_given_back() {
+    let two = level().await;
+    let (prd, bkp) = (&two.prd, &two.bkp);
+    let allow = |journals: &[&str]| PutPartner {
+        rdb: rdb("PRD"),
+        fingerprint: None,
+        address: None,
+        allow_journals: Some(journals.iter().map(|&journal| journal.to_owned()).collect()),
+        text: None,
+        change: true,
+    };
+    bkp.run(allow(&["BKPLIB/OTHER"])).await.expect("a change");
+    until(async || describe(bkp, "BKPLIB/JRN").await.state == JournalState::Inactive).await;
+    let before = describe(bkp, "BKPLIB/JRN").await.watermarks.sealed;
+    until(async || send(prd, b"alone".to_vec()).await == Some(AckClass::Local)).await;
+    assert_eq!(describe(bkp, "BKPLIB/JRN").await.watermarks.sealed, before);
+    until(async || !messages(prd, "CPF70D5").await.is_empty()).await;
+    let told = messages(prd, "CPF70D5").await.swap_remove(0).text;
+    assert!(
+        told.contains("CHGRDBDIRE --rdb PRD --alwjrn BKPLIB/OTHER,BKPLIB/JRN"),
+        "{told}"
+    );
+    bkp.run(allow(&["BKPLIB/*ALL"])).await.expect("a change");
+    until(async || send(prd, b"both".to_vec()).await == Some(AckClass::Sync)).await;
+    two.stop().await;
 }
 
 /// A system whose jobs are processes that do nothing until they are told to end.
@@ -373,15 +331,9 @@ fn start_apply() -> StartApply {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_journal_goes_only_when_no_store_is_made_from_it() {
-    let dir = tempfile::tempdir().expect("a temporary directory");
-    let (place, prd) = make(dir.path(), "PRD").await;
-    prd.stop().await;
-    drop(prd);
-    let prd = with_jobs(&place.data).await;
-    library(&prd).await;
-    prd.run(create("PRDLIB/JRN"))
-        .await
-        .expect("a fresh journal");
+    let single = Single::with_journal(AttributePatch::default()).await;
+    single.prd.stop().await;
+    let prd = with_jobs(&single.place.data).await;
     let job = prd.run(start_apply()).await.expect("it starts");
     assert_eq!(job.cache_mib, prd.config().store_cache_mib);
     let delete = DeleteJournal {
@@ -403,7 +355,7 @@ async fn a_journal_goes_only_when_no_store_is_made_from_it() {
     assert!(refused.to_string().contains("--remove"), "{refused}");
     prd.run(end(true)).await.expect("it is forgotten");
     prd.run(delete).await.expect("nothing needs it");
-    assert_eq!(messages(&prd, "CPI70E5").await, 0);
+    assert_eq!(messages(&prd, "CPI70E5").await.len(), 0);
     prd.stop().await;
 }
 
@@ -412,10 +364,8 @@ async fn a_store_whose_socket_cannot_be_made_is_not_started() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let deep = dir.path().join("d".repeat(100));
     let (_, prd) = make(&deep, "PRD").await;
-    library(&prd).await;
-    prd.run(create("PRDLIB/JRN"))
-        .await
-        .expect("a fresh journal");
+    library(&prd, "PRDLIB").await;
+    journal(&prd, "PRDLIB/JRN", AttributePatch::default()).await;
     let refused = prd
         .run(start_apply())
         .await
@@ -427,12 +377,8 @@ async fn a_store_whose_socket_cannot_be_made_is_not_started() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_attribute_that_was_so_already_is_not_said_to_be_changed() {
-    let dir = tempfile::tempdir().expect("a temporary directory");
-    let (_, prd) = make(dir.path(), "PRD").await;
-    library(&prd).await;
-    prd.run(create("PRDLIB/JRN"))
-        .await
-        .expect("a fresh journal");
+    let single = Single::with_journal(AttributePatch::default()).await;
+    let prd = &single.prd;
     for is_new in [true, false] {
         let mut block = change("PRDLIB/JRN", None);
         block.attributes.policy = Some(Policy::Block);

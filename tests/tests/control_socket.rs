@@ -1,28 +1,16 @@
 //! Programs on the control socket of a whole system, with real files: what a program that does not wait for its writes may
 //! rely on.
 
-use rjournal::daemon::command::journal::{AttributePatch, CreateJournal};
-use rjournal::daemon::command::library::CreateLibrary;
+use rjournal::Client;
+use rjournal::daemon::command::journal::AttributePatch;
 use rjournal::daemon::{ControlSocket, JournalClient, Want};
 use rjournal::entry::{Draft, Kind, Sequence};
 use rjournal::journal::Answer;
-use rjournal::{Client, System};
-use rjournal_tests::systems::{make, name};
+use rjournal_tests::systems::{Single, name};
 
-async fn attached(system: &System, data: &std::path::Path) -> JournalClient {
-    let library = CreateLibrary {
-        library: name("LIB/X").library,
-        text: String::new(),
-    };
-    system.run(library).await.expect("a fresh library");
-    let create = CreateJournal {
-        journal: name("LIB/JRN"),
-        receiver: None,
-        attributes: AttributePatch::default(),
-    };
-    system.run(create).await.expect("a fresh journal");
+async fn attached(data: &std::path::Path) -> JournalClient {
     let actor = ["JOB", "USER", "PROGRAM"].map(str::to_owned);
-    Client::attach(data, name("LIB/JRN"), actor, false)
+    Client::attach(data, name("PRDLIB/JRN"), actor, false)
         .await
         .expect("a journal that takes deposits")
 }
@@ -44,10 +32,9 @@ const fn in_cycle(cycle: Sequence, kind: Kind) -> Draft<'static> {
 /// rolled back, and the one with the missing entry landed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_commit_does_not_land_when_an_entry_of_its_cycle_was_refused() {
-    let dir = tempfile::tempdir().expect("a temporary directory");
-    let (place, system) = make(dir.path(), "PRD").await;
-    let socket = ControlSocket::listen(&system).expect("a socket");
-    let client = attached(&system, &place.data).await;
+    let single = Single::with_journal(AttributePatch::default()).await;
+    let socket = ControlSocket::listen(&single.prd).expect("a socket");
+    let client = attached(&single.place.data).await;
     let (torn, whole) = (start(&client).await, start(&client).await);
     // Entries of code J are the journal's own: refused.
     for (cycle, kind) in [
@@ -74,5 +61,5 @@ async fn a_commit_does_not_land_when_an_entry_of_its_cycle_was_refused() {
         "the cycle was rolled back: {answers:?}"
     );
     drop(socket);
-    system.stop().await;
+    single.prd.stop().await;
 }

@@ -1,37 +1,23 @@
 //! Two whole systems in one process, over real QUIC and real files: deposits answered SYNC, restarts, refusals.
 
-use std::time::Duration;
-
 use rjournal::System;
-use rjournal::daemon::Severity;
 use rjournal::daemon::command::directory::PutPartner;
-use rjournal::daemon::command::journal::{AttributePatch, DescribeJournals, JournalDescription};
-use rjournal::daemon::command::status::ListMessages;
+use rjournal::daemon::command::journal::AttributePatch;
 use rjournal::daemon::command::verify::Verify;
 use rjournal::entry::{Draft, Kind};
 use rjournal::journal::{AckClass, Answer, DeliveryMode};
-use rjournal_tests::systems::{activate, introduce, journal_pair, make, name, rdb, start};
-
-async fn describe(system: &System, journal: &str) -> JournalDescription {
-    let described = system
-        .run(DescribeJournals {
-            journal: Some(name(journal)),
-        })
-        .await
-        .expect("a journal");
-    described.journals.into_iter().next().expect("one journal")
-}
+use rjournal_tests::systems::{PATIENCE, Two, activate, describe, messages, name, rdb, start};
 
 async fn deposit(system: &System, text: &str) -> Answer {
     let journal = system
-        .journal_when_open(name("PRDLIB/JRN"), Duration::from_secs(30))
+        .journal_when_open(name("PRDLIB/JRN"), PATIENCE)
         .await
         .expect("an open journal");
     let ticket = journal
         .deposit(&Draft::new(Kind::USER, text.as_bytes()))
         .await
         .expect("a deposit that is taken");
-    tokio::time::timeout(Duration::from_secs(30), ticket)
+    tokio::time::timeout(PATIENCE, ticket)
         .await
         .expect("an answer in time")
 }
@@ -45,32 +31,27 @@ fn class(answer: Answer) -> AckClass {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deposit_is_answered_sync_and_both_copies_are_equal_after_restarts() {
-    let dir = tempfile::tempdir().expect("a temporary directory");
-    let (prd_place, prd) = make(dir.path(), "PRD").await;
-    let (bkp_place, bkp) = make(dir.path(), "BKP").await;
-    introduce((&prd_place, &prd), (&bkp_place, &bkp)).await;
     let small = AttributePatch {
         threshold_kb: Some(64),
         ..AttributePatch::default()
     };
-    journal_pair(&prd, &bkp, "BKP", small).await;
-    assert_eq!(class(deposit(&prd, "before").await), AckClass::Local);
-    let changed = activate(&prd, "BKP", DeliveryMode::Sync)
+    let two = Two::new(small).await;
+    let prd = &two.prd;
+    assert_eq!(class(deposit(prd, "before").await), AckClass::Local);
+    let changed = activate(prd, "BKP", DeliveryMode::Sync)
         .await
         .expect("it is activated");
     assert!(changed.caught_up, "{changed:?}");
     for n in 0..200 {
         assert_eq!(
-            class(deposit(&prd, &format!("entry {n} {}", "x".repeat(500))).await),
+            class(deposit(prd, &format!("entry {n} {}", "x".repeat(500))).await),
             AckClass::Sync,
             "{n}"
         );
     }
-    prd.stop().await;
-    bkp.stop().await;
-    drop((prd, bkp));
-    let bkp = start(&bkp_place.data).await;
-    let prd = start(&prd_place.data).await;
+    two.stop().await;
+    let bkp = start(&two.bkp_place.data).await;
+    let prd = start(&two.prd_place.data).await;
     assert_eq!(
         class(deposit(&prd, "after a restart of both").await),
         AckClass::Sync
@@ -94,38 +75,26 @@ async fn a_deposit_is_answered_sync_and_both_copies_are_equal_after_restarts() {
 async fn told(system: &System, id: &str) -> String {
     let looking = async {
         loop {
-            let list = ListMessages {
-                after: 0,
-                severity: Severity::Info,
-                count: 1000,
-            };
-            let found = system.run(list).await.expect("a list").messages;
-            if let Some(message) = found.into_iter().find(|message| message.id == id) {
+            if let Some(message) = messages(system, id).await.into_iter().next() {
                 return message.text;
             }
             deposit(system, "meanwhile").await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(30), looking)
+    tokio::time::timeout(PATIENCE, looking)
         .await
         .unwrap_or_else(|_| panic!("{id} is never told"))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_operator_is_told_when_a_target_enters_and_leaves_the_set() {
-    let dir = tempfile::tempdir().expect("a temporary directory");
-    let (prd_place, prd) = make(dir.path(), "PRD").await;
-    let (bkp_place, bkp) = make(dir.path(), "BKP").await;
-    introduce((&prd_place, &prd), (&bkp_place, &bkp)).await;
-    journal_pair(&prd, &bkp, "BKP", AttributePatch::default()).await;
-    activate(&prd, "BKP", DeliveryMode::Sync)
-        .await
-        .expect("it is activated");
-    let joined = told(&prd, "RJN3006").await;
+    let two = Two::in_sync(AttributePatch::default()).await;
+    let (prd, bkp) = (&two.prd, &two.bkp);
+    let joined = told(prd, "RJN3006").await;
     assert!(joined.starts_with("BKP:BKPLIB/JRN is in sync"), "{joined}");
     assert!(joined.contains("answered SYNC"), "{joined}");
     bkp.stop().await;
-    let left = told(&prd, "RJN3005").await;
+    let left = told(prd, "RJN3005").await;
     assert!(left.starts_with("BKP:BKPLIB/JRN is out of sync"), "{left}");
     assert!(left.contains("answered LOCAL"), "{left}");
     prd.stop().await;
@@ -134,14 +103,8 @@ async fn an_operator_is_told_when_a_target_enters_and_leaves_the_set() {
 /// Section 10 of the design: a partner is admitted only for the journals its entry allows.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_partner_is_told_only_of_journals_it_feeds_or_is_fed_with() {
-    let dir = tempfile::tempdir().expect("a temporary directory");
-    let (prd_place, prd) = make(dir.path(), "PRD").await;
-    let (bkp_place, bkp) = make(dir.path(), "BKP").await;
-    introduce((&prd_place, &prd), (&bkp_place, &bkp)).await;
-    journal_pair(&prd, &bkp, "BKP", AttributePatch::default()).await;
-    activate(&prd, "BKP", DeliveryMode::Sync)
-        .await
-        .expect("it is activated");
+    let two = Two::in_sync(AttributePatch::default()).await;
+    let (prd, bkp) = (&two.prd, &two.bkp);
     let verify = |journal, partner| Verify {
         journal: name(journal),
         partner: Some(rdb(partner)),
@@ -164,6 +127,5 @@ async fn a_partner_is_told_only_of_journals_it_feeds_or_is_fed_with() {
     bkp.run(verify("BKPLIB/JRN", "PRD"))
         .await
         .expect("it is fed with that journal");
-    prd.stop().await;
-    bkp.stop().await;
+    two.stop().await;
 }

@@ -22,8 +22,8 @@ use rjournal_apply::machine::Bounds;
 use rjournal_apply::store::{StoreKind, StoreOptions, open};
 use tempfile::TempDir;
 
-/// Long enough for whatever is waited for; what is late by so much never comes.
-pub(crate) const LONG: Duration = Duration::from_secs(30);
+/// Long enough for whatever is waited for, on a busy machine too; what is late by so much never comes.
+pub(crate) const LONG: Duration = Duration::from_mins(2);
 /// How long a lock is waited for where the case is that it does not come.
 pub(crate) const SHORT: Duration = Duration::from_millis(60);
 

@@ -277,15 +277,19 @@ fn page(link: &LinkDescription, there: bool, patience: Duration) -> String {
     );
     if !there {
         let waited = text::millis(u64::try_from(patience.as_millis()).unwrap_or(u64::MAX));
-        let what = if link.state == LinkState::Active {
-            "has not caught up"
-        } else {
-            "has not ended"
+        let what = match link.state {
+            LinkState::Active if link.lag_entries == 0 => {
+                let why = "it has caught up; one that left the set more than once waits before it joins again, at most 5 minutes";
+                format!("It is not in the in-sync set after {waited}: {why}")
+            }
+            LinkState::Active => {
+                format!("It has not caught up within {waited}: {} to go", lag(link))
+            }
+            _ => format!("It has not ended within {waited}: {} to go", lag(link)),
         };
         let _ = write!(
             text,
-            "\nIt {what} within {waited}: {} to go. It goes on by itself; WRKJRNA shows how far it is.",
-            lag(link)
+            "\n{what}. It goes on by itself; WRKJRNA shows how far it is."
         );
         if let Some(note) = &link.note {
             text.push_str("\nNow: ");

@@ -33,7 +33,7 @@ pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, C
     let config = read_config(&context.data)?;
     if args.check {
         check_log(&config.log)?;
-        check_data(&context.data, &config)?;
+        check_data(&context.data, &config, args.moved)?;
         let value =
             serde_json::json!({ "good": true, "name": config.name, "listen": config.listen });
         context.output.result(&value, |_| {

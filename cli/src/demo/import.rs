@@ -55,8 +55,15 @@ impl Import {
         }
         paths.sort();
         let tables: Result<Vec<Table>, CliError> = paths.into_iter().map(Table::read).collect();
+        let tables = tables?;
+        if tables.iter().all(|table| table.rows == 0) {
+            return Err(CliError::invalid(format!(
+                "FROM {}: there are no rows in its CSV files",
+                from.display()
+            )));
+        }
         Ok(Self {
-            tables: tables?,
+            tables,
             out: dir.join("csv"),
         })
     }

@@ -61,6 +61,13 @@ impl Screen {
                 "the receivers differ",
             ),
         ];
+        if !summary.has_waited() {
+            lines.push(verdict(
+                false,
+                "",
+                "no transaction was answered SYNC: nothing is shown",
+            ));
+        }
         lines.extend(
             proofs
                 .differences

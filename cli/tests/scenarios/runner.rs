@@ -14,7 +14,7 @@ use crate::network::Network;
 use crate::script::{How, Line, parse, settled, words};
 
 /// How long something that is to happen may take.
-const PATIENCE: Duration = Duration::from_secs(40);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// One system of a scenario.
 struct System {

@@ -61,6 +61,18 @@ impl Partner {
             fits(library, journal.library.as_str()) && fits(name, journal.name.as_str())
         })
     }
+
+    /// ALWJRN with which it may feed a journal, too, as a shell takes it: what is given takes the place of what was there.
+    pub fn allowing(&self, journal: QualifiedName) -> String {
+        let kept = self.allowed_journals.iter().cloned();
+        let all: Vec<String> = kept.chain([journal.to_string()]).collect();
+        let all = all.join(",");
+        if all.contains('*') {
+            format!("'{all}'")
+        } else {
+            all
+        }
+    }
 }
 
 /// Reads a pattern of journals a partner may feed.

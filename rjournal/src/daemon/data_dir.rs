@@ -196,11 +196,12 @@ pub fn read_config(path: &Path) -> Result<Config, SystemError> {
 }
 
 /// Checks what can be checked without taking a data directory: that the system of this configuration lives there, that
-/// its key can be read, and that its control socket has room. Nothing is changed; a daemon may run.
+/// it was not copied, its key can be read, and that its control socket has room. Nothing is changed; a daemon may run.
+/// `moved` is the operator's word as in [`DataDir::open`].
 ///
 /// # Errors
 /// [`SystemError`].
-pub fn check_data(path: &Path, config: &Config) -> Result<SystemRecord, SystemError> {
+pub fn check_data(path: &Path, config: &Config, moved: bool) -> Result<SystemRecord, SystemError> {
     if !path.is_dir() {
         return Err(SystemError::NoSystem {
             path: path.to_path_buf(),
@@ -209,6 +210,13 @@ pub fn check_data(path: &Path, config: &Config) -> Result<SystemRecord, SystemEr
     let disk: Arc<dyn Disk> = Arc::new(OsDisk::new(path));
     let record = read_record(path, &disk)?;
     require_name(path, &record, config)?;
+    let place =
+        place_of(path).map_err(|source| SystemError::io("could not be read", path, source))?;
+    if place != record.place && !moved {
+        return Err(SystemError::Copied {
+            path: path.to_path_buf(),
+        });
+    }
     read_identity(&path.join(IDENTITY))?;
     let socket = config.socket.clone().unwrap_or_else(|| path.join(SOCKET));
     require_short_socket(path, &socket)?;
@@ -331,7 +339,7 @@ mod tests {
         let data = make(dir.path());
         let _running = DataDir::open(&data, false).unwrap();
         assert_eq!(
-            check_data(&data, &config("PRD")).unwrap().name,
+            check_data(&data, &config("PRD"), false).unwrap().name,
             config("PRD").name
         );
     }
@@ -340,13 +348,23 @@ mod tests {
     fn what_would_keep_a_daemon_from_starting_is_found_before() {
         let dir = tempfile::tempdir().unwrap();
         let data = make(dir.path());
-        let told = |data: &Path, config: &Config| check_data(data, config).unwrap_err().to_string();
+        let told =
+            |data: &Path, config: &Config| check_data(data, config, false).unwrap_err().to_string();
         assert!(told(&data, &config("BKP")).contains("PRD, not BKP"));
         assert!(told(dir.path(), &config("PRD")).contains("no system"));
         assert!(told(&dir.path().join("none"), &config("PRD")).contains("no system"));
         let mut long = config("PRD");
         long.socket = Some(dir.path().join("s".repeat(100)));
         assert!(told(&data, &long).contains("socket = "));
+        let copy = dir.path().join("COPY");
+        fs::create_dir(&copy).unwrap();
+        for entry in fs::read_dir(&data).unwrap().map(Result::unwrap) {
+            if entry.file_type().unwrap().is_file() {
+                fs::copy(entry.path(), copy.join(entry.file_name())).unwrap();
+            }
+        }
+        assert!(told(&copy, &config("PRD")).contains("copied or restored"));
+        check_data(&copy, &config("PRD"), true).unwrap();
         let key = data.join(IDENTITY);
         fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
         assert!(told(&data, &config("PRD")).contains("identity"));

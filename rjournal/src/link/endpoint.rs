@@ -2,7 +2,7 @@
 //! one request, so that a small commit never waits behind bulk traffic of another link. Must not know journals.
 //! Settings: failures.md section 5.3.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +24,10 @@ const IDLE_MAX: Duration = Duration::from_secs(10);
 const KEEP_ALIVE: Duration = Duration::from_secs(1);
 /// A handshake, and the first stream after it, may take this long.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
+/// How long an endpoint that is closed waits for its connections to end in order.
+const IDLE_WAIT_MAX: Duration = Duration::from_secs(1);
+/// An address that is not free after this long is held by somebody else.
+const FREE_MAX: Duration = Duration::from_secs(2);
 /// Bytes one side may send before the other has read them.
 const STREAM_WINDOW: u32 = 4 * 1024 * 1024;
 /// Handshakes under way at once before addresses are validated.
@@ -178,17 +182,19 @@ impl LinkEndpoint {
         })
     }
 
-    /// Closes everything, and comes back when the last bytes are out and the address is free for another process, or after
-    /// two seconds.
+    /// Closes everything, and comes back when the last bytes are out and the address is free for another process.
     ///
     /// Cancel safe: yes.
     pub async fn release(self) {
         let address = self.endpoint.local_addr();
         self.endpoint.close(VarInt::from_u32(0), b"stopping");
-        let idle = async {
-            self.endpoint.wait_idle().await;
-            drop(self);
-            // The socket goes with the endpoint's driver, a moment after its last handle.
+        let idle = self.endpoint.wait_idle();
+        if tokio::time::timeout(IDLE_WAIT_MAX, idle).await.is_err() {
+            self.leave_address();
+        }
+        drop(self);
+        // The socket goes with the endpoint's driver, a moment after its last handle.
+        let free = async {
             while address
                 .as_ref()
                 .is_ok_and(|address| std::net::UdpSocket::bind(address).is_err())
@@ -196,7 +202,18 @@ impl LinkEndpoint {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        let _released = tokio::time::timeout(Duration::from_secs(2), idle).await;
+        let _free = tokio::time::timeout(FREE_MAX, free).await;
+    }
+
+    /// A connection that was still being made, or whose partner is slow, keeps the endpoint for seconds after it was closed:
+    /// it goes on without the address. quinn keeps the socket it had before until it hears something, so it is given two.
+    fn leave_address(&self) {
+        for _ in 0..2 {
+            let other = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0));
+            if let Err(error) = other.and_then(|socket| self.endpoint.rebind(socket)) {
+                tracing::debug!(%error, "the address cannot be given back before the endpoint ends");
+            }
+        }
     }
 }
 

@@ -184,6 +184,13 @@ impl TargetSession {
         self.end(EndReason::Refused(refusal));
     }
 
+    /// The source may not feed this copy any more: it is told so, as it would be were it to come anew.
+    pub fn handle_dismissed(&mut self, text: String) {
+        if !matches!(self.state, State::Ended) {
+            self.refuse(RefusalCode::NotAuthorised, Sequence::NONE, text);
+        }
+    }
+
     /// Ends the session from this side.
     pub fn handle_close(&mut self, reason: EndReason) {
         if !matches!(self.state, State::Ended) {

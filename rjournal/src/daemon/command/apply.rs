@@ -1,6 +1,8 @@
 //! Room `daemon`: apply jobs: which stores are made from which journals, whether their jobs run, and where they are. The
 //! jobs themselves are processes of their own (DESIGN section 8); this room starts and supervises them.
 
+use std::fmt::Write;
+
 use serde::{Deserialize, Serialize};
 
 use super::{CommandError, ErrorKind};
@@ -298,7 +300,14 @@ impl Shared {
             );
         }
         if let Some(stopped) = request.stopped {
-            let text = format!("the apply job stopped: {}", stopped.reason);
+            let mut text = format!("the apply job stopped: {}", stopped.reason);
+            if let Some(entry) = stopped.entry {
+                let journal = record.journal;
+                let _ = write!(
+                    text,
+                    ". DSPJRN --jrn {journal} --froment {entry} shows it; STRAPY --store {store} --skip {entry} --reason ... passes over it"
+                );
+            }
             self.post_about(
                 "RJN5002",
                 crate::daemon::Severity::Alarm,

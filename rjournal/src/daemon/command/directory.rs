@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{CommandError, Done};
 use crate::daemon::catalog::{Partner, parse_pattern};
 use crate::daemon::system::{JournalRuntime, Shared};
+use crate::daemon::task::accept::not_allowed;
 use crate::daemon::task::copy::CopyEvent;
 use crate::entry::{RdbName, SystemId, SystemName, Timestamp};
 use crate::link::Fingerprint;
@@ -85,7 +86,7 @@ pub struct SystemDescription {
 }
 
 impl Shared {
-    pub(super) fn put_partner(
+    pub(super) async fn put_partner(
         &self,
         request: PutPartner,
     ) -> Result<PartnerDescription, CommandError> {
@@ -111,7 +112,7 @@ impl Shared {
             return Err(CommandError::invalid(text));
         }
         let rdb = request.rdb;
-        let description = self.update_catalog(|catalog| {
+        let (before, description) = self.update_catalog(|catalog| {
             let taken = catalog.partners.iter().find(|(name, partner)| {
                 **name != rdb && Some(partner.fingerprint) == request.fingerprint
             });
@@ -121,9 +122,9 @@ impl Shared {
                     format!("directory entry {name} has this fingerprint already"),
                 ));
             }
-            let before = catalog.partners.get(&rdb);
+            let before = catalog.partners.get(&rdb).cloned();
             let mut partner =
-                match (before, request.change) {
+                match (&before, request.change) {
                     (Some(_), false) => {
                         return Err(CommandError::exists("directory entry", rdb)
                             .help("CHGRDBDIRE changes it"));
@@ -157,10 +158,25 @@ impl Shared {
             partner.allowed_journals = allowed.unwrap_or(partner.allowed_journals);
             partner.text = request.text.unwrap_or(partner.text);
             catalog.partners.insert(rdb, partner.clone());
-            Ok(describe(rdb, &partner))
+            Ok((before, describe(rdb, &partner)))
         })?;
         self.refresh_keys();
+        if let Some(before) = before {
+            self.dismiss(before.system).await;
+        }
         Ok(description)
+    }
+
+    /// Ends what a partner feeds here and may not feed any more.
+    async fn dismiss(&self, system: SystemId) {
+        for runtime in self.runtimes() {
+            if let JournalRuntime::Copy(copy) = runtime
+                && !self.may_feed(system, copy.copy.name())
+            {
+                let text = not_allowed(self, system, copy.copy.name());
+                copy.tell(CopyEvent::Dismiss { system, text }).await;
+            }
+        }
     }
 
     pub(super) async fn remove_partner(
@@ -182,11 +198,7 @@ impl Shared {
         })?;
         self.refresh_keys();
         // It may connect no more; what is connected ends.
-        for runtime in self.runtimes() {
-            if let JournalRuntime::Copy(copy) = runtime {
-                copy.tell(CopyEvent::Dismiss(partner.system)).await;
-            }
-        }
+        self.dismiss(partner.system).await;
         Ok(Done {})
     }
 

@@ -56,7 +56,7 @@ impl Shared {
             Request::DeleteJournal(request) => {
                 Reply::DeleteJournal(self.delete_journal(&request).await?)
             }
-            Request::PutPartner(request) => Reply::PutPartner(self.put_partner(request)?),
+            Request::PutPartner(request) => Reply::PutPartner(self.put_partner(request).await?),
             Request::RemovePartner(request) => {
                 Reply::RemovePartner(self.remove_partner(&request).await?)
             }

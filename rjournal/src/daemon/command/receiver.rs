@@ -163,7 +163,7 @@ impl Shared {
             return Err(CommandError::refused("RJN4002", text)
                 .help(format!("--force deletes it; then {}", costs.join(", and "))));
         }
-        if !runtime.is_open() {
+        if !runtime.can_forget() {
             // Nobody is given up for a receiver that stays.
             return Err(not_open_yet());
         }
@@ -189,7 +189,11 @@ impl Shared {
         receiver: ReceiverId,
     ) -> Result<(), CommandError> {
         match runtime {
-            JournalRuntime::Local(local) => local.forget_upto(receiver).await,
+            JournalRuntime::Local(local) => {
+                if !local.forget_upto(receiver).await {
+                    return Err(not_open_yet());
+                }
+            }
             JournalRuntime::Copy(copy) => {
                 let (done, answer) = tokio::sync::oneshot::channel();
                 copy.tell(CopyEvent::Forget { receiver, done }).await;
@@ -215,7 +219,7 @@ impl Shared {
         runtime: &JournalRuntime,
     ) {
         // One that is not open cannot let receivers go: nobody is given up for nothing.
-        let Some(attributes) = runtime.attributes().filter(|_| runtime.is_open()) else {
+        let Some(attributes) = runtime.attributes().filter(|_| runtime.can_forget()) else {
             return;
         };
         if !attributes.delete_receivers && attributes.retention_bytes_max == 0 {

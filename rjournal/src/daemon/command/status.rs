@@ -130,6 +130,8 @@ pub struct MessageList {
     pub messages: Vec<OperatorMessage>,
 }
 
+/// Said of a link whose target was given up.
+const LOAD_ANEW: &str = "must be loaded anew: the entries it misses are no longer here";
 /// A link that was not heard for this long is not believed.
 const SILENT_SECONDS_MAX: u64 = 30;
 
@@ -243,9 +245,12 @@ impl Shared {
         let believed = silent.is_some_and(|seconds| seconds <= SILENT_SECONDS_MAX);
         let health = match link.state {
             LinkState::Failed => Health::Stopped,
+            LinkState::Active if link.needs_reinit => Health::Stopped,
             LinkState::Active if link.delivery.ends_with("PEND") || !believed => Health::Degraded,
             LinkState::Active | LinkState::Inactive | LinkState::ControlledEnd => Health::Protected,
         };
+        let anew = link.needs_reinit.then_some(LOAD_ANEW);
+        let notes: Vec<&str> = anew.into_iter().chain(link.note.as_deref()).collect();
         LinkHealth {
             rdb: link.rdb,
             target: link.target,
@@ -254,7 +259,7 @@ impl Shared {
             lag_entries: believed.then_some(link.lag_entries),
             silent_seconds: silent,
             health,
-            note: link.note.clone(),
+            note: (!notes.is_empty()).then(|| notes.join("; ")),
         }
     }
 

@@ -9,7 +9,6 @@ use crate::daemon::command::{CommandError, ErrorKind};
 use crate::daemon::data_dir::JOURNALS_DIR;
 use crate::daemon::messages::Severity;
 use crate::daemon::task::copy::CopyRuntime;
-use crate::daemon::task::opening::OpenOrder;
 use crate::entry::control_entry::OpenReason;
 use crate::entry::{JournalId, QualifiedName};
 use crate::error::{JournalError, SystemError};
@@ -231,7 +230,13 @@ impl Shared {
                 drop(tokio::task::spawn_blocking(move || local.stop()).await);
             }
             JournalRuntime::Copy(copy) => copy.stop().await,
-            JournalRuntime::Opening(opening) => opening.order(OpenOrder::Shutdown).await,
+            JournalRuntime::Opening(opening) => {
+                opening.stop().await;
+                // It may have opened while it was told: its writer must not outlive the lock on the directory.
+                if let Some(opened @ JournalRuntime::Local(_)) = self.runtime_of(opening.name) {
+                    Box::pin(self.stop_journal(&opened)).await;
+                }
+            }
             JournalRuntime::Broken(_) => {}
         }
     }

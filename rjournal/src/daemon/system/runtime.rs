@@ -9,7 +9,7 @@ use crate::daemon::task::copy::CopyRuntime;
 use crate::daemon::task::link::{LinkHandle, LinkSet};
 use crate::daemon::task::local::LocalRuntime;
 use crate::daemon::task::opening::OpeningRuntime;
-use crate::journal::{Attributes, Control, LinkRecord};
+use crate::journal::{Attributes, Control, Gate, LinkRecord};
 use crate::receiver::ReceiverRecord;
 
 /// A journal that cannot be recovered, or was not.
@@ -56,6 +56,15 @@ impl JournalRuntime {
     /// Whether it is open for deposits, or a copy that can be fed.
     pub(crate) const fn is_open(&self) -> bool {
         matches!(self, Self::Local(_) | Self::Copy(_))
+    }
+
+    /// Whether its receivers can be deleted: one that stopped is to be looked at as it is.
+    pub(crate) fn can_forget(&self) -> bool {
+        match self {
+            Self::Local(local) => local.journal.gate() != Gate::Poisoned,
+            Self::Copy(_) => true,
+            Self::Opening(_) | Self::Broken(_) => false,
+        }
     }
 
     /// Its links' set.

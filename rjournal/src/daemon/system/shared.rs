@@ -175,6 +175,14 @@ impl Shared {
         })
     }
 
+    /// Whether a system may feed a journal here, as the directory is now.
+    pub(crate) fn may_feed(&self, system: SystemId, journal: QualifiedName) -> bool {
+        self.catalog(|catalog| {
+            let mut partners = catalog.partners.values();
+            partners.any(|partner| partner.system == system && partner.may_feed(journal))
+        })
+    }
+
     /// The endpoint, until the system stops.
     pub(crate) fn endpoint(&self) -> Option<LinkEndpoint> {
         lock(&self.endpoint).clone()

@@ -9,7 +9,7 @@ use super::copy::{CopyEvent, CopyRuntime};
 use crate::daemon::catalog::Partner;
 use crate::daemon::clock::random_number;
 use crate::daemon::system::{JournalRuntime, Shared};
-use crate::entry::{RdbName, Sequence};
+use crate::entry::{QualifiedName, RdbName, Sequence, SystemId};
 use crate::link::{Accepted, LinkStream, Wired};
 use crate::remote::{Frame, Hello, Message, PartnerReply, Refusal, RefusalCode};
 
@@ -102,7 +102,7 @@ async fn feed(
     hello: Box<Hello>,
     mut stream: LinkStream,
 ) {
-    let copy = match find_copy(shared, rdb, partner, &hello) {
+    let copy = match find_copy(shared, partner, &hello) {
         Ok(copy) => copy,
         Err(refusal) => {
             tracing::warn!(%rdb, journal = %hello.target_journal, "refused: {}", refusal.text);
@@ -123,6 +123,12 @@ async fn feed(
         out,
     })
     .await;
+    // An operator may have taken the permission away between the look at it and this: nobody would end the session.
+    let name = copy.copy.name();
+    if !shared.may_feed(partner.system, name) {
+        let (system, text) = (partner.system, not_allowed(shared, partner.system, name));
+        copy.tell(CopyEvent::Dismiss { system, text }).await;
+    }
     let mut fed = None;
     copy.hand_over(id, Frame::Message(Message::Hello(hello)), &mut fed)
         .await;
@@ -147,7 +153,6 @@ async fn feed(
 
 fn find_copy(
     shared: &Shared,
-    rdb: RdbName,
     partner: &Partner,
     hello: &Hello,
 ) -> Result<Arc<CopyRuntime>, Refusal> {
@@ -160,10 +165,7 @@ fn find_copy(
         text,
     };
     if !partner.may_feed(name) {
-        let text = format!(
-            "the directory entry {rdb} on {} does not allow feeding {name}; there: CHGRDBDIRE --rdb {rdb} --alwjrn {name}",
-            shared.name
-        );
+        let text = not_allowed(shared, partner.system, name);
         return Err(refuse(RefusalCode::NotAuthorised, text));
     }
     match shared.runtime_of(name) {
@@ -183,6 +185,24 @@ fn find_copy(
             );
             Err(refuse(RefusalCode::NoSuchJournal, text))
         }
+    }
+}
+
+/// What a source is told that may not feed a journal, as the directory is now.
+pub(crate) fn not_allowed(shared: &Shared, system: SystemId, journal: QualifiedName) -> String {
+    let here = shared.name;
+    let entry = shared.catalog(|catalog| {
+        let mut partners = catalog.partners.iter();
+        let found = partners.find(|(_, partner)| partner.system == system);
+        found.map(|(rdb, partner)| (*rdb, partner.allowing(journal)))
+    });
+    match entry {
+        Some((rdb, allowed)) => format!(
+            "the directory entry {rdb} on {here} does not allow feeding {journal}; there: CHGRDBDIRE --rdb {rdb} --alwjrn {allowed}"
+        ),
+        None => format!(
+            "{here} has no directory entry for this system any more; there: ADDRDBDIRE, with what DSPSYSID prints here"
+        ),
     }
 }
 

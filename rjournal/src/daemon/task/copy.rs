@@ -74,8 +74,13 @@ pub(crate) enum CopyEvent {
     },
     /// An operator ends the session that feeds it, and lets no other begin, or lets one begin again.
     Stop(Option<String>),
-    /// A system is no partner any more: a session it has here ends.
-    Dismiss(SystemId),
+    /// A system may not feed it any more: a session it has here ends.
+    Dismiss {
+        /// The system.
+        system: SystemId,
+        /// What it is told.
+        text: String,
+    },
     /// The system stops.
     Shutdown,
 }
@@ -326,13 +331,11 @@ impl CopyThread {
                     }
                 }
             }
-            CopyEvent::Dismiss(system) => {
-                if self
-                    .session
-                    .as_ref()
-                    .is_some_and(|session| session.peer == system)
-                {
-                    self.close(&shared, EndReason::Inactivated);
+            CopyEvent::Dismiss { system, text } => {
+                let session = self.session.as_mut();
+                if let Some(session) = session.filter(|session| session.peer == system) {
+                    session.crank.session.handle_dismissed(text);
+                    self.turn(&shared);
                 }
             }
             CopyEvent::Shutdown => {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use event_listener::Event;
+use tokio::sync::oneshot;
 
 use super::copy::CopyRuntime;
 use super::link::{LinkHandle, LinkSet};
@@ -30,6 +30,13 @@ const GATHER_MAX: Duration = Duration::from_micros(100);
 /// Once some are back, the others are not waited for when none came for so long.
 const GATHER_QUIET: Duration = Duration::from_micros(3);
 
+/// An order to delete the oldest receivers up to and with one.
+#[derive(Debug)]
+struct Forget {
+    receiver: ReceiverId,
+    done: oneshot::Sender<()>,
+}
+
 /// A local journal that is open, with all that runs for it.
 #[derive(Debug)]
 pub(crate) struct LocalRuntime {
@@ -45,9 +52,8 @@ pub(crate) struct LocalRuntime {
     pub(crate) failure: Mutex<Option<String>>,
     /// Why the change of receivers an operator asked for could not be made.
     pub(crate) unchanged: Unchanged,
-    /// Orders for the writer's thread that are no entries.
-    forget: Mutex<Vec<ReceiverId>>,
-    forgotten: Event,
+    /// Orders for the writer's thread that are no entries; none once it has ended.
+    forget: Mutex<Option<Vec<Forget>>>,
     preparing: AtomicBool,
     stopping: AtomicBool,
     prepared_at: Mutex<Moment>,
@@ -71,8 +77,7 @@ impl LocalRuntime {
             exclusive: Exclusive::default(),
             failure: Mutex::new(None),
             unchanged: Unchanged::default(),
-            forget: Mutex::new(Vec::new()),
-            forgotten: Event::new(),
+            forget: Mutex::new(Some(Vec::new())),
             preparing: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             prepared_at: Mutex::new(Moment::ZERO),
@@ -85,7 +90,10 @@ impl LocalRuntime {
             .spawn(move || for_thread.write_loop(&for_shared, writer));
         match spawned {
             Ok(thread) => *lock(&runtime.thread) = Some(thread),
-            Err(error) => runtime.fail(shared, &format!("its thread cannot be started: {error}")),
+            Err(error) => {
+                *lock(&runtime.forget) = None;
+                runtime.fail(shared, &format!("its thread cannot be started: {error}"));
+            }
         }
         runtime
     }
@@ -103,10 +111,14 @@ impl LocalRuntime {
             let answered = self.journal.released().get() - released.get();
             self.gather(shared, answered, shared.clock.now().since(began));
             self.tell_threshold(shared, &writer, &mut told);
-            self.run_forget(shared, &mut writer);
+            let orders = lock(&self.forget).as_mut().map(std::mem::take);
+            self.run_forget(shared, &mut writer, orders.unwrap_or_default());
             self.prepare_next(shared, &writer);
         }
-        self.run_forget(shared, &mut writer);
+        let left = lock(&self.forget).take();
+        if !writer.is_poisoned() {
+            self.run_forget(shared, &mut writer, left.unwrap_or_default());
+        }
     }
 
     fn step(&self, shared: &Shared, writer: &mut Writer) -> Result<(), JournalError> {
@@ -232,22 +244,22 @@ impl LocalRuntime {
         shared.post("RJN9001", Severity::Critical, self.journal.name(), text);
     }
 
-    /// Deletes the oldest receivers up to and with one, on the writer's thread; comes back when it is done.
+    /// Deletes the oldest receivers up to and with one, on the writer's thread; comes back when it is done. Says whether it
+    /// was done: a journal that stopped deletes nothing any more.
     ///
     /// Cancel safe: yes, the receivers are deleted all the same.
-    pub(crate) async fn forget_upto(&self, receiver: ReceiverId) {
-        let done = self.forgotten.listen();
-        lock(&self.forget).push(receiver);
+    pub(crate) async fn forget_upto(&self, receiver: ReceiverId) -> bool {
+        let (done, answer) = oneshot::channel();
+        match &mut *lock(&self.forget) {
+            Some(orders) => orders.push(Forget { receiver, done }),
+            None => return false,
+        }
         self.journal.intake().nudge();
-        done.await;
+        answer.await.is_ok()
     }
 
-    fn run_forget(&self, shared: &Shared, writer: &mut Writer) {
-        let orders = std::mem::take(&mut *lock(&self.forget));
-        if orders.is_empty() {
-            return;
-        }
-        for receiver in orders {
+    fn run_forget(&self, shared: &Shared, writer: &mut Writer, orders: Vec<Forget>) {
+        for Forget { receiver, done } in orders {
             if let Err(error) = writer.forget_upto(receiver) {
                 shared.post(
                     "CPI70E1",
@@ -256,8 +268,8 @@ impl LocalRuntime {
                     format!("a receiver could not be deleted: {error}"),
                 );
             }
+            let _told = done.send(());
         }
-        self.forgotten.notify(usize::MAX);
     }
 
     /// Time went on: targets that do not answer, targets that may join again, what the disk refused.

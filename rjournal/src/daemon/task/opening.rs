@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 
 use super::local::lock;
 use crate::daemon::clock::random_number;
@@ -51,12 +52,22 @@ pub(crate) struct OpeningRuntime {
     /// What it waits for, for people.
     pub(crate) waits_for: Mutex<String>,
     orders: mpsc::Sender<OpenOrder>,
+    task: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl OpeningRuntime {
     /// Tells the task an operator's word.
     pub(crate) async fn order(&self, order: OpenOrder) {
         drop(self.orders.send(order).await);
+    }
+
+    /// Ends the task and waits for it. What it opened meanwhile, it opened: that is for the caller to look at.
+    pub(crate) async fn stop(&self) {
+        self.order(OpenOrder::Shutdown).await;
+        let task = lock(&self.task).take();
+        if let Some(task) = task {
+            drop(task.await);
+        }
     }
 }
 
@@ -140,6 +151,7 @@ pub(crate) fn start(shared: &Arc<Shared>, crank: OpeningCrank) -> Arc<OpeningRun
         waits_for: Mutex::new("the members of its in-sync set".to_owned()),
         control,
         orders: send_orders,
+        task: Mutex::new(None),
     });
     let task = OpeningTask {
         shared: Arc::clone(shared),
@@ -153,7 +165,7 @@ pub(crate) fn start(shared: &Arc<Shared>, crank: OpeningCrank) -> Arc<OpeningRun
         errors: BTreeMap::new(),
         news: News::new(shared.clock.now()),
     };
-    shared.runtime.spawn(task.run());
+    *lock(&runtime.task) = Some(shared.runtime.spawn(task.run()));
     runtime
 }
 

@@ -57,8 +57,9 @@ impl Shared {
                 }
                 if !partner.may_feed(target_journal) {
                     let text = format!(
-                        "the directory entry {rdb} on {} does not allow it; there: CHGRDBDIRE --rdb {rdb} --alwjrn {target_journal}",
-                        self.name
+                        "the directory entry {rdb} on {} does not allow it; there: CHGRDBDIRE --rdb {rdb} --alwjrn {}",
+                        self.name,
+                        partner.allowing(target_journal)
                     );
                     return refused(RefusalCode::NotAuthorised, text);
                 }
@@ -150,7 +151,7 @@ impl Shared {
             let text = format!(
                 "the directory entry {rdb} on {} does not allow it; there: CHGRDBDIRE --rdb {rdb} --alwjrn {}",
                 self.name,
-                source.name()
+                partner.allowing(source.name())
             );
             return refused(RefusalCode::NotAuthorised, text);
         }
