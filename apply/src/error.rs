@@ -117,6 +117,15 @@ pub enum DatabaseError {
         /// The file.
         file: FileName,
     },
+    /// An operator holds the job: what is written now would be applied nobody knows when.
+    #[error(
+        "the apply job{} is held: nothing was written; RLSAPY releases it",
+        of_store(*.store)
+    )]
+    Held {
+        /// The store, where it has a name.
+        store: Option<Name>,
+    },
     /// The store is a replica: it is changed by its journal only.
     #[error("this store is a replica; changes are made where its journal is local")]
     Replica,
@@ -210,6 +219,7 @@ impl From<DatabaseError> for CommandError {
             DatabaseError::Refused { error } => return error,
             DatabaseError::NoFile { .. } => (ErrorKind::NotFound, "CPF9812"),
             DatabaseError::NotJournaled { .. } => (ErrorKind::Refused, "CPF4328"),
+            DatabaseError::Held { .. } => (ErrorKind::Refused, "RJN6015"),
             DatabaseError::Replica => (ErrorKind::Refused, "RJN6001"),
             DatabaseError::Duplicate { .. } => (ErrorKind::Exists, "CPF5034"),
             DatabaseError::NoRow { .. } => (ErrorKind::NotFound, "CPF5006"),
@@ -280,6 +290,10 @@ impl From<CommandError> for DatabaseError {
     fn from(error: CommandError) -> Self {
         Self::Refused { error }
     }
+}
+
+fn of_store(store: Option<Name>) -> String {
+    store.map_or_else(String::new, |store| format!(" of store {store}"))
 }
 
 /// A file by its name where it is known, else by its identity: for messages.

@@ -17,8 +17,7 @@ use rjournal::journal::{AckClass, Answer, UnknownReason};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{ApplyError, DatabaseError};
-use crate::job::JobShared;
-use crate::job::{Depositor, Port};
+use crate::job::{Depositor, JobShared, Port, Waited};
 use crate::store::{KeyedRow, StoreError, StoreReader, StoredFile};
 
 pub use file::DatabaseFile;
@@ -40,6 +39,15 @@ pub enum Outcome {
         /// How well it is kept.
         class: AckClass,
     },
+    /// It landed, and is not in the store yet. Its rows stay locked until it is.
+    Unapplied {
+        /// The commit, or the change itself outside a cycle.
+        sequence: Sequence,
+        /// How well it is kept.
+        class: AckClass,
+        /// Why it is not in the store.
+        why: UnappliedReason,
+    },
     /// It may have landed. Its rows stay locked until that is decided; a retry with its deposit key is safe.
     Unknown {
         /// The entry.
@@ -47,6 +55,16 @@ pub enum Outcome {
         /// Why.
         why: UnknownReason,
     },
+}
+
+/// Why what landed is not in the store yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UnappliedReason {
+    /// An operator holds the job; it is applied after the release.
+    Held,
+    /// The job ended; it is applied when it runs again.
+    Ended,
 }
 
 /// Settings of a database.
@@ -216,7 +234,8 @@ impl Database {
     /// Cancel safe: no.
     ///
     /// # Errors
-    /// [`DatabaseError::LandedBefore`] when the key was used, `Replica` when the store cannot be changed.
+    /// [`DatabaseError::LandedBefore`] when the key was used, `Replica` when the store cannot be changed, `Held` while its
+    /// job is held.
     pub async fn begin(&self, key: Option<DepositKey>) -> Result<Transaction, DatabaseError> {
         Transaction::begin(Arc::clone(&self.inner), key).await
     }
@@ -247,36 +266,60 @@ impl Inner {
         self.depositor.as_ref().ok_or(DatabaseError::Replica)
     }
 
+    /// What is deposited while the job is held would wait for an operator: it is refused while nothing is deposited yet.
+    pub(crate) fn not_held(&self) -> Result<(), DatabaseError> {
+        if self.job.is_ended() {
+            Err(DatabaseError::Stopping)
+        } else if self.job.is_held() {
+            Err(self.held())
+        } else {
+            Ok(())
+        }
+    }
+
+    fn held(&self) -> DatabaseError {
+        DatabaseError::Held {
+            store: self.files.store(),
+        }
+    }
+
     /// Waits until everything deposited by others before is in the store.
     pub(crate) async fn ready(&self) -> Result<(), DatabaseError> {
+        self.not_held()?;
         if self.job.applied() >= self.settled_from {
             return Ok(());
         }
         match tokio::time::timeout(
             self.options.lock_timeout,
-            self.job.wait_applied(self.settled_from),
+            self.job.wait_unheld(self.settled_from),
         )
         .await
         {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(DatabaseError::Stopping),
+            Ok(Waited::Applied) => Ok(()),
+            Ok(Waited::Held) => Err(self.held()),
+            Ok(Waited::Ended) => Err(DatabaseError::Stopping),
             Err(_) => Err(DatabaseError::Busy {
                 until: self.settled_from,
             }),
         }
     }
 
-    /// Waits until a change that landed is in the store.
+    /// Waits until a change that landed is in the store, but not for a hold: that it landed is known, and is said.
     pub(crate) async fn settle(&self, answer: Answer) -> Result<Outcome, DatabaseError> {
         match answer {
             Answer::Landed {
                 sequence, class, ..
             } => {
-                if self.job.wait_applied(sequence).await {
-                    Ok(Outcome::Landed { sequence, class })
-                } else {
-                    Err(DatabaseError::Stopping)
-                }
+                let unapplied = |why| Outcome::Unapplied {
+                    sequence,
+                    class,
+                    why,
+                };
+                Ok(match self.job.wait_unheld(sequence).await {
+                    Waited::Applied => Outcome::Landed { sequence, class },
+                    Waited::Held => unapplied(UnappliedReason::Held),
+                    Waited::Ended => unapplied(UnappliedReason::Ended),
+                })
             }
             Answer::Unknown { sequence, why } => Ok(Outcome::Unknown { sequence, why }),
             Answer::Refused { .. } => Err(DatabaseError::Refused {

@@ -47,7 +47,19 @@ pub struct JobStatus {
 #[derive(Debug, Clone, Copy)]
 struct Progress {
     applied: Sequence,
+    held: bool,
     ended: bool,
+}
+
+/// What waiting for an entry came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Waited {
+    /// Everything decided up to it is in the store.
+    Applied,
+    /// It is not, and the job is held: it may take as long as an operator likes.
+    Held,
+    /// It is not, and the job ended.
+    Ended,
 }
 
 /// The status, and what it said before.
@@ -107,6 +119,7 @@ impl JobShared {
             facts,
             progress: watch::Sender::new(Progress {
                 applied,
+                held: false,
                 ended: false,
             }),
             told: Mutex::new(told),
@@ -129,6 +142,35 @@ impl JobShared {
             .wait_for(|progress| progress.ended || progress.applied >= upto)
             .await;
         reached.is_ok_and(|progress| progress.applied >= upto)
+    }
+
+    /// Waits until everything decided up to an entry is in the store, but not for an operator's hold.
+    ///
+    /// Cancel safe: yes.
+    pub async fn wait_unheld(&self, upto: Sequence) -> Waited {
+        let mut progress = self.progress.subscribe();
+        let over =
+            |progress: &Progress| progress.ended || progress.held || progress.applied >= upto;
+        match progress.wait_for(over).await {
+            Ok(progress) if progress.applied >= upto => Waited::Applied,
+            Ok(progress) if progress.held && !progress.ended => Waited::Held,
+            _ => Waited::Ended,
+        }
+    }
+
+    /// Whether an operator holds it.
+    pub fn is_held(&self) -> bool {
+        self.progress.borrow().held
+    }
+
+    /// Whether it ended: nothing is applied any more.
+    pub fn is_ended(&self) -> bool {
+        self.progress.borrow().ended
+    }
+
+    pub(super) fn set_held(&self, held: bool) {
+        self.update(|status| status.held = held);
+        self.progress.send_modify(|progress| progress.held = held);
     }
 
     pub(super) fn set_applied(&self, upto: Sequence) {

@@ -393,7 +393,7 @@ impl Task {
 
     fn hold(&mut self, held: bool, done: oneshot::Sender<()>) {
         self.held = held;
-        self.shared.update(|status| status.held = held);
+        self.shared.set_held(held);
         // Who asked may be gone.
         let _heard = done.send(());
     }

@@ -98,7 +98,13 @@ impl SteadyClient {
                         tries,
                     });
                 }
-                Ok(Outcome::Landed { sequence, class }) => {
+                // In the journal it is safe, whenever it is applied.
+                Ok(
+                    Outcome::Landed { sequence, class }
+                    | Outcome::Unapplied {
+                        sequence, class, ..
+                    },
+                ) => {
                     return Ok(Landed {
                         sequence,
                         class: Some(class),
@@ -160,6 +166,7 @@ const fn may_help(error: &DatabaseError) -> bool {
         | DatabaseError::Gone { .. }
         | DatabaseError::Stopping
         | DatabaseError::Over
+        | DatabaseError::Held { .. }
         | DatabaseError::Busy { .. } => true,
         DatabaseError::Refused { error } => matches!(
             error.kind,

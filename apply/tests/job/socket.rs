@@ -304,13 +304,9 @@ async fn a_client_saves_holds_releases_waits_and_asks_how_it_is() {
     assert!(client.wait(applied, Duration::ZERO).await.unwrap());
     client.hold(true).await.unwrap();
     assert!(client.status().await.unwrap().held);
-    let waiting = tokio::spawn(async move { put(&mut other, 2, 2).await });
     assert!(!client.wait(applied.next(), Duration::ZERO).await.unwrap());
     client.hold(false).await.unwrap();
-    assert!(matches!(
-        in_time(waiting).await.unwrap(),
-        Outcome::Landed { .. }
-    ));
+    put(&mut other, 2, 2).await;
     assert!(client.wait(applied.next(), LONG).await.unwrap());
     served.job.stop().await.unwrap();
     let stopped = client.hold(true).await;
