@@ -2,7 +2,7 @@
 
 use rjournal::CommandError;
 use rjournal::daemon::{ErrorKind, Stopped};
-use rjournal::entry::{CodecError, FileName, Name, ObjectId, Sequence};
+use rjournal::entry::{CodecError, FileName, Name, ObjectId, QualifiedName, Sequence};
 
 use crate::store::StoreError;
 
@@ -117,6 +117,14 @@ pub enum DatabaseError {
         /// The file.
         file: FileName,
     },
+    /// The journal is not open, so nothing can be deposited.
+    #[error(
+        "journal {journal} is not open yet: rows can be read, not changed; WRKJRNA says what it waits for"
+    )]
+    NotOpen {
+        /// The journal.
+        journal: QualifiedName,
+    },
     /// An operator holds the job: what is written now would be applied nobody knows when.
     #[error(
         "the apply job{} is held: nothing was written; RLSAPY releases it",
@@ -219,6 +227,7 @@ impl From<DatabaseError> for CommandError {
             DatabaseError::Refused { error } => return error,
             DatabaseError::NoFile { .. } => (ErrorKind::NotFound, "CPF9812"),
             DatabaseError::NotJournaled { .. } => (ErrorKind::Refused, "CPF4328"),
+            DatabaseError::NotOpen { .. } => (ErrorKind::Refused, "RJN4010"),
             DatabaseError::Held { .. } => (ErrorKind::Refused, "RJN6015"),
             DatabaseError::Replica => (ErrorKind::Refused, "RJN6001"),
             DatabaseError::Duplicate { .. } => (ErrorKind::Exists, "CPF5034"),

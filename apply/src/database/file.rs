@@ -62,6 +62,11 @@ impl Files {
         }
     }
 
+    /// The way to the journal.
+    pub(crate) const fn port(&self) -> &Port {
+        &self.port
+    }
+
     /// Name of the store in the daemon's catalog.
     pub(crate) const fn store(&self) -> Option<Name> {
         self.port.store()

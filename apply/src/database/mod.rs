@@ -15,6 +15,7 @@ use rjournal::entry::record::{Value, decode_row, encode_key_values};
 use rjournal::entry::{DepositKey, FileName, Sequence};
 use rjournal::journal::{AckClass, Answer, UnknownReason};
 use serde::{Deserialize, Serialize};
+use tokio::sync::OnceCell;
 
 use crate::error::{ApplyError, DatabaseError};
 use crate::job::{Depositor, JobShared, Port, Waited};
@@ -67,6 +68,9 @@ pub enum UnappliedReason {
     Ended,
 }
 
+/// How long a change waits for a journal that is not open.
+const OPENED_WITHIN: Duration = Duration::from_millis(500);
+
 /// Settings of a database.
 #[derive(Debug, Clone)]
 pub struct DatabaseOptions {
@@ -94,17 +98,25 @@ pub struct Database {
 #[derive(Debug)]
 pub(crate) struct Inner {
     pub(crate) job: Arc<JobShared>,
-    /// Nothing where the store is a replica.
-    pub(crate) depositor: Option<Depositor>,
-    /// What was deposited before this database must be in the store before anything is changed: its locks are not here.
-    settled_from: Sequence,
+    /// Nothing before the journal is open.
+    access: OnceCell<Access>,
     pub(crate) locks: LockTable,
     pub(crate) files: Files,
     pub(crate) options: DatabaseOptions,
 }
 
+/// The way to an open journal.
+#[derive(Debug)]
+struct Access {
+    /// Nothing where the store is a replica.
+    depositor: Option<Depositor>,
+    /// What was deposited before this database must be in the store before anything is changed: its locks are not here.
+    settled_from: Sequence,
+}
+
 impl Database {
-    /// The database of a running job. Where the journal is remote it can only be read.
+    /// The database of a running job. Where the journal is remote it can only be read; so it can where the journal is not
+    /// open yet, until [`Self::attach`] was called.
     ///
     /// Cancel safe: yes.
     ///
@@ -115,30 +127,43 @@ impl Database {
         job: Arc<JobShared>,
         options: DatabaseOptions,
     ) -> Result<Self, ApplyError> {
-        let mut settled_from = Sequence::NONE;
-        let depositor = if job.facts.local {
-            let depositor = port.depositor(options.actor.clone()).await?;
-            settled_from = depositor.deposited();
-            Some(depositor)
-        } else {
-            None
-        };
         let files = Files::new(port);
-        Ok(Self {
+        let database = Self {
             inner: Arc::new(Inner {
                 job,
-                depositor,
-                settled_from,
+                access: OnceCell::new(),
                 locks: LockTable::default(),
                 files,
                 options,
             }),
-        })
+        };
+        if database.inner.job.facts().is_some() {
+            database.attach().await?;
+        }
+        Ok(database)
+    }
+
+    /// Waits until the journal is open, and attaches it for deposits.
+    ///
+    /// Cancel safe: yes.
+    ///
+    /// # Errors
+    /// [`ApplyError::Journal`] when the journal takes no deposits.
+    pub async fn attach(&self) -> Result<(), ApplyError> {
+        self.inner.attach().await
+    }
+
+    /// Says no while the journal is not open.
+    ///
+    /// # Errors
+    /// [`DatabaseError::NotOpen`].
+    pub(crate) fn require_open(&self) -> Result<(), DatabaseError> {
+        self.inner.access().map(drop)
     }
 
     /// Whether it can be changed.
     pub fn is_writable(&self) -> bool {
-        self.inner.depositor.is_some()
+        self.inner.depositor().is_ok()
     }
 
     /// The job below it.
@@ -262,8 +287,39 @@ impl Database {
 }
 
 impl Inner {
+    async fn attach(&self) -> Result<(), ApplyError> {
+        // A job that ended before needs no journal.
+        if !self.job.wait_opened().await {
+            return Ok(());
+        }
+        let attach = || async {
+            let depositor = if self.job.facts().is_some_and(|facts| facts.local) {
+                let actor = self.options.actor.clone();
+                Some(self.files.port().depositor(actor).await?)
+            } else {
+                None
+            };
+            let settled_from = depositor
+                .as_ref()
+                .map_or(Sequence::NONE, Depositor::deposited);
+            Ok::<_, ApplyError>(Access {
+                depositor,
+                settled_from,
+            })
+        };
+        // Once only: a second depositor would take over from the first.
+        self.access.get_or_try_init(attach).await.map(drop)
+    }
+
+    fn access(&self) -> Result<&Access, DatabaseError> {
+        self.access.get().ok_or_else(|| DatabaseError::NotOpen {
+            journal: self.files.port().journal(),
+        })
+    }
+
     pub(crate) fn depositor(&self) -> Result<&Depositor, DatabaseError> {
-        self.depositor.as_ref().ok_or(DatabaseError::Replica)
+        let depositor = self.access()?.depositor.as_ref();
+        depositor.ok_or(DatabaseError::Replica)
     }
 
     /// What is deposited while the job is held would wait for an operator: it is refused while nothing is deposited yet.
@@ -285,13 +341,20 @@ impl Inner {
 
     /// Waits until everything deposited by others before is in the store.
     pub(crate) async fn ready(&self) -> Result<(), DatabaseError> {
+        if self.access.get().is_none() {
+            // The journal is looked for now and then: one that opened meanwhile is no reason to refuse. What else is wrong
+            // is told by the job, which ends.
+            drop(tokio::time::timeout(OPENED_WITHIN, self.attach()).await);
+        }
+        self.depositor()?;
         self.not_held()?;
-        if self.job.applied() >= self.settled_from {
+        let settled_from = self.access()?.settled_from;
+        if self.job.applied() >= settled_from {
             return Ok(());
         }
         match tokio::time::timeout(
             self.options.lock_timeout,
-            self.job.wait_unheld(self.settled_from),
+            self.job.wait_unheld(settled_from),
         )
         .await
         {
@@ -299,7 +362,7 @@ impl Inner {
             Ok(Waited::Held) => Err(self.held()),
             Ok(Waited::Ended) => Err(DatabaseError::Stopping),
             Err(_) => Err(DatabaseError::Busy {
-                until: self.settled_from,
+                until: settled_from,
             }),
         }
     }

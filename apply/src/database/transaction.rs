@@ -85,7 +85,6 @@ impl Transaction {
         inner: Arc<Inner>,
         key: Option<DepositKey>,
     ) -> Result<Self, DatabaseError> {
-        inner.depositor()?;
         inner.ready().await?;
         let mut transaction = Self {
             inner,
@@ -356,7 +355,6 @@ pub(super) async fn write_alone(
     inner: &Arc<Inner>,
     write: Write,
 ) -> Result<Outcome, DatabaseError> {
-    inner.depositor()?;
     inner.ready().await?;
     let file = inner.files.find(write.file(), &inner.job).await?;
     inner.files.require_journaled(&file, &inner.job).await?;

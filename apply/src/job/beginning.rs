@@ -156,11 +156,11 @@ impl Beginning {
         match order {
             Some(Order::Hold(done)) => {
                 self.hold(true);
-                drop(done.send(()));
+                let _heard = done.send(());
             }
             Some(Order::Release(done)) => {
                 self.hold(false);
-                drop(done.send(()));
+                let _heard = done.send(());
             }
             Some(Order::Save { done, .. }) => {
                 let reason = "the journal is not open yet; try again when it is";

@@ -2,6 +2,7 @@
 //! durable, reports - in a process of its own (`process`) or in the program that
 //! embeds the system. It decides nothing.
 
+mod beginning;
 mod port;
 mod restoring;
 mod saving;

@@ -300,6 +300,7 @@ async fn hash(database: &Database, file: &FileName) -> Result<HashedFile, Databa
 }
 
 async fn save(database: &Database, path: Option<String>) -> Result<SavedStore, DatabaseError> {
+    database.require_open()?;
     let (done, saved) = oneshot::channel();
     database
         .job()

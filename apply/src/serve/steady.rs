@@ -167,6 +167,7 @@ const fn may_help(error: &DatabaseError) -> bool {
         | DatabaseError::Stopping
         | DatabaseError::Over
         | DatabaseError::Held { .. }
+        | DatabaseError::NotOpen { .. }
         | DatabaseError::Busy { .. } => true,
         DatabaseError::Refused { error } => matches!(
             error.kind,

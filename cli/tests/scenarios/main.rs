@@ -70,5 +70,6 @@ scenarios! {
     store_saves,
     target_away,
     network_pulled,
+    opening,
     partners,
 }
