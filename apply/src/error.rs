@@ -207,6 +207,17 @@ pub enum DatabaseError {
         /// What the socket said.
         reason: String,
     },
+    /// The two ends of the store's socket are of different versions.
+    #[error(
+        "the job speaks version {job} of the store socket's protocol, the client {}: both must be of the same release, ENDAPY and STRAPY start the job with that of the daemon",
+        version_text(*.client)
+    )]
+    Protocol {
+        /// The job's version.
+        job: u32,
+        /// The client's; nothing where it did not say it first.
+        client: Option<u32>,
+    },
     /// No job answers at the store's socket.
     #[error(
         "the job of store {store} does not answer ({reason}); WRKAPY says whether it runs, STRAPY starts it"
@@ -242,6 +253,7 @@ impl From<DatabaseError> for CommandError {
                 (ErrorKind::Unreachable, "RJN6007")
             }
             DatabaseError::NoJob { .. } => (ErrorKind::Unreachable, "RJN6008"),
+            DatabaseError::Protocol { .. } => (ErrorKind::Refused, "RJN6016"),
         };
         Self::new(kind, id, text)
     }
@@ -299,6 +311,13 @@ impl From<CommandError> for DatabaseError {
     fn from(error: CommandError) -> Self {
         Self::Refused { error }
     }
+}
+
+fn version_text(version: Option<u32>) -> String {
+    version.map_or_else(
+        || "did not say its version first".to_owned(),
+        |version| format!("version {version}"),
+    )
 }
 
 fn of_store(store: Option<Name>) -> String {

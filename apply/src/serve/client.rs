@@ -13,8 +13,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
 use super::protocol::{
-    EncodedWrite, FileSummary, HashedFile, SavedStore, StoreReply, StoreRequest, WriteKind, put,
-    take,
+    EncodedWrite, FileSummary, HashedFile, MESSAGE_BYTES_MAX, PROTOCOL, SavedStore, StoreReply,
+    StoreRequest, WriteKind, put, take,
 };
 use super::server::socket_path;
 use crate::database::Outcome;
@@ -84,7 +84,7 @@ impl DatabaseClient {
     /// Cancel safe: yes.
     ///
     /// # Errors
-    /// [`DatabaseError::NoJob`] when the job does not run.
+    /// [`DatabaseError::NoJob`] when the job does not run, `Protocol` when it is of another version.
     pub async fn connect(data: &Path, store: Name) -> Result<Self, DatabaseError> {
         let path = socket_path(data, store);
         let stream = UnixStream::connect(&path)
@@ -93,7 +93,7 @@ impl DatabaseClient {
                 store,
                 reason: error.to_string(),
             })?;
-        Ok(Self {
+        let mut client = Self {
             path,
             stream,
             input: BytesMut::new(),
@@ -101,7 +101,16 @@ impl DatabaseClient {
             torn: false,
             unheard: 0,
             files: HashMap::new(),
-        })
+        };
+        let protocol = PROTOCOL;
+        match client.ask(&StoreRequest::Hello { protocol }).await? {
+            StoreReply::Hello { protocol } if protocol == PROTOCOL => Ok(client),
+            StoreReply::Hello { protocol } => Err(DatabaseError::Protocol {
+                job: protocol,
+                client: Some(PROTOCOL),
+            }),
+            _ => Err(unexpected()),
+        }
     }
 
     /// The socket.
@@ -124,7 +133,7 @@ impl DatabaseClient {
         self.torn = true;
         self.stream.write_all(&self.output).await.map_err(broken)?;
         loop {
-            if let Some(reply) = take::<StoreReply>(&mut self.input)? {
+            if let Some(reply) = take::<StoreReply>(&mut self.input, MESSAGE_BYTES_MAX)? {
                 if self.unheard > 0 {
                     self.unheard -= 1;
                     continue;

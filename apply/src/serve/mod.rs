@@ -7,6 +7,6 @@ mod server;
 mod steady;
 
 pub use client::{ClientTransaction, DatabaseClient, FileHandle, RowPage};
-pub use protocol::{EncodedWrite, FileSummary, HashedFile, SavedStore, WriteKind};
+pub use protocol::{EncodedWrite, FileSummary, HashedFile, PROTOCOL, SavedStore, WriteKind};
 pub use server::{StoreSocket, socket_path};
 pub use steady::{Landed, SteadyClient};

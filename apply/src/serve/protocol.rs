@@ -13,8 +13,12 @@ use crate::error::DatabaseError;
 use crate::job::JobStatus;
 use crate::store::StorePosition;
 
+/// Version of what is said on the socket. Each end names its own first, and understands no other.
+pub const PROTOCOL: u32 = 1;
 /// Longest message, in bytes.
-const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
+pub(super) const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Longest message of a client that has not said its version.
+pub(super) const HELLO_BYTES_MAX: usize = 1024;
 
 /// What a change does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,6 +87,10 @@ pub struct SavedStore {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum StoreRequest {
+    /// The first on every connection, in every version.
+    Hello {
+        protocol: u32,
+    },
     Files,
     Describe {
         file: FileName,
@@ -132,6 +140,9 @@ pub(super) enum StoreRequest {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum StoreReply {
+    Hello {
+        protocol: u32,
+    },
     Done,
     Files(Vec<FileSummary>),
     File(Box<FileSummary>),
@@ -158,17 +169,18 @@ pub(super) fn put<T: Serialize>(out: &mut BytesMut, message: &T) -> Result<(), D
     Ok(())
 }
 
-/// Takes the next whole message out of what was read.
-pub(super) fn take<T: DeserializeOwned>(buffer: &mut BytesMut) -> Result<Option<T>, DatabaseError> {
+/// Takes the next whole message out of what was read, of at most so many bytes.
+pub(super) fn take<T: DeserializeOwned>(
+    buffer: &mut BytesMut,
+    bytes_max: usize,
+) -> Result<Option<T>, DatabaseError> {
     let Some(head) = buffer.first_chunk::<4>() else {
         return Ok(None);
     };
     let length = u32::from_le_bytes(*head) as usize;
-    if length > MESSAGE_BYTES_MAX {
+    if length > bytes_max {
         return Err(DatabaseError::Store {
-            reason: format!(
-                "a message claims {length} bytes, at most {MESSAGE_BYTES_MAX} are allowed"
-            ),
+            reason: format!("a message claims {length} bytes, at most {bytes_max} are allowed"),
         });
     }
     if buffer.len() < 4 + length {

@@ -13,8 +13,8 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, oneshot};
 
 use super::protocol::{
-    EncodedWrite, FileSummary, HashedFile, SavedStore, StoreReply, StoreRequest, WriteKind, put,
-    take,
+    EncodedWrite, FileSummary, HELLO_BYTES_MAX, HashedFile, MESSAGE_BYTES_MAX, PROTOCOL,
+    SavedStore, StoreReply, StoreRequest, WriteKind, put, take,
 };
 use crate::database::{Database, DatabaseFile, Outcome, Transaction, Write};
 use crate::error::DatabaseError;
@@ -82,6 +82,7 @@ async fn accept(listener: UnixListener, database: Database) {
         };
         let session = Session {
             database: database.clone(),
+            greeted: false,
             transaction: None,
         };
         tokio::spawn(async move {
@@ -95,6 +96,8 @@ async fn accept(listener: UnixListener, database: Database) {
 
 struct Session {
     database: Database,
+    /// The client said its version, and it is this one.
+    greeted: bool,
     transaction: Option<Transaction>,
 }
 
@@ -106,7 +109,7 @@ impl Session {
         let (mut input, mut output) = (BytesMut::new(), BytesMut::new());
         loop {
             loop {
-                let request = match take::<StoreRequest>(&mut input) {
+                let request = match self.next_request(&mut input) {
                     Ok(Some(request)) => request,
                     Ok(None) => break,
                     Err(error) => {
@@ -127,9 +130,35 @@ impl Session {
         }
     }
 
+    /// The next request; the first is a hello of this version.
+    fn next_request(
+        &mut self,
+        input: &mut BytesMut,
+    ) -> Result<Option<StoreRequest>, DatabaseError> {
+        if self.greeted {
+            return take(input, MESSAGE_BYTES_MAX);
+        }
+        let refused = |client| DatabaseError::Protocol {
+            job: PROTOCOL,
+            client,
+        };
+        match take(input, HELLO_BYTES_MAX)? {
+            Some(StoreRequest::Hello { protocol }) if protocol != PROTOCOL => {
+                Err(refused(Some(protocol)))
+            }
+            Some(hello @ StoreRequest::Hello { .. }) => {
+                self.greeted = true;
+                Ok(Some(hello))
+            }
+            Some(_) => Err(refused(None)),
+            None => Ok(None),
+        }
+    }
+
     async fn reply(&mut self, request: StoreRequest) -> Result<StoreReply, DatabaseError> {
         let database = self.database.clone();
         Ok(match request {
+            StoreRequest::Hello { .. } => StoreReply::Hello { protocol: PROTOCOL },
             StoreRequest::Files => {
                 let files = database.files()?;
                 StoreReply::Files(files.into_iter().map(summary).collect())

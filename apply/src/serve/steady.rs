@@ -62,7 +62,9 @@ impl SteadyClient {
             Some(client) => client,
             None => loop {
                 match DatabaseClient::connect(&self.data, self.store).await {
-                    Err(error) if Instant::now() >= deadline => return Err(error),
+                    Err(error) if !may_help(&error) || Instant::now() >= deadline => {
+                        return Err(error);
+                    }
                     Err(_) => pause(&mut wait).await,
                     Ok(client) => break client,
                 }
