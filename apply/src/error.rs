@@ -53,8 +53,13 @@ pub enum ApplyError {
         oldest: Sequence,
     },
     /// The store is made from another journal.
-    #[error("the store is made from another journal than the one it is started on")]
-    OtherJournal,
+    #[error(
+        "the store is made from another journal than {journal}: choose another name, or move its files away to make it anew"
+    )]
+    OtherJournal {
+        /// The journal it is started on.
+        journal: QualifiedName,
+    },
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -4,15 +4,15 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use rjournal::daemon::command::apply::JobDescription;
-use rjournal::daemon::{EXIT_STOPPED, ErrorKind};
-use rjournal::entry::{Name, Timestamp};
+use rjournal::daemon::command::apply::{JobDescription, JobMessage};
+use rjournal::daemon::{EXIT_STOPPED, ErrorKind, Severity};
+use rjournal::entry::{Name, Sequence, Timestamp};
 use rjournal::{Client, CommandError};
 use tokio::sync::oneshot;
 
 use crate::database::{Database, DatabaseOptions};
 use crate::error::ApplyError;
-use crate::job::{ApplyJob, JobOptions, Port, Report, open_store, save_path};
+use crate::job::{ApplyJob, JobOptions, Port, Report, open_store, save_path, store_path};
 use crate::machine::Skip;
 use crate::serve::{StoreSocket, socket_path};
 use crate::store::{StoreKind, read_header};
@@ -176,6 +176,20 @@ async fn start_on(
     let saved = save_path(data, store);
     // The save says itself what it covers.
     let covered = read_header(&saved).ok().map(|info| info.position.restart);
+    let found = opened.reader().position()?;
+    // A store that was forgotten, and is started under its name again.
+    let message = message.or_else(|| {
+        let at = found.filter(|_| record.applied == Sequence::NONE)?.applied;
+        let path = store_path(data, store);
+        Some(JobMessage {
+            id: "RJN5010".to_owned(),
+            severity: Severity::Info,
+            text: format!(
+                "the store was there already, in {}, and goes on after entry {at}",
+                path.display()
+            ),
+        })
+    });
     port.report(Report {
         saved: covered,
         message,

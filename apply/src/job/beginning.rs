@@ -194,7 +194,8 @@ pub(super) async fn check_place(
     };
     let facts = port.facts(position.applied).await?;
     if facts.journal != position.journal {
-        return Err(ApplyError::OtherJournal);
+        let journal = port.journal();
+        return Err(ApplyError::OtherJournal { journal });
     }
     if position.applied > facts.last || facts.head.is_some_and(|head| head != position.head) {
         return Err(ApplyError::Ahead {

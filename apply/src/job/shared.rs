@@ -35,6 +35,9 @@ pub enum Order {
 pub struct JobStatus {
     /// Where the store stands.
     pub position: Option<StorePosition>,
+    /// Where it stood when the job opened it; nothing for one that was made then.
+    #[serde(default)]
+    pub found: Option<Sequence>,
     /// The last entry that may be applied, as far as the job was told.
     pub readable: Sequence,
     /// Whether an operator holds it.
@@ -115,6 +118,7 @@ impl JobShared {
         let applied = position.map_or(Sequence::NONE, |position| position.applied);
         let status = JobStatus {
             position,
+            found: position.map(|position| position.applied),
             readable: Sequence::NONE,
             held: false,
             note: None,
