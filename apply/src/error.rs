@@ -212,6 +212,12 @@ pub enum DatabaseError {
         /// What the socket said.
         reason: String,
     },
+    /// The store as it was at one position cannot be read, or not any more.
+    #[error("the snapshot of the store was given up: {reason}")]
+    Snapshot {
+        /// Why.
+        reason: String,
+    },
     /// The two ends of the store's socket are of different versions.
     #[error(
         "the job speaks version {job} of the store socket's protocol, the client {}: both must be of the same release, ENDAPY and STRAPY start the job with that of the daemon",
@@ -258,6 +264,7 @@ impl From<DatabaseError> for CommandError {
                 (ErrorKind::Unreachable, "RJN6007")
             }
             DatabaseError::NoJob { .. } => (ErrorKind::Unreachable, "RJN6008"),
+            DatabaseError::Snapshot { .. } => (ErrorKind::TimedOut, "RJN6017"),
             DatabaseError::Protocol { .. } => (ErrorKind::Refused, "RJN6016"),
         };
         Self::new(kind, id, text)

@@ -13,8 +13,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
 use super::protocol::{
-    EncodedWrite, FileSummary, HashedFile, MESSAGE_BYTES_MAX, PROTOCOL, SavedStore, StoreReply,
-    StoreRequest, WriteKind, put, take,
+    EncodedWrite, FileSummary, HashedFile, MESSAGE_BYTES_MAX, PROTOCOL, SavedStore, SnapshotFile,
+    StoreReply, StoreRequest, WriteKind, put, take,
 };
 use super::server::socket_path;
 use crate::database::Outcome;
@@ -262,7 +262,11 @@ impl DatabaseClient {
             count,
             bytes_max: 1024 * 1024,
         };
-        match self.ask(&request).await? {
+        self.ask_for_rows(&request).await
+    }
+
+    async fn ask_for_rows(&mut self, request: &StoreRequest) -> Result<RowPage, DatabaseError> {
+        match self.ask(request).await? {
             StoreReply::Rows(rows) => {
                 let rows = rows
                     .into_iter()
@@ -273,6 +277,50 @@ impl DatabaseClient {
                     .collect();
                 Ok(RowPage { rows })
             }
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// Holds the store as it is now, for reading a file with [`Self::scan_snapshot`]; what this connection held before is
+    /// let go. It is held for a bounded time.
+    ///
+    /// # Errors
+    /// [`DatabaseError::Snapshot`] when others hold enough of them.
+    pub async fn snapshot(&mut self, file: &FileName) -> Result<SnapshotFile, DatabaseError> {
+        match self
+            .ask(&StoreRequest::Snapshot { file: file.clone() })
+            .await?
+        {
+            StoreReply::Snapshot(file) => Ok(*file),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// As [`Self::scan`], of the file as the snapshot has it.
+    ///
+    /// # Errors
+    /// [`DatabaseError::Snapshot`] when it was given up: it was held for too long, or too much was changed under it.
+    pub async fn scan_snapshot(
+        &mut self,
+        after: Option<&[u8]>,
+        count: usize,
+    ) -> Result<RowPage, DatabaseError> {
+        let after = after.map(|after| serde_bytes::ByteBuf::from(after.to_vec()));
+        self.ask_for_rows(&StoreRequest::ScanSnapshot {
+            after,
+            count,
+            bytes_max: 1024 * 1024,
+        })
+        .await
+    }
+
+    /// Lets the snapshot go.
+    ///
+    /// # Errors
+    /// [`DatabaseError`].
+    pub async fn end_snapshot(&mut self) -> Result<(), DatabaseError> {
+        match self.ask(&StoreRequest::EndSnapshot).await? {
+            StoreReply::Done => Ok(()),
             _ => Err(unexpected()),
         }
     }

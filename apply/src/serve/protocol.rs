@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::database::Outcome;
 use crate::error::DatabaseError;
 use crate::job::JobStatus;
-use crate::store::StorePosition;
+use crate::store::{StorePosition, StoredFile};
 
 /// Version of what is said on the socket. Each end names its own first, and understands no other.
 pub const PROTOCOL: u32 = 1;
@@ -57,6 +57,26 @@ pub struct FileSummary {
     pub format: Format,
     /// How many rows it has.
     pub rows: u64,
+}
+
+impl FileSummary {
+    pub(super) fn of(file: StoredFile) -> Self {
+        Self {
+            file: file.format.file().clone(),
+            id: file.id,
+            format: file.format,
+            rows: file.rows,
+        }
+    }
+}
+
+/// A file as a snapshot has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotFile {
+    /// Everything decided up to here is in it, and nothing later.
+    pub applied: Sequence,
+    /// The file then.
+    pub file: FileSummary,
 }
 
 /// What a file holds, at one position of the store.
@@ -122,6 +142,17 @@ pub(super) enum StoreRequest {
     Hash {
         file: FileName,
     },
+    /// Hold the store as it is now, for reading this file; one at a time.
+    Snapshot {
+        file: FileName,
+    },
+    /// As `Scan`, of the file as it was.
+    ScanSnapshot {
+        after: Option<serde_bytes::ByteBuf>,
+        count: usize,
+        bytes_max: usize,
+    },
+    EndSnapshot,
     /// Make a store save: in this file, or the job's own.
     Save {
         path: Option<String>,
@@ -151,6 +182,7 @@ pub(super) enum StoreReply {
     Rows(Vec<(serde_bytes::ByteBuf, serde_bytes::ByteBuf)>),
     Outcome(Outcome),
     Hashed(HashedFile),
+    Snapshot(Box<SnapshotFile>),
     Saved(SavedStore),
     Status(JobStatus),
     Waited {
