@@ -14,7 +14,7 @@ use super::port::{Port, Report};
 use super::shared::{JobShared, Order};
 use super::task::{JobOptions, Task};
 use crate::error::ApplyError;
-use crate::machine::{ApplyMachine, Bounds, Skips};
+use crate::machine::{ApplyMachine, Bounds, OlderFormats, Skips};
 use crate::store::{ReplicaStore, StorePosition};
 
 /// How often a journal that is not open is looked for.
@@ -114,7 +114,8 @@ impl Beginning {
             skips.order(sequence, skip);
         }
         let machine = ApplyMachine::new(facts.journal, begin, position, formats.clone(), bounds)
-            .with_skips(skips);
+            .with_skips(skips)
+            .with_older_formats(OlderFormats::of_store(&*reader)?);
         Ok(Some((machine, formats)))
     }
 
