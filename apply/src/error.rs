@@ -2,7 +2,7 @@
 
 use rjournal::CommandError;
 use rjournal::daemon::{ErrorKind, Stopped};
-use rjournal::entry::{CodecError, FileName, Name, ObjectId, Sequence};
+use rjournal::entry::{CodecError, FileName, Name, ObjectId, QualifiedName, Sequence};
 
 use crate::store::StoreError;
 
@@ -53,8 +53,13 @@ pub enum ApplyError {
         oldest: Sequence,
     },
     /// The store is made from another journal.
-    #[error("the store is made from another journal than the one it is started on")]
-    OtherJournal,
+    #[error(
+        "the store is made from another journal than {journal}: choose another name, or move its files away to make it anew"
+    )]
+    OtherJournal {
+        /// The journal it is started on.
+        journal: QualifiedName,
+    },
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -116,6 +121,23 @@ pub enum DatabaseError {
     NotJournaled {
         /// The file.
         file: FileName,
+    },
+    /// The journal is not open, so nothing can be deposited.
+    #[error(
+        "journal {journal} is not open yet: rows can be read, not changed; WRKJRNA says what it waits for"
+    )]
+    NotOpen {
+        /// The journal.
+        journal: QualifiedName,
+    },
+    /// An operator holds the job: what is written now would be applied nobody knows when.
+    #[error(
+        "the apply job{} is held: nothing was written; RLSAPY releases it",
+        of_store(*.store)
+    )]
+    Held {
+        /// The store, where it has a name.
+        store: Option<Name>,
     },
     /// The store is a replica: it is changed by its journal only.
     #[error("this store is a replica; changes are made where its journal is local")]
@@ -190,6 +212,23 @@ pub enum DatabaseError {
         /// What the socket said.
         reason: String,
     },
+    /// The store as it was at one position cannot be read, or not any more.
+    #[error("the snapshot of the store was given up: {reason}")]
+    Snapshot {
+        /// Why.
+        reason: String,
+    },
+    /// The two ends of the store's socket are of different versions.
+    #[error(
+        "the job speaks version {job} of the store socket's protocol, the client {}: both must be of the same release, ENDAPY and STRAPY start the job with that of the daemon",
+        version_text(*.client)
+    )]
+    Protocol {
+        /// The job's version.
+        job: u32,
+        /// The client's; nothing where it did not say it first.
+        client: Option<u32>,
+    },
     /// No job answers at the store's socket.
     #[error(
         "the job of store {store} does not answer ({reason}); WRKAPY says whether it runs, STRAPY starts it"
@@ -210,6 +249,8 @@ impl From<DatabaseError> for CommandError {
             DatabaseError::Refused { error } => return error,
             DatabaseError::NoFile { .. } => (ErrorKind::NotFound, "CPF9812"),
             DatabaseError::NotJournaled { .. } => (ErrorKind::Refused, "CPF4328"),
+            DatabaseError::NotOpen { .. } => (ErrorKind::Refused, "RJN4010"),
+            DatabaseError::Held { .. } => (ErrorKind::Refused, "RJN6015"),
             DatabaseError::Replica => (ErrorKind::Refused, "RJN6001"),
             DatabaseError::Duplicate { .. } => (ErrorKind::Exists, "CPF5034"),
             DatabaseError::NoRow { .. } => (ErrorKind::NotFound, "CPF5006"),
@@ -223,6 +264,8 @@ impl From<DatabaseError> for CommandError {
                 (ErrorKind::Unreachable, "RJN6007")
             }
             DatabaseError::NoJob { .. } => (ErrorKind::Unreachable, "RJN6008"),
+            DatabaseError::Snapshot { .. } => (ErrorKind::TimedOut, "RJN6017"),
+            DatabaseError::Protocol { .. } => (ErrorKind::Refused, "RJN6016"),
         };
         Self::new(kind, id, text)
     }
@@ -280,6 +323,17 @@ impl From<CommandError> for DatabaseError {
     fn from(error: CommandError) -> Self {
         Self::Refused { error }
     }
+}
+
+fn version_text(version: Option<u32>) -> String {
+    version.map_or_else(
+        || "did not say its version first".to_owned(),
+        |version| format!("version {version}"),
+    )
+}
+
+fn of_store(store: Option<Name>) -> String {
+    store.map_or_else(String::new, |store| format!(" of store {store}"))
 }
 
 /// A file by its name where it is known, else by its identity: for messages.

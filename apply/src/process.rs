@@ -4,20 +4,20 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use rjournal::daemon::command::apply::JobDescription;
-use rjournal::daemon::{EXIT_STOPPED, ErrorKind};
-use rjournal::entry::{Name, Timestamp};
+use rjournal::daemon::command::apply::{JobDescription, JobMessage};
+use rjournal::daemon::{EXIT_STOPPED, ErrorKind, Severity};
+use rjournal::entry::{Name, Sequence, Timestamp};
 use rjournal::{Client, CommandError};
 use tokio::sync::oneshot;
 
 use crate::database::{Database, DatabaseOptions};
 use crate::error::ApplyError;
-use crate::job::{ApplyJob, JobOptions, Port, Report, open_store, save_path};
+use crate::job::{ApplyJob, JobOptions, Port, Report, open_store, save_path, store_path};
 use crate::machine::Skip;
 use crate::serve::{StoreSocket, socket_path};
 use crate::store::{StoreKind, read_header};
 
-/// How often a daemon that starts, or a journal that opens, is looked for.
+/// How often a daemon that starts is looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// How long a daemon that starts is looked for.
 const START_MAX: Duration = Duration::from_secs(30);
@@ -79,20 +79,36 @@ async fn run(arguments: JobArguments) -> Result<(), ApplyError> {
         started = start(&arguments) => started?,
         () = &mut end => return Ok(()),
     };
-    let Running { mut job, socket } = started;
+    let Running {
+        mut job,
+        database,
+        socket,
+    } = started;
+    let mut refused = Ok(());
     let ended = tokio::select! {
         ended = job.ended() => Some(ended),
+        attached = attach(&database) => {
+            refused = attached;
+            None
+        }
         () = &mut end => None,
     };
     drop(socket);
     match ended {
         Some(ended) => ended,
-        None => job.stop().await,
+        None => job.stop().await.and(refused),
     }
+}
+
+/// Attaches the journal once it is open, and comes back only when that is refused.
+async fn attach(database: &Database) -> Result<(), ApplyError> {
+    database.attach().await?;
+    std::future::pending().await
 }
 
 struct Running {
     job: ApplyJob,
+    database: Database,
     socket: StoreSocket,
 }
 
@@ -160,13 +176,26 @@ async fn start_on(
     let saved = save_path(data, store);
     // The save says itself what it covers.
     let covered = read_header(&saved).ok().map(|info| info.position.restart);
+    let found = opened.reader().position()?;
+    // A store that was forgotten, and is started under its name again.
+    let message = message.or_else(|| {
+        let at = found.filter(|_| record.applied == Sequence::NONE)?.applied;
+        let path = store_path(data, store);
+        Some(JobMessage {
+            id: "RJN5010".to_owned(),
+            severity: Severity::Info,
+            text: format!(
+                "the store was there already, in {}, and goes on after entry {at}",
+                path.display()
+            ),
+        })
+    });
     port.report(Report {
         saved: covered,
         message,
         ..Report::default()
     })
     .await?;
-    wait_until_open(port).await?;
     let mut options = JobOptions {
         save: Some(saved),
         ..JobOptions::default()
@@ -178,26 +207,22 @@ async fn start_on(
         };
         options.skip = Some((order.sequence, skip));
     }
-    let job = ApplyJob::start(port.clone(), opened, options).await?;
+    let job = ApplyJob::start_when_open(port.clone(), opened, options)?;
+    // An open journal is attached before anybody is served, so that nobody is told that it is not open.
+    job.shared().wait_looked().await;
     let options = DatabaseOptions {
         actor: [store.to_string(), String::new(), "RJOURNAL".to_owned()],
         ..DatabaseOptions::default()
     };
     let database = Database::open(port.clone(), job.shared().clone(), options).await?;
-    let socket = StoreSocket::listen(socket_path(data, store), database).map_err(|error| {
+    let path = socket_path(data, store);
+    let socket = StoreSocket::listen(path, database.clone()).map_err(|error| {
         let text = format!("the socket of store {store} cannot be made: {error}");
         CommandError::new(ErrorKind::Internal, "RJN5006", text)
     })?;
-    Ok(Running { job, socket })
-}
-
-/// A journal that asks its in-sync set first is not open at once.
-async fn wait_until_open(port: &Port) -> Result<(), CommandError> {
-    loop {
-        match port.facts(rjournal::entry::Sequence::NONE).await {
-            Err(error) if error.id == "RJN4010" => tokio::time::sleep(LOOK_EVERY).await,
-            Err(error) => return Err(error),
-            Ok(_) => return Ok(()),
-        }
-    }
+    Ok(Running {
+        job,
+        database,
+        socket,
+    })
 }

@@ -1,7 +1,7 @@
 //! Commands of systems in this process, over real files: what an operator asks for and is told.
 
 use rjournal::daemon::JobProgram;
-use rjournal::daemon::command::apply::{EndApply, StartApply};
+use rjournal::daemon::command::apply::{EndApply, ListJobs, StartApply};
 use rjournal::daemon::command::directory::{PutPartner, RemovePartner};
 use rjournal::daemon::command::entries::SendEntry;
 use rjournal::daemon::command::journal::{
@@ -357,6 +357,24 @@ async fn a_journal_goes_only_when_no_store_is_made_from_it() {
     prd.run(delete).await.expect("nothing needs it");
     assert_eq!(messages(&prd, "CPI70E5").await.len(), 0);
     prd.stop().await;
+}
+
+/// A program that embeds a system was once told no, and a job that was to run and never would held receivers from then on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_that_cannot_run_here_is_refused_and_leaves_nothing() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let (_place, system) = make(dir.path(), "PRD").await;
+    library(&system, "PRDLIB").await;
+    system.run(create("PRDLIB/JRN")).await.expect("a journal");
+    let refused = system.run(start_apply()).await.expect_err("no program");
+    assert_eq!(refused.id, "RJN5001", "{refused:?}");
+    let jobs = system.run(ListJobs {}).await.expect("an answer");
+    assert!(jobs.jobs.is_empty(), "{jobs:?}");
+    let delete = DeleteJournal {
+        journal: name("PRDLIB/JRN"),
+    };
+    system.run(delete).await.expect("no store is made from it");
+    system.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rjournal::entry::record::Format;
-use rjournal::entry::{FileName, ObjectId};
+use rjournal::entry::{FileName, Name, ObjectId};
 
 use crate::error::DatabaseError;
-use crate::job::{JobShared, Port};
+use crate::job::{JobShared, Port, Waited};
 
 /// How long a file that the catalog knows may take to appear in the store.
 const APPEAR_MAX: Duration = Duration::from_secs(10);
@@ -62,6 +62,16 @@ impl Files {
         }
     }
 
+    /// The way to the journal.
+    pub(crate) const fn port(&self) -> &Port {
+        &self.port
+    }
+
+    /// Name of the store in the daemon's catalog.
+    pub(crate) const fn store(&self) -> Option<Name> {
+        self.port.store()
+    }
+
     /// A file by its name.
     pub(crate) async fn find(
         &self,
@@ -90,8 +100,13 @@ impl Files {
                     if let Some(file) = self.look_up(name, job)? {
                         return Ok(file);
                     }
-                    if !job.wait_applied(seen.next()).await {
-                        return Err(DatabaseError::Stopping);
+                    match job.wait_unheld(seen.next()).await {
+                        Waited::Applied => {}
+                        Waited::Held => {
+                            let store = self.store();
+                            return Err(DatabaseError::Held { store });
+                        }
+                        Waited::Ended => return Err(DatabaseError::Stopping),
                     }
                 }
             };

@@ -15,10 +15,10 @@ use rjournal::entry::record::{Value, decode_row, encode_key_values};
 use rjournal::entry::{DepositKey, FileName, Sequence};
 use rjournal::journal::{AckClass, Answer, UnknownReason};
 use serde::{Deserialize, Serialize};
+use tokio::sync::OnceCell;
 
 use crate::error::{ApplyError, DatabaseError};
-use crate::job::JobShared;
-use crate::job::{Depositor, Port};
+use crate::job::{Depositor, JobShared, Port, Waited};
 use crate::store::{KeyedRow, StoreError, StoreReader, StoredFile};
 
 pub use file::DatabaseFile;
@@ -40,6 +40,15 @@ pub enum Outcome {
         /// How well it is kept.
         class: AckClass,
     },
+    /// It landed, and is not in the store yet. Its rows stay locked until it is.
+    Unapplied {
+        /// The commit, or the change itself outside a cycle.
+        sequence: Sequence,
+        /// How well it is kept.
+        class: AckClass,
+        /// Why it is not in the store.
+        why: UnappliedReason,
+    },
     /// It may have landed. Its rows stay locked until that is decided; a retry with its deposit key is safe.
     Unknown {
         /// The entry.
@@ -48,6 +57,19 @@ pub enum Outcome {
         why: UnknownReason,
     },
 }
+
+/// Why what landed is not in the store yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UnappliedReason {
+    /// An operator holds the job; it is applied after the release.
+    Held,
+    /// The job ended; it is applied when it runs again.
+    Ended,
+}
+
+/// How long a change waits for a journal that is not open.
+const OPENED_WITHIN: Duration = Duration::from_millis(500);
 
 /// Settings of a database.
 #[derive(Debug, Clone)]
@@ -76,17 +98,25 @@ pub struct Database {
 #[derive(Debug)]
 pub(crate) struct Inner {
     pub(crate) job: Arc<JobShared>,
-    /// Nothing where the store is a replica.
-    pub(crate) depositor: Option<Depositor>,
-    /// What was deposited before this database must be in the store before anything is changed: its locks are not here.
-    settled_from: Sequence,
+    /// Nothing before the journal is open.
+    access: OnceCell<Access>,
     pub(crate) locks: LockTable,
     pub(crate) files: Files,
     pub(crate) options: DatabaseOptions,
 }
 
+/// The way to an open journal.
+#[derive(Debug)]
+struct Access {
+    /// Nothing where the store is a replica.
+    depositor: Option<Depositor>,
+    /// What was deposited before this database must be in the store before anything is changed: its locks are not here.
+    settled_from: Sequence,
+}
+
 impl Database {
-    /// The database of a running job. Where the journal is remote it can only be read.
+    /// The database of a running job. Where the journal is remote it can only be read; so it can where the journal is not
+    /// open yet, until [`Self::attach`] was called.
     ///
     /// Cancel safe: yes.
     ///
@@ -97,30 +127,43 @@ impl Database {
         job: Arc<JobShared>,
         options: DatabaseOptions,
     ) -> Result<Self, ApplyError> {
-        let mut settled_from = Sequence::NONE;
-        let depositor = if job.facts.local {
-            let depositor = port.depositor(options.actor.clone()).await?;
-            settled_from = depositor.deposited();
-            Some(depositor)
-        } else {
-            None
-        };
         let files = Files::new(port);
-        Ok(Self {
+        let database = Self {
             inner: Arc::new(Inner {
                 job,
-                depositor,
-                settled_from,
+                access: OnceCell::new(),
                 locks: LockTable::default(),
                 files,
                 options,
             }),
-        })
+        };
+        if database.inner.job.facts().is_some() {
+            database.attach().await?;
+        }
+        Ok(database)
+    }
+
+    /// Waits until the journal is open, and attaches it for deposits.
+    ///
+    /// Cancel safe: yes.
+    ///
+    /// # Errors
+    /// [`ApplyError::Journal`] when the journal takes no deposits.
+    pub async fn attach(&self) -> Result<(), ApplyError> {
+        self.inner.attach().await
+    }
+
+    /// Says no while the journal is not open.
+    ///
+    /// # Errors
+    /// [`DatabaseError::NotOpen`].
+    pub(crate) fn require_open(&self) -> Result<(), DatabaseError> {
+        self.inner.access().map(drop)
     }
 
     /// Whether it can be changed.
     pub fn is_writable(&self) -> bool {
-        self.inner.depositor.is_some()
+        self.inner.depositor().is_ok()
     }
 
     /// The job below it.
@@ -216,7 +259,8 @@ impl Database {
     /// Cancel safe: no.
     ///
     /// # Errors
-    /// [`DatabaseError::LandedBefore`] when the key was used, `Replica` when the store cannot be changed.
+    /// [`DatabaseError::LandedBefore`] when the key was used, `Replica` when the store cannot be changed, `Held` while its
+    /// job is held.
     pub async fn begin(&self, key: Option<DepositKey>) -> Result<Transaction, DatabaseError> {
         Transaction::begin(Arc::clone(&self.inner), key).await
     }
@@ -243,40 +287,102 @@ impl Database {
 }
 
 impl Inner {
+    async fn attach(&self) -> Result<(), ApplyError> {
+        // A job that ended before needs no journal.
+        if !self.job.wait_opened().await {
+            return Ok(());
+        }
+        let attach = || async {
+            let depositor = if self.job.facts().is_some_and(|facts| facts.local) {
+                let actor = self.options.actor.clone();
+                Some(self.files.port().depositor(actor).await?)
+            } else {
+                None
+            };
+            let settled_from = depositor
+                .as_ref()
+                .map_or(Sequence::NONE, Depositor::deposited);
+            Ok::<_, ApplyError>(Access {
+                depositor,
+                settled_from,
+            })
+        };
+        // Once only: a second depositor would take over from the first.
+        self.access.get_or_try_init(attach).await.map(drop)
+    }
+
+    fn access(&self) -> Result<&Access, DatabaseError> {
+        self.access.get().ok_or_else(|| DatabaseError::NotOpen {
+            journal: self.files.port().journal(),
+        })
+    }
+
     pub(crate) fn depositor(&self) -> Result<&Depositor, DatabaseError> {
-        self.depositor.as_ref().ok_or(DatabaseError::Replica)
+        let depositor = self.access()?.depositor.as_ref();
+        depositor.ok_or(DatabaseError::Replica)
+    }
+
+    /// What is deposited while the job is held would wait for an operator: it is refused while nothing is deposited yet.
+    pub(crate) fn not_held(&self) -> Result<(), DatabaseError> {
+        if self.job.is_ended() {
+            Err(DatabaseError::Stopping)
+        } else if self.job.is_held() {
+            Err(self.held())
+        } else {
+            Ok(())
+        }
+    }
+
+    fn held(&self) -> DatabaseError {
+        DatabaseError::Held {
+            store: self.files.store(),
+        }
     }
 
     /// Waits until everything deposited by others before is in the store.
     pub(crate) async fn ready(&self) -> Result<(), DatabaseError> {
-        if self.job.applied() >= self.settled_from {
+        if self.access.get().is_none() {
+            // The journal is looked for now and then: one that opened meanwhile is no reason to refuse. What else is wrong
+            // is told by the job, which ends.
+            drop(tokio::time::timeout(OPENED_WITHIN, self.attach()).await);
+        }
+        self.depositor()?;
+        self.not_held()?;
+        let settled_from = self.access()?.settled_from;
+        if self.job.applied() >= settled_from {
             return Ok(());
         }
         match tokio::time::timeout(
             self.options.lock_timeout,
-            self.job.wait_applied(self.settled_from),
+            self.job.wait_unheld(settled_from),
         )
         .await
         {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(DatabaseError::Stopping),
+            Ok(Waited::Applied) => Ok(()),
+            Ok(Waited::Held) => Err(self.held()),
+            Ok(Waited::Ended) => Err(DatabaseError::Stopping),
             Err(_) => Err(DatabaseError::Busy {
-                until: self.settled_from,
+                until: settled_from,
             }),
         }
     }
 
-    /// Waits until a change that landed is in the store.
+    /// Waits until a change that landed is in the store, but not for a hold: that it landed is known, and is said.
     pub(crate) async fn settle(&self, answer: Answer) -> Result<Outcome, DatabaseError> {
         match answer {
             Answer::Landed {
                 sequence, class, ..
             } => {
-                if self.job.wait_applied(sequence).await {
-                    Ok(Outcome::Landed { sequence, class })
-                } else {
-                    Err(DatabaseError::Stopping)
-                }
+                let unapplied = |why| Outcome::Unapplied {
+                    sequence,
+                    class,
+                    why,
+                };
+                Ok(match self.job.wait_unheld(sequence).await {
+                    Waited::Applied => Outcome::Landed { sequence, class },
+                    Waited::Held => unapplied(UnappliedReason::Held),
+                    Waited::Ended => unapplied(UnappliedReason::Ended),
+                })
             }
             Answer::Unknown { sequence, why } => Ok(Outcome::Unknown { sequence, why }),
             Answer::Refused { .. } => Err(DatabaseError::Refused {

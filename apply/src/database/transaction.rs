@@ -85,7 +85,6 @@ impl Transaction {
         inner: Arc<Inner>,
         key: Option<DepositKey>,
     ) -> Result<Self, DatabaseError> {
-        inner.depositor()?;
         inner.ready().await?;
         let mut transaction = Self {
             inner,
@@ -202,6 +201,7 @@ impl Transaction {
     /// [`DatabaseError`]; the transaction goes on unless it says `Over` or `Refused`.
     pub async fn write(&mut self, write: Write) -> Result<(), DatabaseError> {
         let inner = Arc::clone(&self.inner);
+        inner.not_held()?;
         let file = inner.files.find(write.file(), &inner.job).await?;
         inner.files.require_journaled(&file, &inner.job).await?;
         let Target { key, row, count } = prepare(&inner, &file, &write)?;
@@ -219,7 +219,8 @@ impl Transaction {
         Ok(())
     }
 
-    /// Commits, and comes back when the commit is answered and in the store.
+    /// Commits, and comes back when the commit is answered and in the store; one that landed is not waited for while the job
+    /// is held.
     ///
     /// Cancel safe: no; the commit goes on, and keeps the rows locked until it is applied.
     ///
@@ -236,6 +237,10 @@ impl Transaction {
         let Some(cycle) = self.cycle else {
             return Ok(Outcome::Nothing);
         };
+        if let Err(held) = self.inner.not_held() {
+            self.roll_back_later();
+            return Err(held);
+        }
         let depositor = self.inner.depositor()?.clone();
         let draft = Draft {
             cycle,
@@ -245,8 +250,8 @@ impl Transaction {
         match depositor.answer(&[draft]).await {
             Ok((answer, false)) => {
                 let outcome = self.inner.settle(answer).await;
-                if let Ok(Outcome::Unknown { sequence, .. }) = &outcome {
-                    self.hold_locks_until(*sequence);
+                if let Ok(outcome) = &outcome {
+                    self.hold_locks_until(*outcome);
                 }
                 outcome
             }
@@ -266,8 +271,12 @@ impl Transaction {
         }
     }
 
-    /// An UNKNOWN leaves the entries in the journal: the rows stay locked until that is decided (ruling 11).
-    fn hold_locks_until(&mut self, sequence: Sequence) {
+    /// An UNKNOWN leaves the entries in the journal: the rows stay locked until that is decided (ruling 11), or until what
+    /// landed is applied.
+    fn hold_locks_until(&mut self, outcome: Outcome) {
+        let Some(sequence) = locked_until(outcome) else {
+            return;
+        };
         let locks = std::mem::take(&mut self.locks);
         let job = Arc::clone(&self.inner.job);
         tokio::spawn(async move {
@@ -324,6 +333,14 @@ impl Drop for Transaction {
     }
 }
 
+/// The entry until which the rows of a change stay locked.
+const fn locked_until(outcome: Outcome) -> Option<Sequence> {
+    match outcome {
+        Outcome::Unknown { sequence, .. } | Outcome::Unapplied { sequence, .. } => Some(sequence),
+        Outcome::Nothing | Outcome::Landed { .. } => None,
+    }
+}
+
 /// Does something to its end, also when nobody waits for it any more: a lock given back before what was deposited under it
 /// is applied lets the next one deposit an image that is not the last.
 async fn to_its_end<T: Send + 'static>(
@@ -338,7 +355,6 @@ pub(super) async fn write_alone(
     inner: &Arc<Inner>,
     write: Write,
 ) -> Result<Outcome, DatabaseError> {
-    inner.depositor()?;
     inner.ready().await?;
     let file = inner.files.find(write.file(), &inner.job).await?;
     inner.files.require_journaled(&file, &inner.job).await?;
@@ -364,14 +380,14 @@ async fn deposit_alone(
 ) -> Result<Outcome, DatabaseError> {
     let drafts = drafts(&file, &images, Sequence::NONE);
     let (answer, _) = inner.depositor()?.answer(&drafts).await?;
-    let outcome = inner.settle(answer).await;
-    if let Ok(Outcome::Unknown { sequence, .. }) = outcome {
+    let outcome = inner.settle(answer).await?;
+    if let Some(sequence) = locked_until(outcome) {
         tokio::spawn(async move {
             inner.job.wait_applied(sequence).await;
             drop(guard);
         });
     }
-    outcome
+    Ok(outcome)
 }
 
 async fn take_lock(

@@ -2,6 +2,7 @@
 //! durable, reports - in a process of its own (`process`) or in the program that
 //! embeds the system. It decides nothing.
 
+mod beginning;
 mod port;
 mod restoring;
 mod saving;
@@ -11,7 +12,7 @@ mod task;
 
 pub use port::{Depositor, Feed, Port, Report};
 pub use restoring::restore_store;
-pub use shared::{JobShared, JobStatus, Order};
+pub use shared::{JobShared, JobStatus, Order, Waited};
 pub(crate) use store::open_store;
 pub use store::{save_path, store_path};
 pub use task::{ApplyJob, JobOptions};

@@ -47,6 +47,14 @@ impl Port {
         }
     }
 
+    /// Name of the store in the daemon's catalog; a program that embeds the system has none.
+    pub const fn store(&self) -> Option<Name> {
+        match self {
+            Self::Daemon { store, .. } => Some(*store),
+            Self::Embedded { .. } => None,
+        }
+    }
+
     /// Reads the journal after an entry, to its end and along with it, or up to an entry.
     ///
     /// Cancel safe: yes.

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use rjournal::daemon::JournalFacts;
 use rjournal::entry::{ObjectId, Sequence};
@@ -35,6 +35,9 @@ pub enum Order {
 pub struct JobStatus {
     /// Where the store stands.
     pub position: Option<StorePosition>,
+    /// Where it stood when the job opened it; nothing for one that was made then.
+    #[serde(default)]
+    pub found: Option<Sequence>,
     /// The last entry that may be applied, as far as the job was told.
     pub readable: Sequence,
     /// Whether an operator holds it.
@@ -43,11 +46,34 @@ pub struct JobStatus {
     pub note: Option<String>,
 }
 
+/// What a job knows of its journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Journal {
+    /// Nothing yet.
+    NotLookedFor,
+    NotOpen,
+    /// It is open, and what it is is known.
+    Open,
+}
+
 /// How far a job is, for those who wait.
 #[derive(Debug, Clone, Copy)]
 struct Progress {
+    journal: Journal,
     applied: Sequence,
+    held: bool,
     ended: bool,
+}
+
+/// What waiting for an entry came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Waited {
+    /// Everything decided up to it is in the store.
+    Applied,
+    /// It is not, and the job is held: it may take as long as an operator likes.
+    Held,
+    /// It is not, and the job ended.
+    Ended,
 }
 
 /// The status, and what it said before.
@@ -70,8 +96,8 @@ impl Told {
 pub struct JobShared {
     /// The store, for reading.
     pub reader: Arc<dyn StoreReader>,
-    /// What the journal is.
-    pub facts: JournalFacts,
+    /// What the journal is, once it was open.
+    facts: OnceLock<JournalFacts>,
     progress: watch::Sender<Progress>,
     told: Mutex<Told>,
     /// Whether files are journaled, as far as it was seen.
@@ -86,14 +112,14 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl JobShared {
     pub(super) fn new(
         reader: Arc<dyn StoreReader>,
-        facts: JournalFacts,
         position: Option<StorePosition>,
-        applied: Sequence,
         orders: mpsc::Sender<Order>,
     ) -> Self {
+        let applied = position.map_or(Sequence::NONE, |position| position.applied);
         let status = JobStatus {
             position,
-            readable: facts.last,
+            found: position.map(|position| position.applied),
+            readable: Sequence::NONE,
             held: false,
             note: None,
         };
@@ -104,15 +130,61 @@ impl JobShared {
         told.large = told.mark();
         Self {
             reader,
-            facts,
+            facts: OnceLock::new(),
             progress: watch::Sender::new(Progress {
+                journal: Journal::NotLookedFor,
                 applied,
+                held: false,
                 ended: false,
             }),
             told: Mutex::new(told),
             journaled: Mutex::new(HashMap::new()),
             orders,
         }
+    }
+
+    /// What the journal is; nothing before it is open.
+    pub fn facts(&self) -> Option<&JournalFacts> {
+        self.facts.get()
+    }
+
+    pub(super) fn set_facts(&self, facts: JournalFacts) {
+        self.update(|status| status.readable = facts.last);
+        // Only the first opening counts: the job ends with its journal.
+        drop(self.facts.set(facts));
+        self.set_journal(Journal::Open);
+    }
+
+    /// The journal was looked for, and is not open.
+    pub(super) fn set_not_open(&self, note: String) {
+        self.update(|status| status.note = Some(note));
+        self.set_journal(Journal::NotOpen);
+    }
+
+    fn set_journal(&self, journal: Journal) {
+        self.progress
+            .send_modify(|progress| progress.journal = journal);
+    }
+
+    /// Waits until it is known whether the journal is open, or the job ended.
+    ///
+    /// Cancel safe: yes.
+    pub async fn wait_looked(&self) {
+        let mut progress = self.progress.subscribe();
+        let over =
+            |progress: &Progress| progress.ended || progress.journal != Journal::NotLookedFor;
+        // It cannot end before this does.
+        drop(progress.wait_for(over).await);
+    }
+
+    /// Waits until the journal is open; says no when the job ended before.
+    ///
+    /// Cancel safe: yes.
+    pub async fn wait_opened(&self) -> bool {
+        let mut progress = self.progress.subscribe();
+        let over = |progress: &Progress| progress.ended || progress.journal == Journal::Open;
+        let opened = progress.wait_for(over).await;
+        opened.is_ok_and(|progress| progress.journal == Journal::Open)
     }
 
     /// Everything decided up to here is in the store, visible to readers.
@@ -129,6 +201,35 @@ impl JobShared {
             .wait_for(|progress| progress.ended || progress.applied >= upto)
             .await;
         reached.is_ok_and(|progress| progress.applied >= upto)
+    }
+
+    /// Waits until everything decided up to an entry is in the store, but not for an operator's hold.
+    ///
+    /// Cancel safe: yes.
+    pub async fn wait_unheld(&self, upto: Sequence) -> Waited {
+        let mut progress = self.progress.subscribe();
+        let over =
+            |progress: &Progress| progress.ended || progress.held || progress.applied >= upto;
+        match progress.wait_for(over).await {
+            Ok(progress) if progress.applied >= upto => Waited::Applied,
+            Ok(progress) if progress.held && !progress.ended => Waited::Held,
+            _ => Waited::Ended,
+        }
+    }
+
+    /// Whether an operator holds it.
+    pub fn is_held(&self) -> bool {
+        self.progress.borrow().held
+    }
+
+    /// Whether it ended: nothing is applied any more.
+    pub fn is_ended(&self) -> bool {
+        self.progress.borrow().ended
+    }
+
+    pub(super) fn set_held(&self, held: bool) {
+        self.update(|status| status.held = held);
+        self.progress.send_modify(|progress| progress.held = held);
     }
 
     pub(super) fn set_applied(&self, upto: Sequence) {

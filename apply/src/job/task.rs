@@ -8,14 +8,15 @@ use std::time::Duration;
 use rjournal::daemon::command::apply::{JobMessage, StorePlace};
 use rjournal::daemon::{Followed, JournalFacts, Severity};
 use rjournal::entry::record::Format;
-use rjournal::entry::{ObjectId, Position, Sequence};
+use rjournal::entry::{ObjectId, Sequence};
 use tokio::sync::{mpsc, oneshot};
 
+use super::beginning::{Beginning, check_place};
 use super::port::{Feed, Port, Report};
 use super::saving::{Asker, Saving};
 use super::shared::{JobShared, Order};
 use crate::error::ApplyError;
-use crate::machine::{ApplyMachine, Bounds, Output, Skip, Skips, Step, resolve};
+use crate::machine::{ApplyMachine, Bounds, Output, Skip, Step, resolve};
 use crate::store::{Batch, FileChange, ReplicaStore, SaveInfo, StoreError, StorePosition};
 
 /// What was applied is made durable and reported this often.
@@ -54,60 +55,52 @@ impl ApplyJob {
     /// Cancel safe: yes.
     ///
     /// # Errors
-    /// [`ApplyError`]: the store is made from another journal, stands where that has never been, or needs entries that
-    /// were deleted.
+    /// [`ApplyError`]: the journal is not open, the store is made from another one, stands where that has never been, or
+    /// needs entries that were deleted.
     pub async fn start(
         port: Port,
         store: Box<dyn ReplicaStore>,
         options: JobOptions,
     ) -> Result<Self, ApplyError> {
+        let facts = check_place(&port, store.reader().position()?).await?;
+        Self::run(port, store, options, Some(facts))
+    }
+
+    /// As [`Self::start`], where the journal may not be open yet: the store can be read meanwhile. What [`Self::start`]
+    /// refuses ends the job.
+    ///
+    /// # Errors
+    /// [`ApplyError::Store`] when the store cannot be read, or the machine has no thread for it.
+    pub fn start_when_open(
+        port: Port,
+        store: Box<dyn ReplicaStore>,
+        options: JobOptions,
+    ) -> Result<Self, ApplyError> {
+        Self::run(port, store, options, None)
+    }
+
+    fn run(
+        port: Port,
+        store: Box<dyn ReplicaStore>,
+        options: JobOptions,
+        facts: Option<JournalFacts>,
+    ) -> Result<Self, ApplyError> {
         let reader = store.reader();
         let position = reader.position()?;
-        let facts = check_place(&port, position).await?;
-        let formats: HashMap<ObjectId, Format> = reader
-            .files()?
-            .into_iter()
-            .map(|file| (file.id, file.format))
-            .collect();
-        let begin = Position {
-            sequence: facts.oldest.sequence,
-            head: facts.oldest.head,
-        };
-        let step_bytes_max = store
-            .atomic_up_to()
-            .unwrap_or(usize::MAX)
-            .min(options.bounds.step_bytes_max);
-        let bounds = Bounds {
-            step_bytes_max,
-            ..options.bounds
-        };
-        let mut skips = Skips::of_store(&*reader)?;
-        if let Some((sequence, skip)) = options.skip {
-            skips.order(sequence, skip);
-        }
-        let machine = ApplyMachine::new(facts.journal, begin, position, formats.clone(), bounds)
-            .with_skips(skips);
         let (orders, receive) = mpsc::channel(ORDERS_WAITING);
-        let shared = Arc::new(JobShared::new(
-            reader,
-            facts,
-            position,
-            machine.applied(),
-            orders,
-        ));
+        let shared = Arc::new(JobShared::new(reader, position, orders));
+        if let Some(facts) = facts {
+            shared.set_facts(facts);
+        }
         let (keep, wanted) = oneshot::channel();
-        let task = Task {
+        let beginning = Beginning {
             wanted,
             port,
             store,
-            machine,
-            formats,
             shared: Arc::clone(&shared),
             orders: receive,
             held: false,
-            reported: None,
-            save: options.save,
-            saving: None,
+            options,
         };
         let (send, ended) = oneshot::channel();
         // A runtime of its own: that of the caller may be gone before the job is.
@@ -117,7 +110,7 @@ impl ApplyJob {
             .map_err(|error| not_started(&error))?;
         let waiting = Arc::clone(&shared);
         let run = move || {
-            let outcome = runtime.block_on(task.run());
+            let outcome = runtime.block_on(beginning.run());
             waiting.set_ended();
             // Nobody may wait for the end.
             drop(send.send(outcome));
@@ -158,40 +151,6 @@ impl ApplyJob {
     }
 }
 
-/// Whether a store stands in its journal's history, and everything it needs next is there (failures.md APL-7, APL-8).
-async fn check_place(
-    port: &Port,
-    position: Option<StorePosition>,
-) -> Result<JournalFacts, ApplyError> {
-    let Some(position) = position else {
-        let facts = port.facts(Sequence::NONE).await?;
-        if facts.oldest.sequence > Sequence::NONE {
-            return Err(ApplyError::Missing {
-                needed: Sequence::NONE,
-                oldest: facts.oldest.sequence,
-            });
-        }
-        return Ok(facts);
-    };
-    let facts = port.facts(position.applied).await?;
-    if facts.journal != position.journal {
-        return Err(ApplyError::OtherJournal);
-    }
-    if position.applied > facts.last || facts.head.is_some_and(|head| head != position.head) {
-        return Err(ApplyError::Ahead {
-            store: position.to_string(),
-            journal: facts.last,
-        });
-    }
-    if position.restart < facts.oldest.sequence {
-        return Err(ApplyError::Missing {
-            needed: position.restart,
-            oldest: facts.oldest.sequence,
-        });
-    }
-    Ok(facts)
-}
-
 fn not_started(error: &std::io::Error) -> StoreError {
     StoreError::Backend {
         path: "apply".to_owned(),
@@ -200,24 +159,24 @@ fn not_started(error: &std::io::Error) -> StoreError {
     }
 }
 
-struct Task {
+pub(super) struct Task {
     /// Ends with whoever started the job.
-    wanted: oneshot::Receiver<()>,
-    port: Port,
-    store: Box<dyn ReplicaStore>,
-    machine: ApplyMachine,
-    formats: HashMap<ObjectId, Format>,
-    shared: Arc<JobShared>,
-    orders: mpsc::Receiver<Order>,
-    held: bool,
-    reported: Option<StorePosition>,
+    pub(super) wanted: oneshot::Receiver<()>,
+    pub(super) port: Port,
+    pub(super) store: Box<dyn ReplicaStore>,
+    pub(super) machine: ApplyMachine,
+    pub(super) formats: HashMap<ObjectId, Format>,
+    pub(super) shared: Arc<JobShared>,
+    pub(super) orders: mpsc::Receiver<Order>,
+    pub(super) held: bool,
+    pub(super) reported: Option<StorePosition>,
     /// Where the save goes that the store can be made anew from.
-    save: Option<PathBuf>,
-    saving: Option<Saving>,
+    pub(super) save: Option<PathBuf>,
+    pub(super) saving: Option<Saving>,
 }
 
 impl Task {
-    async fn run(mut self) -> Result<(), ApplyError> {
+    pub(super) async fn run(mut self) -> Result<(), ApplyError> {
         let outcome = self.apply_all().await;
         // What is applied is whole; the store is left in order whatever ended the job.
         let durable = self.store.make_durable();
@@ -393,7 +352,7 @@ impl Task {
 
     fn hold(&mut self, held: bool, done: oneshot::Sender<()>) {
         self.held = held;
-        self.shared.update(|status| status.held = held);
+        self.shared.set_held(held);
         // Who asked may be gone.
         let _heard = done.send(());
     }

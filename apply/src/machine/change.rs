@@ -40,8 +40,7 @@ impl ApplyMachine {
             return Ok(None);
         }
         let format = self
-            .formats
-            .get(&file)
+            .format_of(view)
             .ok_or_else(|| poison(format!("file {file} was never defined in this journal")))?;
         let fitting = before.take();
         if let Some(fitting) = &fitting

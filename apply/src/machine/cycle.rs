@@ -1,7 +1,7 @@
 //! Room `apply`, the machine: commit cycles that are open: kept in memory, let go above a bound, forgotten or committed. Must not
 //! know stores.
 
-use rjournal::entry::{EntryView, SealedBundle, Sequence};
+use rjournal::entry::{EntryView, ObjectId, SealedBundle, Sequence};
 
 use super::change::BeforeImage;
 use super::entries::ApplyMachine;
@@ -21,6 +21,15 @@ pub(super) struct Cycle {
     pub(super) before: Option<BeforeImage>,
 }
 
+impl Cycle {
+    /// Whether it has changed a file, as far as that is known.
+    pub(super) fn may_change(&self, file: ObjectId) -> bool {
+        let changed = self.changes.iter().any(|change| change.file == file);
+        let begun = self.before.as_ref().is_some_and(|image| image.file == file);
+        self.let_go || changed || begun
+    }
+}
+
 impl ApplyMachine {
     pub(super) fn change_inside(
         &mut self,
@@ -28,9 +37,13 @@ impl ApplyMachine {
         meaning: &Meaning,
         id: Sequence,
     ) -> Result<(), ApplyError> {
-        if view.sequence <= self.applied.sequence && !self.formats.contains_key(&view.object) {
-            // Its file was there when this was read first, and is gone since.
-            return Ok(());
+        if view.sequence <= self.applied.sequence {
+            // Its file was there when this was read first, and is gone since; or has another format since, and the one it
+            // had was not kept, for no cycle was open that needs it: this one was decided before.
+            match self.format_of(view) {
+                Some(format) if format.version() <= view.format => {}
+                _ => return Ok(()),
+            }
         }
         let Some(mut cycle) = self.cycles.remove(&id) else {
             // Its start lies before `restart`, so it was decided at or below `applied`.

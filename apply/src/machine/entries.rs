@@ -14,6 +14,7 @@ use super::give_out::position_in;
 use super::large::Again;
 use super::meaning::Change;
 use super::meaning::{Meaning, meaning};
+use super::older::OlderFormats;
 use super::output::{Bounds, Output};
 use super::skip::Skips;
 use crate::error::ApplyError;
@@ -31,6 +32,7 @@ pub struct ApplyMachine {
     /// Everything decided at or below this is in the store or in a step given out.
     pub(super) applied: Position,
     pub(super) formats: HashMap<ObjectId, Format>,
+    pub(super) older: OlderFormats,
     pub(super) skips: Skips,
     pub(super) cycles: BTreeMap<Sequence, Cycle>,
     pub(super) buffered: usize,
@@ -66,6 +68,7 @@ impl ApplyMachine {
             store,
             applied,
             formats,
+            older: OlderFormats::default(),
             skips: Skips::default(),
             cycles: BTreeMap::new(),
             buffered: 0,
@@ -83,6 +86,12 @@ impl ApplyMachine {
     #[must_use]
     pub fn with_skips(self, skips: Skips) -> Self {
         Self { skips, ..self }
+    }
+
+    /// The same machine, knowing formats its files had before.
+    #[must_use]
+    pub fn with_older_formats(self, older: OlderFormats) -> Self {
+        Self { older, ..self }
     }
 
     /// The last entry handed in, or the one reading begins after.
@@ -225,6 +234,9 @@ impl ApplyMachine {
                     .get(&file)
                     .is_none_or(|known| known.version() <= format.version())
                 {
+                    if !decided_before {
+                        self.keep_older(file, &format, view.sequence);
+                    }
                     self.formats.insert(file, (*format).clone());
                     if !decided_before {
                         self.files.push(FileChange::Put { id: file, format });
@@ -248,6 +260,34 @@ impl ApplyMachine {
             }
         }
         Ok(())
+    }
+
+    /// A file gets a format: where a cycle that is open has rows of the one before, that is kept for reading them again.
+    fn keep_older(&mut self, file: ObjectId, next: &Format, sequence: Sequence) {
+        let before = self
+            .formats
+            .get(&file)
+            .filter(|known| known.version() < next.version());
+        if let Some(before) = before.cloned()
+            && self.cycles.values().any(|cycle| cycle.may_change(file))
+        {
+            let restart = self.cycles.keys().next().map_or(sequence, |first| *first);
+            self.changes.extend(self.older.forget(restart, sequence));
+            self.older.keep(file, before, sequence);
+            if let Some((kept, changes)) = self.older.record(file, sequence) {
+                self.files.push(kept);
+                self.changes.extend(changes);
+            }
+        }
+    }
+
+    /// The format of an entry's row, as far as it is known.
+    pub(super) fn format_of(&self, view: &EntryView<'_>) -> Option<&Format> {
+        let newest = self.formats.get(&view.object)?;
+        if newest.version() == view.format {
+            return Some(newest);
+        }
+        Some(self.older.of_entry(view).unwrap_or(newest))
     }
 
     /// Passes over an entry, as ordered.

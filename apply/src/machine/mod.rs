@@ -11,12 +11,14 @@ mod entries;
 mod give_out;
 mod large;
 mod meaning;
+mod older;
 mod output;
 mod skip;
 mod step;
 
 pub use entries::ApplyMachine;
 pub use meaning::{Change, Expect};
+pub use older::OlderFormats;
 pub use output::{Bounds, Output, Step};
 pub use skip::{Skip, Skips};
 pub use step::{key_text, resolve};

@@ -13,8 +13,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
 use super::protocol::{
-    EncodedWrite, FileSummary, HashedFile, SavedStore, StoreReply, StoreRequest, WriteKind, put,
-    take,
+    EncodedWrite, FileSummary, HashedFile, MESSAGE_BYTES_MAX, PROTOCOL, SavedStore, SnapshotFile,
+    StoreReply, StoreRequest, WriteKind, put, take,
 };
 use super::server::socket_path;
 use crate::database::Outcome;
@@ -84,7 +84,7 @@ impl DatabaseClient {
     /// Cancel safe: yes.
     ///
     /// # Errors
-    /// [`DatabaseError::NoJob`] when the job does not run.
+    /// [`DatabaseError::NoJob`] when the job does not run, `Protocol` when it is of another version.
     pub async fn connect(data: &Path, store: Name) -> Result<Self, DatabaseError> {
         let path = socket_path(data, store);
         let stream = UnixStream::connect(&path)
@@ -93,7 +93,7 @@ impl DatabaseClient {
                 store,
                 reason: error.to_string(),
             })?;
-        Ok(Self {
+        let mut client = Self {
             path,
             stream,
             input: BytesMut::new(),
@@ -101,7 +101,16 @@ impl DatabaseClient {
             torn: false,
             unheard: 0,
             files: HashMap::new(),
-        })
+        };
+        let protocol = PROTOCOL;
+        match client.ask(&StoreRequest::Hello { protocol }).await? {
+            StoreReply::Hello { protocol } if protocol == PROTOCOL => Ok(client),
+            StoreReply::Hello { protocol } => Err(DatabaseError::Protocol {
+                job: protocol,
+                client: Some(PROTOCOL),
+            }),
+            _ => Err(unexpected()),
+        }
     }
 
     /// The socket.
@@ -124,7 +133,7 @@ impl DatabaseClient {
         self.torn = true;
         self.stream.write_all(&self.output).await.map_err(broken)?;
         loop {
-            if let Some(reply) = take::<StoreReply>(&mut self.input)? {
+            if let Some(reply) = take::<StoreReply>(&mut self.input, MESSAGE_BYTES_MAX)? {
                 if self.unheard > 0 {
                     self.unheard -= 1;
                     continue;
@@ -253,7 +262,11 @@ impl DatabaseClient {
             count,
             bytes_max: 1024 * 1024,
         };
-        match self.ask(&request).await? {
+        self.ask_for_rows(&request).await
+    }
+
+    async fn ask_for_rows(&mut self, request: &StoreRequest) -> Result<RowPage, DatabaseError> {
+        match self.ask(request).await? {
             StoreReply::Rows(rows) => {
                 let rows = rows
                     .into_iter()
@@ -264,6 +277,50 @@ impl DatabaseClient {
                     .collect();
                 Ok(RowPage { rows })
             }
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// Holds the store as it is now, for reading a file with [`Self::scan_snapshot`]; what this connection held before is
+    /// let go. It is held for a bounded time.
+    ///
+    /// # Errors
+    /// [`DatabaseError::Snapshot`] when others hold enough of them.
+    pub async fn snapshot(&mut self, file: &FileName) -> Result<SnapshotFile, DatabaseError> {
+        match self
+            .ask(&StoreRequest::Snapshot { file: file.clone() })
+            .await?
+        {
+            StoreReply::Snapshot(file) => Ok(*file),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// As [`Self::scan`], of the file as the snapshot has it.
+    ///
+    /// # Errors
+    /// [`DatabaseError::Snapshot`] when it was given up: it was held for too long, or too much was changed under it.
+    pub async fn scan_snapshot(
+        &mut self,
+        after: Option<&[u8]>,
+        count: usize,
+    ) -> Result<RowPage, DatabaseError> {
+        let after = after.map(|after| serde_bytes::ByteBuf::from(after.to_vec()));
+        self.ask_for_rows(&StoreRequest::ScanSnapshot {
+            after,
+            count,
+            bytes_max: 1024 * 1024,
+        })
+        .await
+    }
+
+    /// Lets the snapshot go.
+    ///
+    /// # Errors
+    /// [`DatabaseError`].
+    pub async fn end_snapshot(&mut self) -> Result<(), DatabaseError> {
+        match self.ask(&StoreRequest::EndSnapshot).await? {
+            StoreReply::Done => Ok(()),
             _ => Err(unexpected()),
         }
     }

@@ -4,9 +4,13 @@
 mod client;
 mod protocol;
 mod server;
+mod snapshot;
 mod steady;
 
 pub use client::{ClientTransaction, DatabaseClient, FileHandle, RowPage};
-pub use protocol::{EncodedWrite, FileSummary, HashedFile, SavedStore, WriteKind};
+pub use protocol::{
+    EncodedWrite, FileSummary, HashedFile, PROTOCOL, SavedStore, SnapshotFile, WriteKind,
+};
 pub use server::{StoreSocket, socket_path};
+pub use snapshot::SnapshotLimits;
 pub use steady::{Landed, SteadyClient};

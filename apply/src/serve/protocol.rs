@@ -11,10 +11,14 @@ use serde::{Deserialize, Serialize};
 use crate::database::Outcome;
 use crate::error::DatabaseError;
 use crate::job::JobStatus;
-use crate::store::StorePosition;
+use crate::store::{StorePosition, StoredFile};
 
+/// Version of what is said on the socket. Each end names its own first, and understands no other.
+pub const PROTOCOL: u32 = 1;
 /// Longest message, in bytes.
-const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
+pub(super) const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Longest message of a client that has not said its version.
+pub(super) const HELLO_BYTES_MAX: usize = 1024;
 
 /// What a change does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,6 +59,26 @@ pub struct FileSummary {
     pub rows: u64,
 }
 
+impl FileSummary {
+    pub(super) fn of(file: StoredFile) -> Self {
+        Self {
+            file: file.format.file().clone(),
+            id: file.id,
+            format: file.format,
+            rows: file.rows,
+        }
+    }
+}
+
+/// A file as a snapshot has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotFile {
+    /// Everything decided up to here is in it, and nothing later.
+    pub applied: Sequence,
+    /// The file then.
+    pub file: FileSummary,
+}
+
 /// What a file holds, at one position of the store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HashedFile {
@@ -83,6 +107,10 @@ pub struct SavedStore {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum StoreRequest {
+    /// The first on every connection, in every version.
+    Hello {
+        protocol: u32,
+    },
     Files,
     Describe {
         file: FileName,
@@ -114,6 +142,17 @@ pub(super) enum StoreRequest {
     Hash {
         file: FileName,
     },
+    /// Hold the store as it is now, for reading this file; one at a time.
+    Snapshot {
+        file: FileName,
+    },
+    /// As `Scan`, of the file as it was.
+    ScanSnapshot {
+        after: Option<serde_bytes::ByteBuf>,
+        count: usize,
+        bytes_max: usize,
+    },
+    EndSnapshot,
     /// Make a store save: in this file, or the job's own.
     Save {
         path: Option<String>,
@@ -132,6 +171,9 @@ pub(super) enum StoreRequest {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum StoreReply {
+    Hello {
+        protocol: u32,
+    },
     Done,
     Files(Vec<FileSummary>),
     File(Box<FileSummary>),
@@ -140,6 +182,7 @@ pub(super) enum StoreReply {
     Rows(Vec<(serde_bytes::ByteBuf, serde_bytes::ByteBuf)>),
     Outcome(Outcome),
     Hashed(HashedFile),
+    Snapshot(Box<SnapshotFile>),
     Saved(SavedStore),
     Status(JobStatus),
     Waited {
@@ -158,17 +201,18 @@ pub(super) fn put<T: Serialize>(out: &mut BytesMut, message: &T) -> Result<(), D
     Ok(())
 }
 
-/// Takes the next whole message out of what was read.
-pub(super) fn take<T: DeserializeOwned>(buffer: &mut BytesMut) -> Result<Option<T>, DatabaseError> {
+/// Takes the next whole message out of what was read, of at most so many bytes.
+pub(super) fn take<T: DeserializeOwned>(
+    buffer: &mut BytesMut,
+    bytes_max: usize,
+) -> Result<Option<T>, DatabaseError> {
     let Some(head) = buffer.first_chunk::<4>() else {
         return Ok(None);
     };
     let length = u32::from_le_bytes(*head) as usize;
-    if length > MESSAGE_BYTES_MAX {
+    if length > bytes_max {
         return Err(DatabaseError::Store {
-            reason: format!(
-                "a message claims {length} bytes, at most {MESSAGE_BYTES_MAX} are allowed"
-            ),
+            reason: format!("a message claims {length} bytes, at most {bytes_max} are allowed"),
         });
     }
     if buffer.len() < 4 + length {

@@ -13,13 +13,14 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, oneshot};
 
 use super::protocol::{
-    EncodedWrite, FileSummary, HashedFile, SavedStore, StoreReply, StoreRequest, WriteKind, put,
-    take,
+    EncodedWrite, FileSummary, HELLO_BYTES_MAX, HashedFile, MESSAGE_BYTES_MAX, PROTOCOL,
+    SavedStore, StoreReply, StoreRequest, WriteKind, put, take,
 };
+use super::snapshot::{HELD_MAX, HeldSnapshot, SnapshotLimits};
 use crate::database::{Database, DatabaseFile, Outcome, Transaction, Write};
 use crate::error::DatabaseError;
 use crate::job::Order;
-use crate::store::{StoredFile, hash_file};
+use crate::store::{KeyedRow, hash_file};
 
 /// Connections served at once.
 const CONNECTIONS_MAX: usize = 512;
@@ -45,13 +46,25 @@ impl StoreSocket {
     /// # Errors
     /// Whatever the machine says.
     pub fn listen(path: PathBuf, database: Database) -> std::io::Result<Self> {
+        Self::listen_with(path, database, SnapshotLimits::default())
+    }
+
+    /// As [`Self::listen`], with limits for snapshots.
+    ///
+    /// # Errors
+    /// As [`Self::listen`].
+    pub fn listen_with(
+        path: PathBuf,
+        database: Database,
+        limits: SnapshotLimits,
+    ) -> std::io::Result<Self> {
         match std::fs::remove_file(&path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
         let listener = UnixListener::bind(&path)?;
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
-        let task = tokio::spawn(accept(listener, database));
+        let task = tokio::spawn(accept(listener, database, limits));
         Ok(Self { path, task })
     }
 }
@@ -63,8 +76,9 @@ impl Drop for StoreSocket {
     }
 }
 
-async fn accept(listener: UnixListener, database: Database) {
+async fn accept(listener: UnixListener, database: Database, limits: SnapshotLimits) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let snapshots = Arc::new(Semaphore::new(HELD_MAX));
     let own = rustix::process::geteuid().as_raw();
     loop {
         let Ok((stream, _)) = listener.accept().await else {
@@ -82,7 +96,11 @@ async fn accept(listener: UnixListener, database: Database) {
         };
         let session = Session {
             database: database.clone(),
+            greeted: false,
             transaction: None,
+            snapshot: None,
+            snapshots: Arc::clone(&snapshots),
+            limits,
         };
         tokio::spawn(async move {
             if let Err(error) = session.serve(stream).await {
@@ -95,7 +113,14 @@ async fn accept(listener: UnixListener, database: Database) {
 
 struct Session {
     database: Database,
+    /// The client said its version, and it is this one.
+    greeted: bool,
     transaction: Option<Transaction>,
+    /// What is read at one position, or why it is not any more.
+    snapshot: Option<Result<HeldSnapshot, DatabaseError>>,
+    /// Places for those.
+    snapshots: Arc<Semaphore>,
+    limits: SnapshotLimits,
 }
 
 impl Session {
@@ -106,7 +131,7 @@ impl Session {
         let (mut input, mut output) = (BytesMut::new(), BytesMut::new());
         loop {
             loop {
-                let request = match take::<StoreRequest>(&mut input) {
+                let request = match self.next_request(&mut input) {
                     Ok(Some(request)) => request,
                     Ok(None) => break,
                     Err(error) => {
@@ -119,20 +144,102 @@ impl Session {
                 let reply = self.reply(request).await.unwrap_or_else(StoreReply::Failed);
                 put(&mut output, &reply)?;
             }
-            stream.write_all(&output).await.map_err(broken)?;
-            output.clear();
-            if stream.read_buf(&mut input).await.map_err(broken)? == 0 {
-                return Ok(());
+            tokio::select! {
+                biased;
+                written = stream.write_all(&output) => written.map_err(broken)?,
+                // A client that does not take its rows must not keep a snapshot for it.
+                () = passed(self.snapshot_deadline()) => return Ok(()),
             }
+            output.clear();
+            tokio::select! {
+                read = stream.read_buf(&mut input) => {
+                    if read.map_err(broken)? == 0 {
+                        return Ok(());
+                    }
+                }
+                () = passed(self.snapshot_deadline()) => self.give_snapshot_up(),
+            }
+        }
+    }
+
+    fn snapshot_deadline(&self) -> Option<tokio::time::Instant> {
+        let held = self.snapshot.as_ref()?.as_ref().ok()?;
+        Some(held.deadline())
+    }
+
+    fn give_snapshot_up(&mut self) {
+        if let Some(Ok(held)) = &self.snapshot {
+            self.snapshot = Some(Err(held.given_up()));
+        }
+    }
+
+    async fn take_snapshot(&mut self, file: &FileName) -> Result<StoreReply, DatabaseError> {
+        // The place of the one before is free first.
+        self.snapshot = None;
+        let places = Arc::clone(&self.snapshots);
+        let (held, file) = HeldSnapshot::take(&self.database, file, self.limits, places).await?;
+        self.snapshot = Some(Ok(held));
+        Ok(StoreReply::Snapshot(Box::new(file)))
+    }
+
+    async fn scan_snapshot(
+        &mut self,
+        after: Option<Vec<u8>>,
+        count: usize,
+        bytes_max: usize,
+    ) -> Result<StoreReply, DatabaseError> {
+        let none = || DatabaseError::Snapshot {
+            reason: "none was taken on this connection".to_owned(),
+        };
+        let held = self.snapshot.take().ok_or_else(none)?;
+        let scanned = match held {
+            Ok(held) => held.scan(after, count, bytes_max).await,
+            Err(error) => Err(error),
+        };
+        match scanned {
+            Ok((held, rows)) => {
+                self.snapshot = Some(Ok(held));
+                Ok(rows_reply(rows))
+            }
+            Err(error) => {
+                self.snapshot = Some(Err(error.clone()));
+                Err(error)
+            }
+        }
+    }
+
+    /// The next request; the first is a hello of this version.
+    fn next_request(
+        &mut self,
+        input: &mut BytesMut,
+    ) -> Result<Option<StoreRequest>, DatabaseError> {
+        if self.greeted {
+            return take(input, MESSAGE_BYTES_MAX);
+        }
+        let refused = |client| DatabaseError::Protocol {
+            job: PROTOCOL,
+            client,
+        };
+        match take(input, HELLO_BYTES_MAX)? {
+            Some(StoreRequest::Hello { protocol }) if protocol != PROTOCOL => {
+                Err(refused(Some(protocol)))
+            }
+            Some(hello @ StoreRequest::Hello { .. }) => {
+                self.greeted = true;
+                Ok(Some(hello))
+            }
+            Some(_) => Err(refused(None)),
+            None => Ok(None),
         }
     }
 
     async fn reply(&mut self, request: StoreRequest) -> Result<StoreReply, DatabaseError> {
         let database = self.database.clone();
         Ok(match request {
+            StoreRequest::Hello { .. } => StoreReply::Hello { protocol: PROTOCOL },
             StoreRequest::Files => {
                 let files = database.files()?;
-                StoreReply::Files(files.into_iter().map(summary).collect())
+                StoreReply::Files(files.into_iter().map(FileSummary::of).collect())
             }
             StoreRequest::Describe { file } => {
                 StoreReply::File(Box::new(describe(&database, &file).await?))
@@ -163,11 +270,21 @@ impl Session {
                     count.min(PAGE_ROWS_MAX),
                     bytes_max.min(PAGE_BYTES_MAX),
                 )?;
-                StoreReply::Rows(
-                    rows.into_iter()
-                        .map(|row| (row.key.into(), row.row.into()))
-                        .collect(),
-                )
+                rows_reply(rows)
+            }
+            StoreRequest::Snapshot { file } => self.take_snapshot(&file).await?,
+            StoreRequest::ScanSnapshot {
+                after,
+                count,
+                bytes_max,
+            } => {
+                let after = after.map(serde_bytes::ByteBuf::into_vec);
+                let (count, bytes_max) = (count.min(PAGE_ROWS_MAX), bytes_max.min(PAGE_BYTES_MAX));
+                self.scan_snapshot(after, count, bytes_max).await?
+            }
+            StoreRequest::EndSnapshot => {
+                self.snapshot = None;
+                StoreReply::Done
             }
             StoreRequest::Write { writes, key } => self.write(writes, key).await?,
             StoreRequest::Begin { key } => {
@@ -249,12 +366,16 @@ impl Session {
     }
 }
 
-fn summary(file: StoredFile) -> FileSummary {
-    FileSummary {
-        file: file.format.file().clone(),
-        id: file.id,
-        format: file.format,
-        rows: file.rows,
+fn rows_reply(rows: Vec<KeyedRow>) -> StoreReply {
+    let rows = rows.into_iter();
+    StoreReply::Rows(rows.map(|row| (row.key.into(), row.row.into())).collect())
+}
+
+/// Comes back when a time has passed; never where there is none.
+async fn passed(deadline: Option<tokio::time::Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -300,6 +421,7 @@ async fn hash(database: &Database, file: &FileName) -> Result<HashedFile, Databa
 }
 
 async fn save(database: &Database, path: Option<String>) -> Result<SavedStore, DatabaseError> {
+    database.require_open()?;
     let (done, saved) = oneshot::channel();
     database
         .job()

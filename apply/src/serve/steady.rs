@@ -62,7 +62,9 @@ impl SteadyClient {
             Some(client) => client,
             None => loop {
                 match DatabaseClient::connect(&self.data, self.store).await {
-                    Err(error) if Instant::now() >= deadline => return Err(error),
+                    Err(error) if !may_help(&error) || Instant::now() >= deadline => {
+                        return Err(error);
+                    }
                     Err(_) => pause(&mut wait).await,
                     Ok(client) => break client,
                 }
@@ -98,7 +100,13 @@ impl SteadyClient {
                         tries,
                     });
                 }
-                Ok(Outcome::Landed { sequence, class }) => {
+                // In the journal it is safe, whenever it is applied.
+                Ok(
+                    Outcome::Landed { sequence, class }
+                    | Outcome::Unapplied {
+                        sequence, class, ..
+                    },
+                ) => {
                     return Ok(Landed {
                         sequence,
                         class: Some(class),
@@ -160,6 +168,8 @@ const fn may_help(error: &DatabaseError) -> bool {
         | DatabaseError::Gone { .. }
         | DatabaseError::Stopping
         | DatabaseError::Over
+        | DatabaseError::Held { .. }
+        | DatabaseError::NotOpen { .. }
         | DatabaseError::Busy { .. } => true,
         DatabaseError::Refused { error } => matches!(
             error.kind,

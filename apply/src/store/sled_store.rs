@@ -365,7 +365,9 @@ fn wait_until_let_go(db: &Path) -> std::io::Result<()> {
     let polls = LET_GO_WITHIN.as_millis() / LET_GO_POLL.as_millis();
     for _ in 0..polls {
         match file.try_lock() {
-            Ok(()) => return Ok(()),
+            // Given back at once, and not by closing: a process that is just being started may have a copy of the file,
+            // which would keep the lock from sled.
+            Ok(()) => return file.unlock(),
             Err(std::fs::TryLockError::WouldBlock) => std::thread::sleep(LET_GO_POLL),
             Err(std::fs::TryLockError::Error(error)) => return Err(error),
         }

@@ -18,8 +18,8 @@ use super::sled_store::Shared;
 use super::sled_store_map::SledMap;
 use super::{Batch, KeyedRow, StoreError, StorePosition, StoreSnapshot, StoredFile, values};
 
-/// One for a save, one for a comparison.
-const SNAPSHOTS_MAX: usize = 2;
+/// One for a save, one for a comparison, two for exports.
+const SNAPSHOTS_MAX: usize = 4;
 /// What a kept row costs beside its bytes.
 const KEPT_BYTES_MORE: usize = 128;
 

@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
+mod exports;
+mod holds;
 #[path = "../database/place.rs"]
 mod place;
 mod process;

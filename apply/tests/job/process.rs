@@ -73,9 +73,13 @@ impl Daemon {
     }
 
     async fn end(&self) {
+        self.end_and(false).await;
+    }
+
+    async fn end_and(&self, remove: bool) {
         let end = EndApply {
             store: main_name(),
-            remove: false,
+            remove,
         };
         self.place.system.run(end).await.unwrap();
     }
@@ -188,6 +192,32 @@ async fn a_killed_job_is_started_again_and_what_it_left_open_is_rolled_back() {
     assert_eq!(told.state, JobState::Running);
     daemon.end().await;
     assert_eq!(daemon.job().await.state, JobState::Ended);
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_was_forgotten_goes_on_where_it_stood_and_says_so() {
+    let daemon = Daemon::new().await;
+    daemon.start(None).await.unwrap();
+    let mut client = daemon.client().await;
+    insert(&mut client, 1).await;
+    let status = client.status().await.unwrap();
+    assert_eq!(status.found, None, "it was made then");
+    let stood = status.position.unwrap().applied;
+    daemon.end_and(true).await;
+    let jobs = daemon.place.system.run(ListJobs {}).await.unwrap();
+    assert!(jobs.jobs.is_empty());
+    daemon.start(None).await.unwrap();
+    let mut client = daemon.client().await;
+    assert_eq!(client.status().await.unwrap().found, Some(stood));
+    insert(&mut client, 2).await;
+    assert_eq!(ids(&mut client).await, ["1", "2"]);
+    let messages = daemon.messages().await;
+    let told = messages
+        .iter()
+        .any(|message| message.contains("RJN5010") && message.contains(&stood.to_string()));
+    assert!(told, "{messages:?}");
+    daemon.end().await;
     daemon.stop().await;
 }
 

@@ -304,13 +304,9 @@ async fn a_client_saves_holds_releases_waits_and_asks_how_it_is() {
     assert!(client.wait(applied, Duration::ZERO).await.unwrap());
     client.hold(true).await.unwrap();
     assert!(client.status().await.unwrap().held);
-    let waiting = tokio::spawn(async move { put(&mut other, 2, 2).await });
     assert!(!client.wait(applied.next(), Duration::ZERO).await.unwrap());
     client.hold(false).await.unwrap();
-    assert!(matches!(
-        in_time(waiting).await.unwrap(),
-        Outcome::Landed { .. }
-    ));
+    put(&mut other, 2, 2).await;
     assert!(client.wait(applied.next(), LONG).await.unwrap());
     served.job.stop().await.unwrap();
     let stopped = client.hold(true).await;
@@ -331,8 +327,17 @@ async fn a_second_transaction_on_a_connection_is_refused() {
     served.job.stop().await.unwrap();
 }
 
-/// Sends bytes and gives everything that comes back until the job closes the connection.
+/// What a client of a version begins with.
+fn hello(protocol: u8) -> Vec<u8> {
+    framed(&[b"\x81\xa5hello\x81\xa8protocol", &[protocol][..]].concat())
+}
+
+/// Says hello, sends bytes and gives everything that comes back until the job closes the connection.
 async fn answer_to(served: &Served, bytes: &[u8]) -> Vec<u8> {
+    answer_without_hello(served, &[&hello(1), bytes].concat()).await
+}
+
+async fn answer_without_hello(served: &Served, bytes: &[u8]) -> Vec<u8> {
     let mut stream = served.stream().await;
     stream.write_all(bytes).await.unwrap();
     let mut answer = Vec::new();
@@ -378,6 +383,58 @@ async fn bad_bytes_get_an_error_and_harm_nobody_else() {
     assert_eq!(all_rows(&served.database, &account()).await.len(), 2);
     drop(silent);
     served.job.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_client_of_another_version_or_of_none_is_refused_before_anything_else() {
+    let served = Served::new().await;
+    let other = answer_without_hello(&served, &hello(2)).await;
+    let text = String::from_utf8_lossy(&other);
+    assert!(
+        text.contains("failed") && text.contains("protocol"),
+        "{text:?}"
+    );
+    let status = [&[0xa6_u8][..], b"status"].concat();
+    let none = answer_without_hello(&served, &framed(&status)).await;
+    let text = String::from_utf8_lossy(&none);
+    assert!(
+        text.contains("failed") && text.contains("protocol"),
+        "{text:?}"
+    );
+    // A client without a hello is not given room for a large message.
+    let large = answer_without_hello(&served, &2000_u32.to_le_bytes()).await;
+    assert!(String::from_utf8_lossy(&large).contains("at most 1024"));
+    let mut client = served.client().await;
+    put(&mut client, 1, 1).await;
+    served.job.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_client_refuses_a_job_of_another_version() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = socket_path(dir.path(), main_name());
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let listener = tokio::net::UnixListener::bind(&path).unwrap();
+    let job = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut asked = vec![0; hello(1).len()];
+        stream.read_exact(&mut asked).await.unwrap();
+        assert_eq!(asked, hello(1));
+        stream.write_all(&hello(7)).await.unwrap();
+        stream
+    };
+    let (refused, _stream) =
+        in_time(async { tokio::join!(DatabaseClient::connect(dir.path(), main_name()), job) })
+            .await;
+    let refused = refused.map(drop).unwrap_err();
+    let due = DatabaseError::Protocol {
+        job: 7,
+        client: Some(1),
+    };
+    assert_eq!(refused, due);
+    let error = rjournal::CommandError::from(refused);
+    assert_eq!(error.id, "RJN6016");
+    assert!(error.text.contains('7'), "{error}");
 }
 
 #[tokio::test]

@@ -270,7 +270,7 @@ async fn a_store_of_another_journal_is_refused() {
         .await
         .map(drop);
     assert!(
-        matches!(refused, Err(ApplyError::OtherJournal)),
+        matches!(refused, Err(ApplyError::OtherJournal { .. })),
         "{refused:?}"
     );
 }

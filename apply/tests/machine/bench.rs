@@ -7,7 +7,9 @@ use std::sync::Arc;
 use rjournal::entry::record::Format;
 use rjournal::entry::{ObjectId, Sequence, Timestamp};
 use rjournal_apply::error::ApplyError;
-use rjournal_apply::machine::{ApplyMachine, Bounds, Output, Skip, Skips, Step, resolve};
+use rjournal_apply::machine::{
+    ApplyMachine, Bounds, OlderFormats, Output, Skip, Skips, Step, resolve,
+};
 use rjournal_apply::store::{
     Batch, FileChange, ReplicaStore, StoreError, StorePosition, StoreReader,
 };
@@ -130,8 +132,9 @@ impl<S: Under> Job<S> {
             skips.order(sequence, skip);
         }
         let begin = history.position(Sequence::NONE);
-        let machine =
-            ApplyMachine::new(JOURNAL, begin, position, formats.clone(), bounds).with_skips(skips);
+        let machine = ApplyMachine::new(JOURNAL, begin, position, formats.clone(), bounds)
+            .with_skips(skips)
+            .with_older_formats(OlderFormats::of_store(&*reader).unwrap());
         Self {
             store,
             machine,

@@ -1,10 +1,10 @@
 //! Files in a journal: defined, given another format, no longer journaled, gone, and made again.
 
-use rjournal::entry::Kind;
+use rjournal::entry::{Draft, Kind};
 use rjournal_apply::machine::Bounds;
 use rjournal_apply::store::StoreReader;
 
-use crate::bench::{End, Job, SMALL, apply_all, assert_ended};
+use crate::bench::{End, Job, SMALL, apply_all, apply_until_stopped, assert_ended};
 use crate::history::{ALONE, History, file, format, key, row};
 use crate::memory::{Memory, fold_of};
 
@@ -58,6 +58,69 @@ fn rows_of_a_new_format_follow_those_of_the_old_one() {
     let (version, rows) = &fold_of(&job.store)[&file(1)];
     assert_eq!(*version, 2);
     assert_eq!(rows[&key(1, 3)], row(1, 2, 3, b"new"));
+}
+
+/// Rows of before the change were once read with the format of after it when they were read again: a false poison.
+#[test]
+fn a_transaction_that_was_open_when_a_format_changed_is_applied_after_a_restart() {
+    let mut history = History::with_files(2);
+    let open = history.begin();
+    history.put(open, 1, 1, b"of the open one");
+    let decided = history.begin();
+    history.put(decided, 2, 2, b"of the decided one");
+    history.seal();
+    history.commit(decided);
+    history.seal();
+    // Of one file the open transaction has rows, of the other it has none.
+    history.define(Kind::FILE_CHANGE, 1, &format(1, 2));
+    history.define(Kind::FILE_CHANGE, 2, &format(2, 2));
+    history.put(ALONE, 1, 3, b"of the next format");
+    history.seal();
+    history.define(Kind::FILE_CHANGE, 1, &format(1, 3));
+    history.put(ALONE, 1, 4, b"of the last format");
+    history.seal();
+    history.commit(open);
+    history.put(ALONE, 2, 5, b"behind it");
+    history.seal();
+    assert_applies(&history);
+    let job = apply_all(&history, SMALL);
+    let (version, rows) = &fold_of(&job.store)[&file(1)];
+    assert_eq!((*version, rows.len()), (3, 3));
+}
+
+#[test]
+fn a_large_transaction_that_was_open_when_a_format_changed_is_read_again() {
+    let mut history = History::with_files(1);
+    let open = history.begin();
+    for id in 1..40 {
+        history.put(open, 1, id, &[7; 200]);
+    }
+    history.seal();
+    history.define(Kind::FILE_CHANGE, 1, &format(1, 2));
+    history.put(ALONE, 1, 100, b"of the next format");
+    history.seal();
+    history.commit(open);
+    history.seal();
+    assert_applies(&history);
+    assert!(apply_all(&history, SMALL).seen.read_again > 0);
+}
+
+#[test]
+fn a_row_of_an_older_format_behind_the_change_is_poison() {
+    let mut history = History::with_files(1);
+    let open = history.begin();
+    history.put(open, 1, 1, b"row");
+    history.define(Kind::FILE_CHANGE, 1, &format(1, 2));
+    let late = row(1, 1, 2, b"late");
+    history.entry(&Draft {
+        object: file(1),
+        cycle: open,
+        format: 1,
+        ..Draft::new(Kind::RECORD_PUT, &late)
+    });
+    history.seal();
+    let (error, _) = apply_until_stopped(&history, SMALL);
+    assert!(error.to_string().contains("format version 1"), "{error}");
 }
 
 #[test]

@@ -419,7 +419,9 @@ async fn import_at_once(
     }
     match transaction.commit().await? {
         Outcome::Nothing => {}
-        Outcome::Landed { class, .. } => imported.note(rows, Some(class)),
+        Outcome::Landed { class, .. } | Outcome::Unapplied { class, .. } => {
+            imported.note(rows, Some(class));
+        }
         Outcome::Unknown { sequence, why } => {
             let text = format!(
                 "UNKNOWN: whether the transaction, entry {sequence}, will stay cannot be told: {}",

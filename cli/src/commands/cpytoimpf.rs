@@ -7,9 +7,9 @@ use std::process::ExitCode;
 
 use rjournal::daemon::{CommandError, ErrorKind};
 use rjournal::disk::{Disk, OsDisk};
-use rjournal::entry::FileName;
 use rjournal::entry::record::decode_row;
-use rjournal_apply::serve::DatabaseClient;
+use rjournal::entry::{FileName, Sequence};
+use rjournal_apply::serve::{DatabaseClient, SnapshotFile};
 use serde::Serialize;
 
 use super::Context;
@@ -26,8 +26,9 @@ const PAGE_ROWS: usize = 4096;
 /// Copy to import file: the rows of a file in key order as CSV, with a header line
 ///
 /// A null is nothing at all, an empty text two quotes. Bytes are written in hexadecimal, times as YYYY-MM-DD HH:MM:SS.
-/// Two stores at the same place give the same bytes. Rows that are changed meanwhile may stand there before or after the
-/// change; HLDAPY holds a replica still.
+/// All rows are as they were at one entry of the journal, which is told; what is changed meanwhile is not in it. Two stores
+/// at the same place give the same bytes. The store is held as it was for an hour at most; where too much changes under it
+/// for that, the export is given up: HLDAPY holds a replica still.
 ///
 /// Example: rjournal cpytoimpf --fromfile PRDLIB/CUSTOMER --tostmf customer.csv
 #[derive(Debug, clap::Args)]
@@ -57,6 +58,7 @@ struct Copied {
     file: FileName,
     path: PathBuf,
     rows: u64,
+    applied: Sequence,
 }
 
 pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, CliError> {
@@ -64,7 +66,8 @@ pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, C
     let path = &args.tostmf;
     let mut database = args.store.connect(context, &args.fromfile).await?;
     // The file must be there before anything is made.
-    database.file(&args.fromfile).await?;
+    let file = database.snapshot(&args.fromfile).await?;
+    let applied = file.applied;
     if path == Path::new("-") {
         if context.output.is_json() {
             return Err(CliError::invalid(
@@ -72,24 +75,40 @@ pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, C
             ));
         }
         let mut out = BufWriter::new(std::io::stdout().lock());
-        write_rows(&mut database, &args, delimiter, &mut out, context).await?;
+        let rows = write_rows(&mut database, &file, &args, delimiter, &mut out, context).await?;
         out.flush().map_err(|error| failed(path, &error))?;
+        context.output.remark(&format!(
+            "{} of {}, as they were at entry {}.",
+            text::counted(rows, "row", "rows"),
+            args.fromfile,
+            text::count(applied.get())
+        ));
         return Ok(ExitCode::SUCCESS);
     }
     let mut made = Made::create(path, args.replace)?;
-    let rows = write_rows(&mut database, &args, delimiter, &mut made.out, context).await?;
+    let rows = write_rows(
+        &mut database,
+        &file,
+        &args,
+        delimiter,
+        &mut made.out,
+        context,
+    )
+    .await?;
     made.finish()?;
     let copied = Copied {
         file: args.fromfile.clone(),
         path: path.clone(),
         rows,
+        applied,
     };
     context.output.result(&copied, |copied| {
         format!(
-            "{} of {} copied to {}.",
+            "{} of {} copied to {}, as they were at entry {}.",
             text::counted(copied.rows, "row", "rows"),
             copied.file,
-            copied.path.display()
+            copied.path.display(),
+            text::count(copied.applied.get())
         )
     });
     Ok(ExitCode::SUCCESS)
@@ -97,14 +116,14 @@ pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, C
 
 async fn write_rows(
     database: &mut DatabaseClient,
+    file: &SnapshotFile,
     args: &Args,
     delimiter: u8,
     out: &mut impl Write,
     context: &Context<'_>,
 ) -> Result<u64, CliError> {
     let write_failed = |error: std::io::Error| failed(&args.tostmf, &error);
-    let handle = database.file(&args.fromfile).await?;
-    let format = handle.format();
+    let format = &file.file.format;
     let meter = context.output.meter(Unit::Rows);
     meter.name(&args.fromfile.to_string());
     let names = format
@@ -114,9 +133,7 @@ async fn write_rows(
     write_record(out, delimiter, names).map_err(write_failed)?;
     let (mut after, mut rows) = (None::<Vec<u8>>, 0);
     loop {
-        let page = database
-            .scan(&args.fromfile, after.as_deref(), PAGE_ROWS)
-            .await?;
+        let page = database.scan_snapshot(after.as_deref(), PAGE_ROWS).await?;
         let Some(last) = page.rows.last() else { break };
         after = Some(last.key.clone());
         for found in &page.rows {
@@ -130,8 +147,9 @@ async fn write_rows(
                 .map_err(write_failed)?;
         }
         rows += page.rows.len() as u64;
-        meter.show(rows, handle.summary.rows);
+        meter.show(rows, file.file.rows);
     }
+    database.end_snapshot().await?;
     Ok(rows)
 }
 

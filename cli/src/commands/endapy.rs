@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use rjournal::daemon::command::apply::EndApply;
 use rjournal::entry::Name;
+use rjournal_apply::job::{save_path, store_path};
 
 use super::Context;
 use crate::error::CliError;
@@ -18,7 +19,8 @@ pub(crate) struct Args {
     #[arg(long)]
     store: Name,
 
-    /// Forget the store altogether: receivers are kept for it no longer. Its files stay
+    /// Forget the store altogether: receivers are kept for it no longer. Its files stay, and STRAPY with its name goes on
+    /// with them
     #[arg(long)]
     remove: bool,
 }
@@ -34,9 +36,14 @@ pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, C
         .await?;
     context.output.result(&job, |job| {
         let forgotten = if args.remove {
-            "; the store is forgotten, its files stay"
+            format!(
+                "; the store is forgotten.\nIts files stay in {}: STRAPY with this name and its journal goes on with \
+                 them.\nTo make it anew, move them and its save {} away first",
+                store_path(&context.data, job.store).display(),
+                save_path(&context.data, job.store).display()
+            )
         } else {
-            ""
+            String::new()
         };
         format!(
             "Apply job of store {} ended, applied up to entry {}{forgotten}.",

@@ -11,7 +11,7 @@ use crate::text;
 
 /// Hold an apply job: it applies nothing until it is released; shipping goes on
 ///
-/// A hold ends with the job: started again, it applies.
+/// A hold ends with the job: started again, it applies. On the store of a local journal changes are refused meanwhile.
 ///
 /// Example: rjournal hldapy --store REPLICA
 #[derive(Debug, clap::Args)]

@@ -13,8 +13,11 @@ use super::Context;
 use super::wrkapy::job_form;
 use crate::attributes::choose;
 use crate::error::CliError;
+use crate::text;
 
 /// Start the apply job of a replica store; the first time, this makes the store
+///
+/// A store whose files are there already, since ENDAPY REMOVE forgot it, goes on where it stood.
 ///
 /// Example: rjournal strapy --store REPLICA --jrn BKPLIB/JRN
 #[derive(Debug, clap::Args)]
@@ -60,6 +63,7 @@ pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, C
             reason,
         });
     let client = context.client().await?;
+    let known = describe(&client, args.store).await?.is_some();
     let mut job = client
         .run(StartApply {
             store: args.store,
@@ -71,11 +75,10 @@ pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, C
     let progress = context.output.progress();
     progress.show("the job opens its store");
     let deadline = tokio::time::Instant::now() + READY_MAX;
+    let mut found = None;
     while job.state != JobState::Stopped && tokio::time::Instant::now() < deadline {
-        if DatabaseClient::connect(&context.data, args.store)
-            .await
-            .is_ok()
-        {
+        if let Ok(mut database) = DatabaseClient::connect(&context.data, args.store).await {
+            found = database.status().await.ok().and_then(|status| status.found);
             job = describe(&client, args.store).await?.unwrap_or(job);
             break;
         }
@@ -84,9 +87,17 @@ pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, C
     }
     drop(progress);
     context.output.result(&job, |job| {
+        let store = job.store;
+        // A store that was forgotten, not one the daemon knew.
+        let found = match found.filter(|_| !known) {
+            Some(at) => format!(
+                "It was there already, and goes on after entry {}.\n",
+                text::count(at.get())
+            ),
+            None => String::new(),
+        };
         format!(
-            "Apply job of store {} started.\n{}",
-            job.store,
+            "Apply job of store {store} started.\n{found}{}",
             job_form(job)
         )
     });

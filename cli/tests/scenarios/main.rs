@@ -72,5 +72,6 @@ scenarios! {
     target_away,
     network_pulled,
     disk_full,
+    opening,
     partners,
 }

@@ -145,6 +145,7 @@ pub(crate) fn settled(printed: &str, dir: &str) -> String {
             "another deposit, entry <N>",
         ),
         (r"whether entry [\d ]+ of", "whether entry <N> of"),
+        (r"as they were at entry [\d ]+", "as they were at entry <N>"),
         (
             r#""applied":\d+,"lag_entries":\d+"#,
             r#""applied":<SO FAR>"#,

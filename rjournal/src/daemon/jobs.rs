@@ -117,12 +117,16 @@ impl Jobs {
         self.by_store.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether jobs can be started here at all, and else why not.
+    pub(super) fn check_program(&self) -> Result<&JobProgram, String> {
+        let none = || "this system is embedded in a program; run the job there".to_owned();
+        self.program.as_ref().ok_or_else(none)
+    }
+
     /// Starts the job of a store, unless it runs. `again` says that it told why it stops for good: should its process be
     /// there still, another follows it.
     pub(super) fn start(&self, store: Name, again: bool) -> Result<(), String> {
-        let Some(program) = self.program.clone() else {
-            return Err("this system is embedded in a program; run the job there".to_owned());
-        };
+        let program = self.check_program()?.clone();
         let mut jobs = self.lock();
         if let Some(job) = jobs.get(&store).filter(|job| !job.task.is_finished()) {
             let mut watched = lock(&job.watched);

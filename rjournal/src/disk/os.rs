@@ -162,7 +162,15 @@ impl DiskFile for OsFile {
 /// dies (failures.md RCV-13).
 #[derive(Debug)]
 pub struct DirectoryLock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for DirectoryLock {
+    fn drop(&mut self) {
+        // Closing is not enough: a process that is just being started has a copy of the file until its program runs, and
+        // the copy would keep the lock. A failure leaves it to the closing.
+        drop(self.file.unlock());
+    }
 }
 
 impl DirectoryLock {
@@ -179,9 +187,29 @@ impl DirectoryLock {
             .mode(0o600)
             .open(path)?;
         match file.try_lock() {
-            Ok(()) => Ok(Self { _file: file }),
+            Ok(()) => Ok(Self { file }),
             Err(std::fs::TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
             Err(std::fs::TryLockError::Error(error)) => Err(error),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A store was once told that another process works on it when it was opened right after it was closed: a process was
+    /// being started at that moment, and had a copy of every open file until its program ran.
+    #[test]
+    fn a_lock_is_free_when_it_is_given_back_although_a_copy_of_its_file_is_open() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let lock = DirectoryLock::take(&path).unwrap();
+        let copy = lock.file.try_clone().unwrap();
+        let refused = DirectoryLock::take(&path).map(drop).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::WouldBlock);
+        drop(lock);
+        drop(DirectoryLock::take(&path).unwrap());
+        drop(copy);
     }
 }

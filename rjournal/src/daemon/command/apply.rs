@@ -164,6 +164,12 @@ impl Shared {
             stopped: None,
             skip: None,
         });
+        let not_started = |error| {
+            let text = format!("the job of store {store} cannot be started: {error}");
+            CommandError::new(ErrorKind::Internal, "RJN5001", text)
+        };
+        // Before anything is changed: a job that is to run and never will would hold receivers.
+        self.jobs.check_program().map_err(not_started)?;
         let again = record.stopped.is_some();
         let skip = match request.skip {
             Some(skip) => Some(self.order_skip(store, &record, skip)?),
@@ -180,10 +186,7 @@ impl Shared {
             catalog.jobs.insert(store, kept);
             Ok(())
         })?;
-        self.jobs.start(store, again).map_err(|error| {
-            let text = format!("the job of store {store} cannot be started: {error}");
-            CommandError::new(ErrorKind::Internal, "RJN5001", text)
-        })?;
+        self.jobs.start(store, again).map_err(not_started)?;
         Ok(self.describe_job(store, &record))
     }
 

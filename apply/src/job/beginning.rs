@@ -1,0 +1,214 @@
+//! Room `job`: the job before it applies: it waits until its journal is open, while its store is read already, and finds out
+//! whether the store stands in that journal's history. Must not know how entries are applied.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rjournal::daemon::JournalFacts;
+use rjournal::entry::record::Format;
+use rjournal::entry::{ObjectId, Position, Sequence};
+use tokio::sync::{mpsc, oneshot};
+
+use super::port::{Port, Report};
+use super::shared::{JobShared, Order};
+use super::task::{JobOptions, Task};
+use crate::error::ApplyError;
+use crate::machine::{ApplyMachine, Bounds, OlderFormats, Skips};
+use crate::store::{ReplicaStore, StorePosition};
+
+/// How often a journal that is not open is looked for.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// What the daemon says of one that is not.
+const NOT_OPEN: &str = "RJN4010";
+
+/// A job that does not apply yet.
+pub(super) struct Beginning {
+    /// Ends with whoever started the job.
+    pub(super) wanted: oneshot::Receiver<()>,
+    pub(super) port: Port,
+    pub(super) store: Box<dyn ReplicaStore>,
+    pub(super) shared: Arc<JobShared>,
+    pub(super) orders: mpsc::Receiver<Order>,
+    pub(super) held: bool,
+    pub(super) options: JobOptions,
+}
+
+impl Beginning {
+    pub(super) async fn run(mut self) -> Result<(), ApplyError> {
+        let failed = match self.task_parts().await {
+            Ok(Some((machine, formats))) => {
+                return Task {
+                    wanted: self.wanted,
+                    port: self.port,
+                    store: self.store,
+                    machine,
+                    formats,
+                    shared: self.shared,
+                    orders: self.orders,
+                    held: self.held,
+                    reported: None,
+                    save: self.options.save,
+                    saving: None,
+                }
+                .run()
+                .await;
+            }
+            Ok(None) => None,
+            Err(error) => Some(error),
+        };
+        if let Some(error) = &failed {
+            let report = Report {
+                stopped: error.stopped(),
+                ..Report::default()
+            };
+            if let Err(error) = self.port.report(report).await {
+                tracing::debug!(%error, "the daemon was not told why the job does not begin");
+            }
+            self.shared
+                .update(|status| status.note = Some(error.to_string()));
+        }
+        let closed = self.store.close();
+        match failed {
+            Some(error) => Err(error),
+            None => Ok(closed?),
+        }
+    }
+
+    /// What the job begins with; nothing when it was told to end before.
+    async fn task_parts(
+        &mut self,
+    ) -> Result<Option<(ApplyMachine, HashMap<ObjectId, Format>)>, ApplyError> {
+        let reader = Arc::clone(&self.shared.reader);
+        let position = reader.position()?;
+        if self.shared.facts().is_none() {
+            match self.wait_until_open(position).await? {
+                Some(facts) => self.shared.set_facts(facts),
+                None => return Ok(None),
+            }
+        }
+        let Some(facts) = self.shared.facts() else {
+            return Ok(None);
+        };
+        let formats: HashMap<ObjectId, Format> = reader
+            .files()?
+            .into_iter()
+            .map(|file| (file.id, file.format))
+            .collect();
+        let begin = Position {
+            sequence: facts.oldest.sequence,
+            head: facts.oldest.head,
+        };
+        let options = &mut self.options;
+        let step_bytes_max = self
+            .store
+            .atomic_up_to()
+            .unwrap_or(usize::MAX)
+            .min(options.bounds.step_bytes_max);
+        let bounds = Bounds {
+            step_bytes_max,
+            ..options.bounds
+        };
+        let mut skips = Skips::of_store(&*reader)?;
+        if let Some((sequence, skip)) = options.skip.take() {
+            skips.order(sequence, skip);
+        }
+        let machine = ApplyMachine::new(facts.journal, begin, position, formats.clone(), bounds)
+            .with_skips(skips)
+            .with_older_formats(OlderFormats::of_store(&*reader)?);
+        Ok(Some((machine, formats)))
+    }
+
+    /// Waits until the journal is open; gives nothing when the job was told to end before. A journal that asks its in-sync
+    /// set first, or is stopped, may take as long as an operator likes.
+    async fn wait_until_open(
+        &mut self,
+        position: Option<StorePosition>,
+    ) -> Result<Option<JournalFacts>, ApplyError> {
+        loop {
+            match check_place(&self.port, position).await {
+                Err(ApplyError::Journal(error)) if error.id == NOT_OPEN => {
+                    self.shared.set_not_open(error.to_string());
+                }
+                placed => {
+                    self.shared.update(|status| status.note = None);
+                    return placed.map(Some);
+                }
+            }
+            let mut look = std::pin::pin!(tokio::time::sleep(LOOK_EVERY));
+            loop {
+                tokio::select! {
+                    biased;
+                    _ = &mut self.wanted => return Ok(None),
+                    order = self.orders.recv() => {
+                        if !self.take_order(order) {
+                            return Ok(None);
+                        }
+                    }
+                    () = &mut look => break,
+                }
+            }
+        }
+    }
+
+    /// Takes an order. Says whether the job goes on.
+    fn take_order(&mut self, order: Option<Order>) -> bool {
+        // Who asked may be gone.
+        match order {
+            Some(Order::Hold(done)) => {
+                self.hold(true);
+                let _heard = done.send(());
+            }
+            Some(Order::Release(done)) => {
+                self.hold(false);
+                let _heard = done.send(());
+            }
+            Some(Order::Save { done, .. }) => {
+                let reason = "the journal is not open yet; try again when it is";
+                drop(done.send(Err(reason.to_owned())));
+            }
+            Some(Order::Stop) | None => return false,
+        }
+        true
+    }
+
+    fn hold(&mut self, held: bool) {
+        self.held = held;
+        self.shared.set_held(held);
+    }
+}
+
+/// Whether a store stands in its journal's history, and everything it needs next is there (failures.md APL-7, APL-8).
+pub(super) async fn check_place(
+    port: &Port,
+    position: Option<StorePosition>,
+) -> Result<JournalFacts, ApplyError> {
+    let Some(position) = position else {
+        let facts = port.facts(Sequence::NONE).await?;
+        if facts.oldest.sequence > Sequence::NONE {
+            return Err(ApplyError::Missing {
+                needed: Sequence::NONE,
+                oldest: facts.oldest.sequence,
+            });
+        }
+        return Ok(facts);
+    };
+    let facts = port.facts(position.applied).await?;
+    if facts.journal != position.journal {
+        let journal = port.journal();
+        return Err(ApplyError::OtherJournal { journal });
+    }
+    if position.applied > facts.last || facts.head.is_some_and(|head| head != position.head) {
+        return Err(ApplyError::Ahead {
+            store: position.to_string(),
+            journal: facts.last,
+        });
+    }
+    if position.restart < facts.oldest.sequence {
+        return Err(ApplyError::Missing {
+            needed: position.restart,
+            oldest: facts.oldest.sequence,
+        });
+    }
+    Ok(facts)
+}
