@@ -26,6 +26,6 @@ pub use message::{
     EndReason, Frame, Hello, Message, PROTOCOL_VERSION, Purpose, Refusal, RefusalCode, Welcome,
 };
 pub use opening::{ADOPT_WINDOW, Heard, Opening, OpeningStep};
-pub use partner::{Held, PartnerReply, PartnerRequest};
+pub use partner::{Held, PartnerReply, PartnerRequest, STORED_BYTES_MAX};
 pub use receive::{TargetFacts, TargetOutput, TargetSession};
 pub use ship::{SessionFacts, ShipLimit, SourceMarks, SourceOutput, SourceSession};

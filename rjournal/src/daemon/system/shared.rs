@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use event_listener::Event;
 
 use super::names::Claims;
+use super::repair::Repairs;
 use super::running::SystemOptions;
 use super::runtime::JournalRuntime;
 use crate::daemon::catalog::{Catalog, CatalogFile, KnownKeys, Partner};
@@ -51,6 +52,7 @@ pub(crate) struct Shared {
     pub(super) stopping: AtomicBool,
     pub(super) looks: Mutex<u32>,
     pub(super) claims: Claims,
+    pub(crate) repairs: Repairs,
 }
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -94,6 +96,7 @@ impl Shared {
             stopping: AtomicBool::new(false),
             looks: Mutex::new(0),
             claims: Claims::default(),
+            repairs: Repairs::default(),
         });
         if stale {
             let text = "the newest copy of the catalog was damaged; the one before it is used. Check definitions made last";
