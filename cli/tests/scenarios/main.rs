@@ -5,7 +5,7 @@
 //! not 0. `PRD> daemon` starts the daemon, `PRD> kill` kills it with SIGKILL, `PRD> end` ends it in order. `PRD>~ get ...`
 //! is run again until it prints what stands there. `PRD>& cpyfrmimpf ...` goes on beside the next lines, and `PRD> wait` waits
 //! for it and gives what it printed. `!write FILE TEXT` makes a file in the directory of the scenario, `!rows FILE N` a CSV
-//! file of so many rows. `!network own` gives the scenario a network, `!network down` pulls it, `!network up` puts it back.
+//! file of so many rows. `!damage PRD FROM COUNT` changes bytes of the system's first receiver. `!network own` gives the scenario a network, `!network down` pulls it, `!network up` puts it back.
 //! Lines that begin with `#`, and blank ones, are for people. `$PRD_KEY` and `$PRD_ADDRESS` stand for a system's fingerprint and
 //! address, `$DIR` for the directory of the scenario.
 
@@ -71,4 +71,5 @@ scenarios! {
     target_away,
     network_pulled,
     partners,
+    damage,
 }
