@@ -185,9 +185,9 @@ impl CatalogFile {
     ///
     /// # Errors
     /// [`SystemError`] when it cannot be read.
-    pub(super) fn open(disk: Arc<dyn Disk>, dir: &Path) -> Result<(Self, bool), SystemError> {
+    pub(super) fn open(disk: &Arc<dyn Disk>, dir: &Path) -> Result<(Self, bool), SystemError> {
         let path = dir.join(CATALOG);
-        let (slots, content) = SlotFile::open(Arc::clone(&disk), Path::new(""), CATALOG)
+        let (slots, content) = SlotFile::open(Arc::clone(disk), Path::new(""), CATALOG)
             .map_err(|source| SystemError::io("could not be read", &path, source))?;
         let damaged = |reason: String| SystemError::Damaged {
             path: path.clone(),
@@ -195,7 +195,7 @@ impl CatalogFile {
         };
         let (catalog, stale) = match content {
             // A system without a catalog has never had a library, so it has no journal.
-            SlotContent::Missing if !is_new(&*disk)? => {
+            SlotContent::Missing if !is_new(&**disk)? => {
                 return Err(damaged(
                     "both copies are gone, and there are journals here".to_owned(),
                 ));
@@ -284,7 +284,8 @@ mod tests {
     use crate::disk::MemoryDisk;
 
     fn open(disk: &MemoryDisk) -> Result<(CatalogFile, bool), SystemError> {
-        CatalogFile::open(Arc::new(disk.clone()), Path::new("data"))
+        let disk: Arc<dyn Disk> = Arc::new(disk.clone());
+        CatalogFile::open(&disk, Path::new("data"))
     }
 
     /// A system that lost its catalog must not begin anew beside its own journals.

@@ -242,6 +242,7 @@ mod tests {
     use crate::disk::{CrashedDisk, MemoryDisk};
     use crate::entry::{Position, Sequence, Timestamp};
     use crate::receiver::damage::tests::{JOURNAL, header, history};
+    use crate::receiver::file::file_number;
     use crate::receiver::{
         Chain, Ending, Evidence, Fill, Leftover, ReceiverRecord, expected_on_disk, survey,
     };
@@ -355,7 +356,7 @@ mod tests {
                 // What the interrupted one left is cleared away, what it kept stays.
                 open(&stand, &after).unwrap();
                 let names = after.list(Path::new(DIR)).unwrap();
-                let ours = |name: &String| name.ends_with(".rcv") || name.contains(KEPT_MARK);
+                let ours = |name: &String| file_number(name).is_some() || name.contains(KEPT_MARK);
                 assert!(names.iter().all(ours), "{names:?}");
                 assert!(names.iter().any(|name| name.contains(KEPT_MARK)));
             }

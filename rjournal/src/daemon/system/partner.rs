@@ -14,7 +14,7 @@ use crate::remote::{Frame, PartnerReply, PartnerRequest, STORED_BYTES_MAX};
 /// How long a partner may take to answer a request.
 const ASK_MAX: Duration = Duration::from_secs(15);
 /// How long it may take to send some megabytes over a slow line.
-const STORED_MAX: Duration = Duration::from_secs(120);
+const STORED_MAX: Duration = Duration::from_mins(2);
 
 impl Shared {
     /// Connects to a partner.

@@ -390,6 +390,10 @@ fn stopped(name: QualifiedName) -> CommandError {
         .help("start the system again: what the medium holds is not known before")
 }
 
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "it stands where errors are mapped"
+)]
 pub(super) fn internal(error: tokio::task::JoinError) -> CommandError {
     CommandError::new(ErrorKind::Internal, "RJN1003", error.to_string())
 }

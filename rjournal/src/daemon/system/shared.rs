@@ -69,7 +69,7 @@ impl Shared {
         let record = data_dir.record().clone();
         data_dir::require_name(&options.data, &record, &config)?;
         let disk = Arc::clone(data_dir.disk());
-        let (catalog, stale) = CatalogFile::open(Arc::clone(&disk), &options.data)?;
+        let (catalog, stale) = CatalogFile::open(&disk, &options.data)?;
         let messages = Messages::open(&options.data, config.on_message.as_deref())?;
         let keys = Arc::new(KnownKeys::default());
         keys.set(catalog.get());
