@@ -111,6 +111,12 @@ pub enum ReceiverError {
         /// Where the cut was asked for.
         at: Position,
     },
+    /// A repaired file does not hold when it is read back: it was not put in place.
+    #[error("receiver {receiver} does not hold after its repair; it was left as it was")]
+    NotMended {
+        /// The receiver.
+        receiver: QualifiedName,
+    },
 }
 
 impl ReceiverError {

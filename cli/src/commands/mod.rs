@@ -35,6 +35,7 @@ mod put;
 mod rlsapy;
 mod rmvrdbdire;
 mod rmvrmtjrn;
+mod rprjrn;
 mod rststo;
 mod savsto;
 mod scan;
@@ -112,6 +113,7 @@ commands! {
     sndjrne => SndJrnE,
     dspdep => DspDep,
     verify => Verify,
+    rprjrn => RprJrn,
     addrdbdire => AddRdbDirE,
     chgrdbdire => ChgRdbDirE,
     rmvrdbdire => RmvRdbDirE,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::net::UdpSocket;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::rc::Rc;
@@ -156,6 +157,10 @@ pub(crate) fn run(text: &str) -> Option<String> {
                 std::fs::write(path.join(&name), text).expect("a file can be made");
                 writeln!(out, "!rows {name} {count}").expect("text");
             }
+            Line::Damage(system, from, count) => {
+                damage(&systems[&system].data, from, count);
+                writeln!(out, "!damage {system} {from} {count}").expect("text");
+            }
             Line::Network(order) => {
                 match order.as_str() {
                     "own" => network = Some(Rc::new(Network::new()?)),
@@ -207,6 +212,18 @@ pub(crate) fn run(text: &str) -> Option<String> {
         }
     }
     Some(out)
+}
+
+/// Changes bytes of the first receiver of the first journal, in place: a daemon that runs has it open.
+fn damage(data: &Path, from: u64, count: usize) {
+    let first = |dir: PathBuf| {
+        let entries = std::fs::read_dir(dir).expect("a directory").flatten();
+        entries.map(|entry| entry.path()).min().expect("something")
+    };
+    let receiver = first(first(data.join("journals")).join("receivers"));
+    let file = std::fs::OpenOptions::new().write(true).open(receiver);
+    file.and_then(|file| file.write_all_at(&vec![0x55; count], from))
+        .expect("a receiver");
 }
 
 /// What a command printed, and how it ended.

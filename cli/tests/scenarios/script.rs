@@ -16,6 +16,8 @@ pub(crate) enum Line {
     Network(String),
     /// The disk of a system: its name, and the size.
     Disk(String, String),
+    /// Bytes of the first receiver of a system are to be changed: the system, from where, how many.
+    Damage(String, u64, usize),
     /// A command.
     Command {
         /// The system.
@@ -63,6 +65,15 @@ pub(crate) fn parse(text: &str) -> Vec<Line> {
             let (name, count) = rows.split_once(' ').expect("a name and a number");
             lines.push(Line::Rows(
                 name.to_owned(),
+                count.parse().expect("a number"),
+            ));
+        } else if let Some(damage) = line.strip_prefix("!damage ") {
+            let [system, from, count] = damage.split(' ').collect::<Vec<_>>()[..] else {
+                panic!("a system, a byte and a number of bytes are needed: {damage}");
+            };
+            lines.push(Line::Damage(
+                system.to_owned(),
+                from.parse().expect("a number"),
                 count.parse().expect("a number"),
             ));
         } else if let Some(order) = line.strip_prefix("!network ") {
@@ -130,6 +141,22 @@ pub(crate) fn settled(printed: &str, dir: &str) -> String {
         (r"(Heads compared[ .]*: ) [\d ]+", "$1 <COUNT>"),
         (r"(Entries read[ .]*: ) [\d ]+", "$1 <COUNT>"),
         (r"(Bytes read[ .]*: ) [\d.]+ \w+", "$1 <SIZE>"),
+        (
+            r"bytes \d+ to \d+, entries [\d ]+ to \d+",
+            "bytes <FROM> to <TO>, entries <FIRST> to <LAST>",
+        ),
+        (
+            r"from byte \d+, entries [\d ]+ to \d+",
+            "from byte <FROM>, entries <FIRST> to <LAST>",
+        ),
+        (
+            r"damaged at byte \d+: entry \d+ should",
+            "damaged at byte <N>: entry <N> should",
+        ),
+        (r"and entry \d+ was already", "and entry <N> was already"),
+        (r"(Bytes put back[ .]*: ) [\d.]+ \w+", "$1 <SIZE>"),
+        (r"(Good (bundles|entries)[ .]*: ) [\d ]+", "$1 <COUNT>"),
+        (r"(Good bytes[ .]*: ) [\d.]+ \w+", "$1 <SIZE>"),
         (r"Receivers take [\d.]+ \w+", "Receivers take <SIZE>"),
         (
             r"applied up to entry [\d ]+, [\d ]+ entr(y|ies) behind",

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::data_dir::JOURNALS_DIR;
 use crate::disk::{Disk, SlotContent, SlotFile};
 use crate::entry::record::Format;
 use crate::entry::{
@@ -174,6 +175,15 @@ impl Catalog {
     }
 }
 
+/// Whether no journal was ever made here.
+fn is_new(disk: &dyn Disk) -> Result<bool, SystemError> {
+    match disk.list(Path::new(JOURNALS_DIR)) {
+        Ok(names) => Ok(names.is_empty()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(true),
+        Err(source) => Err(SystemError::io("could not be listed", JOURNALS_DIR, source)),
+    }
+}
+
 /// The catalog on disk.
 #[derive(Debug)]
 pub(super) struct CatalogFile {
@@ -187,15 +197,21 @@ impl CatalogFile {
     ///
     /// # Errors
     /// [`SystemError`] when it cannot be read.
-    pub(super) fn open(disk: Arc<dyn Disk>, dir: &Path) -> Result<(Self, bool), SystemError> {
+    pub(super) fn open(disk: &Arc<dyn Disk>, dir: &Path) -> Result<(Self, bool), SystemError> {
         let path = dir.join(CATALOG);
-        let (slots, content) = SlotFile::open(disk, Path::new(""), CATALOG)
+        let (slots, content) = SlotFile::open(Arc::clone(disk), Path::new(""), CATALOG)
             .map_err(|source| SystemError::io("could not be read", &path, source))?;
         let damaged = |reason: String| SystemError::Damaged {
             path: path.clone(),
             reason,
         };
         let (catalog, stale) = match content {
+            // A system without a catalog has never had a library, so it has no journal.
+            SlotContent::Missing if !is_new(&**disk)? => {
+                return Err(damaged(
+                    "both copies are gone, and there are journals here".to_owned(),
+                ));
+            }
             SlotContent::Missing => (Catalog::default(), false),
             SlotContent::Found { bytes, stale } => (
                 serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?,
@@ -271,5 +287,28 @@ impl Partners for KnownKeys {
             .read()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
             .contains(fingerprint)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::MemoryDisk;
+
+    fn open(disk: &MemoryDisk) -> Result<(CatalogFile, bool), SystemError> {
+        let disk: Arc<dyn Disk> = Arc::new(disk.clone());
+        CatalogFile::open(&disk, Path::new("data"))
+    }
+
+    /// A system that lost its catalog must not begin anew beside its own journals.
+    #[test]
+    fn a_catalog_that_is_gone_while_there_are_journals_is_damage() {
+        let disk = MemoryDisk::new();
+        disk.create_dir(Path::new(JOURNALS_DIR)).unwrap();
+        open(&disk).expect("a new system");
+        disk.create_dir(&Path::new(JOURNALS_DIR).join("0123456789abcdef"))
+            .unwrap();
+        let refused = open(&disk).expect_err("its catalog is gone");
+        assert!(refused.to_string().contains("catalog"), "{refused}");
     }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::file::{self, Window};
+use super::mend::KEPT_MARK;
 use super::reader::Receiver;
 use super::record::ReceiverRecord;
 use super::recovery::{self, Evidence, Leftover};
@@ -56,8 +57,9 @@ impl<'a> Opening<'a> {
                         unknown.push(number);
                     }
                 }
-                None if !name.contains(".torn") => strays.push(name),
-                None => {}
+                // What was set aside for people stays: a torn tail, a receiver that was repaired.
+                None if name.contains(".torn") || name.contains(KEPT_MARK) => {}
+                None => strays.push(name),
             }
         }
         unknown.sort_unstable();

@@ -315,14 +315,15 @@ impl ChainReader {
     }
 
     fn damage(&self, receiver: &Receiver, offset: u64, found: CodecError) -> ReceiverError {
-        let state = receiver.lock();
-        let expected = state.last.sequence.min(self.tip().sequence);
+        // Before the lock is taken: the tip may be this receiver's.
+        let tip = self.tip().sequence;
+        let known = receiver.lock().last.sequence;
         ReceiverError::Corrupt {
             receiver: receiver.header.name,
             offset,
-            expected,
+            expected: known.min(tip),
             found,
-            known: state.last.sequence,
+            known,
         }
     }
 

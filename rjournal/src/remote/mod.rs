@@ -28,6 +28,6 @@ pub use message::{
 };
 pub use opening::{ADOPT_WINDOW, Heard, Opening, OpeningStep};
 pub use pace::Outrun;
-pub use partner::{Held, PartnerReply, PartnerRequest};
+pub use partner::{Held, PartnerReply, PartnerRequest, STORED_BYTES_MAX};
 pub use receive::{TargetFacts, TargetOutput, TargetSession};
 pub use ship::{SessionFacts, ShipLimit, SourceMarks, SourceOutput, SourceSession};

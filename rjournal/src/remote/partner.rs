@@ -1,10 +1,16 @@
-//! Room `remote`: what systems ask each other outside a session: to make a remote journal, to tell what they hold.
+//! Room `remote`: what systems ask each other outside a session: to make a remote journal, to tell what they hold, to send
+//! bytes that another disk has lost.
 //! Must not know who may ask what: the daemon looks that up in its directory.
 
 use serde::{Deserialize, Serialize};
 
 use super::message::Refusal;
-use crate::entry::{ChainHead, Epoch, JournalId, QualifiedName, Sequence, SystemId, SystemName};
+use crate::entry::{
+    ChainHead, Epoch, JournalId, QualifiedName, ReceiverId, Sequence, SystemId, SystemName,
+};
+
+/// Bytes of bundles in one answer to [`PartnerRequest::Stored`]; the first one is sent however long it is.
+pub const STORED_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// A request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +43,21 @@ pub enum PartnerRequest {
         journal: JournalId,
         /// The entries.
         at: Vec<Sequence>,
+    },
+    /// RPRJRN: send me bundles of this receiver, as they stand on your disk.
+    Stored {
+        /// Version of the protocol.
+        protocol: u16,
+        /// The journal.
+        journal: JournalId,
+        /// The receiver.
+        receiver: ReceiverId,
+        /// Whether its header is wanted rather than bundles.
+        header: bool,
+        /// Bundles behind this entry...
+        after: Sequence,
+        /// ... up to this one.
+        upto: Sequence,
     },
     /// Are you there, and who are you?
     Ping {
@@ -75,6 +96,11 @@ pub enum PartnerReply {
     },
     /// What is held.
     Held(Held),
+    /// What was asked for follows: so many frames, each a receiver header or a bundle.
+    Stored {
+        /// How many.
+        frames: u32,
+    },
     /// Here.
     Pong {
         /// The answering system.

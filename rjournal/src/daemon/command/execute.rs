@@ -29,6 +29,10 @@ impl Shared {
             }
             Request::FindDeposit(request) => Reply::FindDeposit(self.find_deposit(&request)?),
             Request::Verify(request) => Reply::Verify(self.verify(request).await?),
+            Request::RepairJournal(request) => {
+                Reply::RepairJournal(self.repair_journal(request).await?)
+            }
+            Request::DescribeRepair(_) => Reply::DescribeRepair(self.repairs.standing()),
             Request::ReportJob(request) => Reply::ReportJob(self.report_job(request)?),
             other => {
                 let _admin = self.admin.lock().await;

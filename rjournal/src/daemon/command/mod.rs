@@ -12,6 +12,7 @@ pub mod journal;
 pub mod library;
 pub mod receiver;
 pub mod remote_journal;
+pub mod repair;
 pub mod status;
 pub mod verify;
 
@@ -125,6 +126,10 @@ commands! {
     ReportJob(apply::ReportJob) -> apply::JobDescription;
     /// VERIFY.
     Verify(verify::Verify) -> verify::Verified;
+    /// RPRJRN.
+    RepairJournal(repair::RepairJournal) -> repair::Repaired;
+    /// How far RPRJRN is.
+    DescribeRepair(repair::DescribeRepair) -> repair::RepairStanding;
     /// STATUS.
     DescribeStatus(status::DescribeStatus) -> status::Status;
     /// DSPMSG.

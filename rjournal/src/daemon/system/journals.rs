@@ -162,15 +162,26 @@ impl Shared {
         name: QualifiedName,
         control: Option<Box<Control>>,
         reason: String,
+        dir: PathBuf,
     ) -> JournalRuntime {
         let text = format!("the journal cannot be recovered: {reason}");
         self.post("RJN9003", Severity::Critical, name, text);
-        JournalRuntime::Broken(Arc::new(Broken { control, reason }))
+        JournalRuntime::Broken(Arc::new(Broken {
+            control,
+            reason,
+            dir,
+        }))
     }
 
     /// A journal that was opening cannot be used.
-    pub(crate) fn journal_broken(&self, name: QualifiedName, control: Control, reason: String) {
-        let broken = self.broken(name, Some(Box::new(control)), reason);
+    pub(crate) fn journal_broken(
+        &self,
+        name: QualifiedName,
+        control: Control,
+        reason: String,
+        dir: PathBuf,
+    ) {
+        let broken = self.broken(name, Some(Box::new(control)), reason, dir);
         self.insert(name, broken);
     }
 

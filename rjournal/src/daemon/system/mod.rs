@@ -1,11 +1,13 @@
 //! Room `daemon`, a system: everything that lives in one data directory, opened, running, stopped. Commands are in
 //! `command`, tasks in `task`; here is what they share. Must not decide anything.
 
+mod fetch;
 mod hold;
 mod journals;
 mod names;
 mod partner;
 mod recovery;
+mod repair;
 mod running;
 mod runtime;
 mod shared;
@@ -15,3 +17,4 @@ mod upkeep;
 pub use running::{System, SystemOptions};
 pub(crate) use runtime::JournalRuntime;
 pub(crate) use shared::Shared;
+pub(crate) use start::dir_of;

@@ -6,12 +6,15 @@ use std::time::Duration;
 use super::shared::Shared;
 use crate::daemon::command::{CommandError, ErrorKind};
 use crate::entry::RdbName;
+use crate::entry::codec::{BUNDLE_BYTES_MAX, BUNDLE_HEADER_BYTES};
 use crate::error::LinkError;
 use crate::link::{LinkStream, Wired};
-use crate::remote::{PartnerReply, PartnerRequest};
+use crate::remote::{Frame, PartnerReply, PartnerRequest, STORED_BYTES_MAX};
 
 /// How long a partner may take to answer a request.
 const ASK_MAX: Duration = Duration::from_secs(15);
+/// How long it may take to send some megabytes over a slow line.
+const STORED_MAX: Duration = Duration::from_mins(2);
 
 impl Shared {
     /// Connects to a partner.
@@ -50,36 +53,89 @@ impl Shared {
         rdb: RdbName,
         request: PartnerRequest,
     ) -> Result<PartnerReply, CommandError> {
-        let help = format!(
-            "WRKRDBDIRE shows the entry; is {rdb} running, and does it know this system's key (DSPSYSID)?"
-        );
         let ask = async {
             let mut stream = self.dial(rdb).await?;
             stream.send(&[Wired::Request(Box::new(request))]).await?;
             let answer = stream.receive().await?;
             stream.finish().await;
-            Ok::<_, LinkError>(answer)
+            Ok::<_, LinkError>(match answer {
+                Some(Wired::Reply(reply)) => Some(*reply),
+                _ => None,
+            })
         };
-        match tokio::time::timeout(ASK_MAX, ask).await {
-            Ok(Ok(Some(Wired::Reply(reply)))) => Ok(*reply),
-            Ok(Ok(_)) => Err(CommandError::new(
-                ErrorKind::Unreachable,
-                "CPF70C5",
-                format!("{rdb} gave no answer"),
-            )
-            .help(help)),
-            Ok(Err(error @ LinkError::NoPartner { .. })) => Err(CommandError::new(
-                ErrorKind::NotFound,
-                "CPF9801",
-                error.to_string(),
-            )),
-            Ok(Err(error)) => Err(CommandError::from(error).help(help)),
-            Err(_) => Err(CommandError::new(
-                ErrorKind::Unreachable,
-                "CPF70C5",
-                format!("{rdb} did not answer in time"),
-            )
-            .help(help)),
-        }
+        heard(rdb, tokio::time::timeout(ASK_MAX, ask).await)
+    }
+
+    /// Asks a partner for bytes it has on its disk: the reply, and the frames behind it.
+    ///
+    /// Cancel safe: yes, nothing is changed there.
+    pub(crate) async fn ask_for_stored(
+        &self,
+        rdb: RdbName,
+        request: PartnerRequest,
+    ) -> Result<(PartnerReply, Vec<Frame>), CommandError> {
+        let ask = async {
+            let mut stream = self.dial(rdb).await?;
+            stream.send(&[Wired::Request(Box::new(request))]).await?;
+            let Some(Wired::Reply(reply)) = stream.receive().await? else {
+                return Ok::<_, LinkError>(None);
+            };
+            let count = match &*reply {
+                PartnerReply::Stored { frames } => *frames,
+                _ => 0,
+            };
+            // No bundle is shorter than its header.
+            if count as usize > STORED_BYTES_MAX / BUNDLE_HEADER_BYTES {
+                return Ok(None);
+            }
+            let (mut frames, mut bytes) = (Vec::new(), 0);
+            for _ in 0..count {
+                let Some(Wired::Session(frame)) = stream.receive().await? else {
+                    return Ok(None);
+                };
+                if let Frame::Bundle(body) | Frame::Header(body) = &frame {
+                    bytes += body.len();
+                }
+                // One bundle may be as long as a bundle may be; the others are what was asked for.
+                if bytes > STORED_BYTES_MAX + BUNDLE_BYTES_MAX {
+                    return Ok(None);
+                }
+                frames.push(frame);
+            }
+            stream.finish().await;
+            Ok(Some((*reply, frames)))
+        };
+        heard(rdb, tokio::time::timeout(STORED_MAX, ask).await)
+    }
+}
+
+/// What came of asking.
+fn heard<T>(
+    rdb: RdbName,
+    asked: Result<Result<Option<T>, LinkError>, tokio::time::error::Elapsed>,
+) -> Result<T, CommandError> {
+    let help = format!(
+        "WRKRDBDIRE shows the entry; is {rdb} running, and does it know this system's key (DSPSYSID)?"
+    );
+    match asked {
+        Ok(Ok(Some(answer))) => Ok(answer),
+        Ok(Ok(None)) => Err(CommandError::new(
+            ErrorKind::Unreachable,
+            "CPF70C5",
+            format!("{rdb} gave no answer"),
+        )
+        .help(help)),
+        Ok(Err(error @ LinkError::NoPartner { .. })) => Err(CommandError::new(
+            ErrorKind::NotFound,
+            "CPF9801",
+            error.to_string(),
+        )),
+        Ok(Err(error)) => Err(CommandError::from(error).help(help)),
+        Err(_) => Err(CommandError::new(
+            ErrorKind::Unreachable,
+            "CPF70C5",
+            format!("{rdb} did not answer in time"),
+        )
+        .help(help)),
     }
 }

@@ -1,10 +1,10 @@
 //! Room `daemon`, a system: its journals are recovered from the medium, each on a blocking thread, before any partner is
 //! talked to. Must not repair anything itself: rooms `journal` and `receiver` do.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::runtime::JournalRuntime;
+use super::runtime::{Broken, JournalRuntime};
 use super::shared::Shared;
 use crate::daemon::crank::OpeningCrank;
 use crate::daemon::data_dir::JOURNALS_DIR;
@@ -48,26 +48,43 @@ impl Shared {
                     std::io::Error::other(error),
                 )
             })?;
-            let Some(Found {
-                name,
-                control,
-                outcome,
-            }) = recovered
-            else {
-                continue;
-            };
-            let runtime = match outcome {
-                Ok(Opened::Local(crank)) => self.begin_opening(*crank).await,
-                Ok(Opened::Copy(copy)) => {
-                    Some(JournalRuntime::Copy(CopyRuntime::start(self, *copy)))
-                }
-                Err(error) => Some(self.broken(name, control, error.to_string())),
-            };
-            if let Some(runtime) = runtime {
-                self.insert(name, runtime);
+            if let Some(found) = recovered {
+                self.take_up(found).await;
             }
         }
         Ok(())
+    }
+
+    /// Goes on with a journal as it was found.
+    async fn take_up(self: &Arc<Self>, found: Found) {
+        let Found {
+            name,
+            dir,
+            control,
+            outcome,
+        } = found;
+        let runtime = match outcome {
+            Ok(Opened::Local(crank)) => self.begin_opening(*crank).await,
+            Ok(Opened::Copy(copy)) => Some(JournalRuntime::Copy(CopyRuntime::start(self, *copy))),
+            Err(error) => Some(self.broken(name, control, error.to_string(), dir)),
+        };
+        if let Some(runtime) = runtime {
+            self.insert(name, runtime);
+        }
+    }
+
+    /// Recovers one journal again, as at the start: it was repaired.
+    pub(super) async fn reopen(self: &Arc<Self>, name: QualifiedName, broken: &Broken) {
+        let (shared, dir) = (Arc::clone(self), broken.dir.clone());
+        match tokio::task::spawn_blocking(move || shared.recover(&dir)).await {
+            Ok(Some(found)) => self.take_up(found).await,
+            Ok(None) => {}
+            Err(error) => tracing::error!(journal = %name, %error, "cannot be opened again"),
+        }
+        let copy = self.runtime_of(name);
+        if let Some(runtime @ JournalRuntime::Copy(_)) = &copy {
+            self.start_links_of(runtime);
+        }
     }
 
     /// Recovers the journal in one directory; nothing when there never was one.
@@ -96,6 +113,7 @@ impl Shared {
         };
         Some(Found {
             name: control.name,
+            dir: dir.to_path_buf(),
             control: Some(Box::new(control)),
             outcome: opened,
         })
@@ -132,13 +150,14 @@ impl Shared {
         let name = format!("DAMAGED/J{stand_in}").parse().ok()?;
         Some(Found {
             name,
+            dir: dir.to_path_buf(),
             control: None,
             outcome: Err(error),
         })
     }
 
     /// What apply stores here prove to have been confirmed in a copy.
-    fn proven(&self, journal: QualifiedName) -> Sequence {
+    pub(super) fn proven(&self, journal: QualifiedName) -> Sequence {
         self.catalog(|catalog| {
             let jobs = catalog.jobs.values().filter(|job| job.journal == journal);
             jobs.map(|job| job.applied).max().unwrap_or(Sequence::NONE)
@@ -169,6 +188,7 @@ impl Shared {
 /// What was found in a journal's directory.
 struct Found {
     name: QualifiedName,
+    dir: PathBuf,
     /// What is kept about it, where that could be read.
     control: Option<Box<Control>>,
     outcome: Result<Opened, JournalError>,

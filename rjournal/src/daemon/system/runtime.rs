@@ -1,6 +1,7 @@
 //! Room `daemon`, a system: one journal of it, whatever it is at the moment: opening, open, a copy or damaged. Must not
 //! know how it came to be that.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::shared::lock;
@@ -18,6 +19,8 @@ pub(crate) struct Broken {
     /// What is kept about it, where that could be read.
     pub(crate) control: Option<Box<Control>>,
     pub(crate) reason: String,
+    /// Where it is on the disk.
+    pub(crate) dir: PathBuf,
 }
 
 /// A journal, whatever it is at the moment.
@@ -40,6 +43,17 @@ impl JournalRuntime {
                 .control
                 .as_ref()
                 .map_or_else(Vec::new, |control| control.receivers.clone()),
+        }
+    }
+
+    /// Whether it is the very same one, not one that took its name since.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Opening(one), Self::Opening(two)) => Arc::ptr_eq(one, two),
+            (Self::Local(one), Self::Local(two)) => Arc::ptr_eq(one, two),
+            (Self::Copy(one), Self::Copy(two)) => Arc::ptr_eq(one, two),
+            (Self::Broken(one), Self::Broken(two)) => Arc::ptr_eq(one, two),
+            _ => false,
         }
     }
 

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use event_listener::Event;
 
 use super::names::Claims;
+use super::repair::Repairs;
 use super::running::SystemOptions;
 use super::runtime::JournalRuntime;
 use crate::daemon::catalog::{Catalog, CatalogFile, KnownKeys, Partner};
@@ -51,6 +52,7 @@ pub(crate) struct Shared {
     pub(super) stopping: AtomicBool,
     pub(super) looks: Mutex<u32>,
     pub(super) claims: Claims,
+    pub(crate) repairs: Repairs,
 }
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -67,7 +69,7 @@ impl Shared {
         let record = data_dir.record().clone();
         data_dir::require_name(&options.data, &record, &config)?;
         let disk = Arc::clone(data_dir.disk());
-        let (catalog, stale) = CatalogFile::open(Arc::clone(&disk), &options.data)?;
+        let (catalog, stale) = CatalogFile::open(&disk, &options.data)?;
         let messages = Messages::open(&options.data, config.on_message.as_deref())?;
         let keys = Arc::new(KnownKeys::default());
         keys.set(catalog.get());
@@ -94,6 +96,7 @@ impl Shared {
             stopping: AtomicBool::new(false),
             looks: Mutex::new(0),
             claims: Claims::default(),
+            repairs: Repairs::default(),
         });
         if stale {
             let text = "the newest copy of the catalog was damaged; the one before it is used. Check definitions made last";

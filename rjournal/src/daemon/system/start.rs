@@ -1,6 +1,7 @@
 //! Room `daemon`, a system: what is recovered starts: journals open for deposits, links and apply jobs begin. Must not
 //! decide when a journal may open: the opening machine does.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,17 @@ use crate::daemon::task::opening;
 use crate::entry::control_entry::OpenReason;
 use crate::error::JournalError;
 use crate::journal::{Gate, Recovered};
+use crate::receiver::ChainReader;
 use crate::remote::Confirmation;
+
+/// The directory of a journal.
+pub(crate) fn dir_of(reader: &ChainReader) -> PathBuf {
+    reader
+        .dir()
+        .parent()
+        .map(Path::to_path_buf)
+        .unwrap_or_default()
+}
 
 impl Shared {
     /// A journal whose in-sync set is empty opens at once; the others ask first.
@@ -23,6 +34,7 @@ impl Shared {
     ) -> Option<JournalRuntime> {
         let name = crank.control().name;
         let control = Box::new(crank.control().clone());
+        let dir = dir_of(&crank.recovered().reader());
         match crank.state() {
             OpeningState::Ready { reason, rank_above } => {
                 let (recovered, _) = crank.finish(self.clock.now());
@@ -36,7 +48,7 @@ impl Shared {
                     Ok(Err(error)) => error.to_string(),
                     Err(error) => error.to_string(),
                 };
-                Some(self.broken(name, Some(control), reason))
+                Some(self.broken(name, Some(control), reason, dir))
             }
             OpeningState::Waiting(_) | OpeningState::Adopting | OpeningState::Refused { .. } => {
                 tracing::info!(journal = %name, "waits for its in-sync set before it opens");
@@ -92,7 +104,7 @@ impl Shared {
         }
     }
 
-    fn start_links_of(self: &Arc<Self>, runtime: &JournalRuntime) {
+    pub(super) fn start_links_of(self: &Arc<Self>, runtime: &JournalRuntime) {
         let (Some(links), Some(source)) = (runtime.link_set(), runtime.source()) else {
             return;
         };

@@ -78,8 +78,10 @@ async fn serve(shared: &Arc<Shared>, accepted: Accepted) {
     let first = tokio::time::timeout(FIRST_FRAME_MAX, stream.receive()).await;
     match first {
         Ok(Ok(Some(Wired::Request(request)))) => {
-            let reply = shared.partner_request(rdb, &partner, *request).await;
-            drop(stream.send(&[Wired::Reply(Box::new(reply))]).await);
+            let (reply, frames) = shared.partner_request(rdb, &partner, *request).await;
+            let mut answer = vec![Wired::Reply(Box::new(reply))];
+            answer.extend(frames);
+            drop(stream.send(&answer).await);
             stream.finish().await;
         }
         Ok(Ok(Some(Wired::Session(Frame::Message(Message::Hello(hello)))))) => {

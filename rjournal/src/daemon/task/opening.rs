@@ -12,7 +12,7 @@ use super::local::lock;
 use crate::daemon::clock::random_number;
 use crate::daemon::crank::{OpeningCrank, OpeningState, Wire};
 use crate::daemon::messages::Severity;
-use crate::daemon::system::Shared;
+use crate::daemon::system::{Shared, dir_of};
 use crate::entry::control_entry::Member as SetMember;
 use crate::entry::{JournalId, Moment, Position, QualifiedName};
 use crate::journal::{Control, LinkRecord};
@@ -186,6 +186,7 @@ impl OpeningTask {
                         self.runtime.name,
                         self.runtime.control.clone(),
                         error.to_string(),
+                        dir_of(&self.runtime.reader),
                     );
                 }
             }
@@ -411,7 +412,8 @@ impl OpeningTask {
             Err(error) => error.to_string(),
         };
         let control = self.runtime.control.clone();
-        self.shared.journal_broken(name, control, reason);
+        let dir = dir_of(&self.runtime.reader);
+        self.shared.journal_broken(name, control, reason, dir);
     }
 }
 

@@ -1,6 +1,7 @@
 //! Room `daemon`: commands on remote journals, and what partners ask for: one file for each side. Must not know sessions.
 
 mod source;
+mod supply;
 mod target;
 
 pub use source::{

@@ -1,23 +1,31 @@
 //! Room `daemon`: remote journals, on the target: partners ask for one to be made, and what is held here. Must not know why.
 
+use super::supply::StoredWanted;
 use crate::daemon::catalog::Partner;
 use crate::daemon::system::{JournalRuntime, Shared};
 use crate::daemon::task::accept::refused;
 use crate::entry::{QualifiedName, RdbName, Sequence};
 use crate::journal::{Attributes, JournalKind, SourceRecord};
+use crate::link::Wired;
 use crate::remote::{Held, PROTOCOL_VERSION, PartnerReply, PartnerRequest, RefusalCode};
 
+/// A reply that nothing follows.
+const fn alone(reply: PartnerReply) -> (PartnerReply, Vec<Wired>) {
+    (reply, Vec::new())
+}
+
 impl Shared {
-    /// A partner asks for something outside a session.
+    /// A partner asks for something outside a session: the reply, and the frames that follow it.
     pub(in crate::daemon) async fn partner_request(
         &self,
         rdb: RdbName,
         partner: &Partner,
         request: PartnerRequest,
-    ) -> PartnerReply {
-        match request {
+    ) -> (PartnerReply, Vec<Wired>) {
+        let reply = match request {
             PartnerRequest::AddRemoteJournal { protocol, .. }
             | PartnerRequest::Heads { protocol, .. }
+            | PartnerRequest::Stored { protocol, .. }
             | PartnerRequest::Ping { protocol }
                 if protocol != PROTOCOL_VERSION =>
             {
@@ -25,6 +33,23 @@ impl Shared {
                     RefusalCode::Version,
                     format!("{} speaks protocol {PROTOCOL_VERSION}", self.name),
                 )
+            }
+            PartnerRequest::Stored {
+                journal,
+                receiver,
+                header,
+                after,
+                upto,
+                ..
+            } => {
+                let wanted = StoredWanted {
+                    journal,
+                    receiver,
+                    header,
+                    after,
+                    upto,
+                };
+                return self.stored(rdb, partner, wanted).await;
             }
             // Names no journal: whoever has a key in the directory may ask.
             PartnerRequest::Ping { .. } => PartnerReply::Pong {
@@ -43,17 +68,17 @@ impl Shared {
                 ..
             } => {
                 if system != partner.system {
-                    return refused(
+                    return alone(refused(
                         RefusalCode::NotAuthorised,
                         "the system names itself otherwise than its key does".to_owned(),
-                    );
+                    ));
                 }
                 if path.contains(&self.id) {
                     let text = format!(
                         "the entries would come back to {}, which they have passed",
                         self.name
                     );
-                    return refused(RefusalCode::Cycle, text);
+                    return alone(refused(RefusalCode::Cycle, text));
                 }
                 if !partner.may_feed(target_journal) {
                     let text = format!(
@@ -61,7 +86,7 @@ impl Shared {
                         self.name,
                         partner.allowing(target_journal)
                     );
-                    return refused(RefusalCode::NotAuthorised, text);
+                    return alone(refused(RefusalCode::NotAuthorised, text));
                 }
                 let _admin = self.admin.lock().await;
                 let source = SourceRecord {
@@ -73,7 +98,8 @@ impl Shared {
                 self.make_remote(journal, target_journal, source, threshold)
                     .await
             }
-        }
+        };
+        alone(reply)
     }
 
     async fn make_remote(
