@@ -2,23 +2,48 @@
 //! what its journal has answered.
 
 use rjournal::entry::{Kind, Sequence, codec};
-use rjournal_apply::database::Outcome;
-use rjournal_apply::error::DatabaseError;
-use rjournal_apply::job::Order;
+use rjournal_apply::database::{Database, Outcome};
+use rjournal_apply::job::{ApplyJob, Order};
 use tokio::sync::oneshot;
 
 use crate::place::{LONG, Place, account, all_rows, in_time, insert, row, update};
 
-async fn order(job: &rjournal_apply::job::ApplyJob, order: fn(oneshot::Sender<()>) -> Order) {
+async fn order(job: &ApplyJob, order: fn(oneshot::Sender<()>) -> Order) {
     let (done, told) = oneshot::channel();
     assert!(job.shared().order(order(done)).await);
     in_time(told).await.unwrap();
 }
 
-/// Waits until the journal has an entry above `after` that may be read.
-async fn deposited(place: &Place, after: Sequence) {
-    let bundles = in_time(place.journal().bundles_after(after, 1)).await;
-    assert!(!bundles.unwrap().is_empty());
+/// Carries a change on until it is deposited, and no further: its answer comes behind a flush.
+async fn deposit<T>(place: &Place, change: &mut (impl Future<Output = T> + Unpin)) {
+    let deposited = || place.journal().facts(Sequence::NONE).unwrap().deposited;
+    let before = deposited();
+    while deposited() == before {
+        tokio::select! {
+            biased;
+            _ = &mut *change => panic!("it was answered at once"),
+            () = tokio::task::yield_now() => {}
+        }
+    }
+}
+
+/// A commit that landed and is not in the store: the hold came while it was flushed. One that was applied before is made
+/// again.
+async fn unapplied(place: &Place, job: &ApplyJob, database: &Database, name: &str) -> Sequence {
+    let attempts = async {
+        loop {
+            let mut transaction = database.begin(None).await.unwrap();
+            transaction.write(update(1, name, 1)).await.unwrap();
+            let mut committing = Box::pin(transaction.commit());
+            deposit(place, &mut committing).await;
+            order(job, Order::Hold).await;
+            if let Outcome::Unapplied { sequence, .. } = committing.await.unwrap() {
+                return sequence;
+            }
+            order(job, Order::Release).await;
+        }
+    };
+    in_time(attempts).await
 }
 
 #[tokio::test]
@@ -27,18 +52,11 @@ async fn a_change_is_in_the_journal_before_it_is_in_the_store() {
     let job = place.job().await;
     let database = place.patient_database(&job, LONG).await;
     database.write(insert(1, "one", 1), None).await.unwrap();
-    order(&job, Order::Hold).await;
-    let before = place.journal().readable();
-    let writing = tokio::spawn({
-        let database = database.clone();
-        async move { database.write(update(1, "uno", 1), None).await }
-    });
-    deposited(&place, before).await;
-    assert_eq!(all_rows(&database, &account()).await, [row(1, "one", 1)]);
-    assert!(!writing.is_finished(), "it is answered when it is applied");
+    let sequence = unapplied(&place, &job, &database, "uno").await;
+    assert!(place.journal().readable() >= sequence);
+    assert!(job.shared().applied() < sequence);
     order(&job, Order::Release).await;
-    let outcome = in_time(writing).await.unwrap().unwrap();
-    assert!(matches!(outcome, Outcome::Landed { sequence, .. } if sequence > before));
+    assert!(in_time(job.shared().wait_applied(sequence)).await);
     assert_eq!(all_rows(&database, &account()).await, [row(1, "uno", 1)]);
     job.stop().await.unwrap();
 }
@@ -46,24 +64,17 @@ async fn a_change_is_in_the_journal_before_it_is_in_the_store() {
 #[tokio::test]
 async fn locks_are_held_until_the_commit_is_applied() {
     let place = Place::new().await;
-    let job = place.job().await;
-    let database = place.database(&job).await;
+    let mut job = place.job().await;
+    let database = place.patient_database(&job, LONG).await;
     database.write(insert(1, "one", 1), None).await.unwrap();
-    let mut transaction = database.begin(None).await.unwrap();
-    transaction.write(update(1, "uno", 1)).await.unwrap();
-    order(&job, Order::Hold).await;
-    let before = place.journal().readable();
-    let committing = tokio::spawn(transaction.commit());
-    deposited(&place, before).await;
-    // Let in now, it would take a before-image that is no longer the last one deposited.
-    let early = database.write(update(1, "early", 1), None).await;
-    assert!(
-        matches!(early, Err(DatabaseError::Locked { .. })),
-        "{early:?}"
-    );
+    unapplied(&place, &job, &database, "uno").await;
     order(&job, Order::Release).await;
-    in_time(committing).await.unwrap().unwrap();
-    database.write(update(1, "late", 1), None).await.unwrap();
+    // Let in before that is applied, it would take a before-image that is no longer the last one deposited.
+    let late = database.write(update(1, "late", 1), None);
+    tokio::select! {
+        ended = job.ended() => panic!("the job stopped: {ended:?}"),
+        written = in_time(late) => drop(written.unwrap()),
+    }
     assert_eq!(all_rows(&database, &account()).await, [row(1, "late", 1)]);
     job.stop().await.unwrap();
 }
@@ -75,37 +86,25 @@ async fn what_was_deposited_keeps_its_locks_though_nobody_waits_for_it_any_more(
         let mut job = place.job().await;
         let database = place.patient_database(&job, LONG).await;
         database.write(insert(1, "one", 1), None).await.unwrap();
-        order(&job, Order::Hold).await;
         let before = place.journal().readable();
-        let given_up = tokio::spawn({
-            let database = database.clone();
-            async move {
-                if alone {
-                    return database.write(update(1, "uno", 1), None).await.map(drop);
-                }
-                let mut transaction = database.begin(None).await?;
-                transaction.write(update(1, "uno", 1)).await?;
-                transaction.commit().await.map(drop)
-            }
-        });
         let decides = if alone {
+            let mut writing = Box::pin(database.write(update(1, "uno", 1), None));
+            deposit(&place, &mut writing).await;
             Kind::RECORD_UPDATE
         } else {
+            let mut transaction = database.begin(None).await.unwrap();
+            transaction.write(update(1, "uno", 1)).await.unwrap();
+            let mut committing = Box::pin(transaction.commit());
+            deposit(&place, &mut committing).await;
             Kind::CYCLE_COMMIT
         };
-        wait_for(&place, before, decides).await;
-        given_up.abort();
-        assert!(in_time(given_up).await.is_err(), "it was given up");
-        let next = tokio::spawn({
-            let database = database.clone();
-            async move { database.write(update(1, "due", 1), None).await }
-        });
-        tokio::task::yield_now().await;
-        order(&job, Order::Release).await;
+        // It was given up; what it deposited lands all the same.
+        let next = database.write(update(1, "due", 1), None);
         tokio::select! {
             ended = job.ended() => panic!("the job stopped: {ended:?}"),
-            written = in_time(next) => drop(written.unwrap().unwrap()),
+            written = in_time(next) => drop(written.unwrap()),
         }
+        wait_for(&place, before, decides).await;
         assert_eq!(all_rows(&database, &account()).await, [row(1, "due", 1)]);
         job.stop().await.unwrap();
     }
