@@ -86,11 +86,11 @@ impl Inside {
             let began = Instant::now();
             let mut now = began;
             while now < began + time {
-                let ticket = self
+                let answer = self
                     .local
-                    .deposit_blocking(&draft)
+                    .deposit_and_wait(&draft, ANSWER_MAX)
                     .map_err(CommandError::from)?;
-                landed(ticket.wait(ANSWER_MAX))?;
+                landed(answer)?;
                 let after = Instant::now();
                 meter.note(after - now);
                 now = after;

@@ -11,7 +11,7 @@ use super::deposit::deposit_unit;
 use super::system::{JournalRuntime, Shared, System};
 use crate::entry::{Draft, QualifiedName, Sequence};
 use crate::error::DepositError;
-use crate::journal::{Journal, Limit, Ticket};
+use crate::journal::{Answer, Journal, Limit, Ticket};
 use crate::receiver::StoredBundle;
 
 /// A journal of an embedded system. Clones share it.
@@ -102,13 +102,45 @@ impl SystemJournal {
     /// As [`Self::deposit`].
     pub fn deposit_blocking(&self, draft: &Draft<'_>) -> Result<Ticket, DepositError> {
         let journal = self.local()?;
+        self.once_there_is_room(journal, || journal.deposit(draft, self.shared.clock.wall()))
+    }
+
+    /// Deposits an entry from a thread that may block, and waits for its answer: UNKNOWN when there is none in time. Where
+    /// nobody else writes just then, this thread writes and flushes the entry itself, which saves waking two threads: the
+    /// quickest way for a program with few depositors.
+    ///
+    /// # Errors
+    /// As [`Self::deposit`].
+    pub fn deposit_and_wait(
+        &self,
+        draft: &Draft<'_>,
+        at_most: Duration,
+    ) -> Result<Answer, DepositError> {
+        let journal = self.local()?;
+        let ticket = self.once_there_is_room(journal, || {
+            journal.deposit_unwoken(draft, self.shared.clock.wall())
+        })?;
+        match self.shared.runtime_of(self.name()) {
+            Some(JournalRuntime::Local(runtime)) if ticket.now().is_none() => {
+                runtime.write_here(&self.shared);
+            }
+            _ => journal.intake().wake(),
+        }
+        Ok(ticket.wait(at_most))
+    }
+
+    fn once_there_is_room(
+        &self,
+        journal: &Journal,
+        deposit: impl Fn() -> Result<Ticket, DepositError>,
+    ) -> Result<Ticket, DepositError> {
         loop {
-            match journal.deposit(draft, self.shared.clock.wall()) {
+            match deposit() {
                 Err(DepositError::Busy) => {}
                 other => return other,
             }
             let room = journal.room();
-            match journal.deposit(draft, self.shared.clock.wall()) {
+            match deposit() {
                 Err(DepositError::Busy) => event_listener::Listener::wait(room),
                 other => return other,
             }

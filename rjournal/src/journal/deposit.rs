@@ -181,6 +181,33 @@ impl Intake {
         drafts: &[Draft<'_>],
         now: Timestamp,
     ) -> Result<Ticket, DepositError> {
+        self.take_in(drafts, now, true)
+    }
+
+    /// Takes a deposit without waking the writer: whoever calls this has it written, by his own hand or with
+    /// [`Self::wake`].
+    ///
+    /// # Errors
+    /// As [`Self::deposit`].
+    pub(crate) fn deposit_unwoken(
+        &self,
+        draft: &Draft<'_>,
+        now: Timestamp,
+    ) -> Result<Ticket, DepositError> {
+        self.take_in(std::slice::from_ref(draft), now, false)
+    }
+
+    /// Wakes the writer for what was deposited without doing so.
+    pub(crate) fn wake(&self) {
+        self.wake_writer(&mut self.lock());
+    }
+
+    fn take_in(
+        &self,
+        drafts: &[Draft<'_>],
+        now: Timestamp,
+        wakes: bool,
+    ) -> Result<Ticket, DepositError> {
         let mut bytes = 0;
         for draft in drafts {
             check_draft(draft)?;
@@ -211,7 +238,9 @@ impl Intake {
         let sequence = state.last;
         self.open_entries
             .store(state.open.entries, Ordering::Relaxed);
-        self.wake_writer(&mut state);
+        if wakes {
+            self.wake_writer(&mut state);
+        }
         drop(state);
         Ok(self.answers.ticket(sequence, false))
     }

@@ -58,7 +58,17 @@ pub(crate) struct LocalRuntime {
     stopping: AtomicBool,
     prepared_at: Mutex<Moment>,
     looked_at: Mutex<Moment>,
+    /// Whoever holds it writes: the thread, or a depositor that waits for its answer. Empty once the thread has ended.
+    desk: Mutex<Option<Desk>>,
     thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// What whoever writes has in hand.
+#[derive(Debug)]
+struct Desk {
+    writer: Writer,
+    /// The receiver an operator was told of last, under MNGRCV(*USER).
+    told: Option<ReceiverId>,
 }
 
 impl LocalRuntime {
@@ -82,42 +92,74 @@ impl LocalRuntime {
             stopping: AtomicBool::new(false),
             prepared_at: Mutex::new(Moment::ZERO),
             looked_at: Mutex::new(Moment::ZERO),
+            desk: Mutex::new(Some(Desk { writer, told: None })),
             thread: Mutex::new(None),
         });
         let (for_thread, for_shared) = (Arc::clone(&runtime), Arc::clone(shared));
         let spawned = std::thread::Builder::new()
             .name(name)
-            .spawn(move || for_thread.write_loop(&for_shared, writer));
+            .spawn(move || for_thread.write_loop(&for_shared));
         match spawned {
             Ok(thread) => *lock(&runtime.thread) = Some(thread),
             Err(error) => {
                 *lock(&runtime.forget) = None;
+                *lock(&runtime.desk) = None;
                 runtime.fail(shared, &format!("its thread cannot be started: {error}"));
             }
         }
         runtime
     }
 
-    fn write_loop(self: &Arc<Self>, shared: &Arc<Shared>, mut writer: Writer) {
-        self.prepare_next(shared, &writer);
-        let mut told = None;
+    fn write_loop(self: &Arc<Self>, shared: &Arc<Shared>) {
+        if let Some(desk) = &*lock(&self.desk) {
+            self.prepare_next(shared, &desk.writer);
+        }
         while self.journal.intake().wait_for_work() == Work::Due {
+            let mut desk = lock(&self.desk);
             let (began, released) = (shared.clock.now(), self.journal.released());
-            if let Err(error) = self.step(shared, &mut writer) {
-                self.journal.set_gate(Gate::Poisoned);
-                self.fail(shared, &error.to_string());
+            if !desk.as_mut().is_some_and(|desk| self.turn(shared, desk)) {
                 break;
             }
             let answered = self.journal.released().get() - released.get();
             self.gather(shared, answered, shared.clock.now().since(began));
-            self.tell_threshold(shared, &writer, &mut told);
-            let orders = lock(&self.forget).as_mut().map(std::mem::take);
-            self.run_forget(shared, &mut writer, orders.unwrap_or_default());
-            self.prepare_next(shared, &writer);
         }
         let left = lock(&self.forget).take();
-        if !writer.is_poisoned() {
-            self.run_forget(shared, &mut writer, left.unwrap_or_default());
+        let desk = lock(&self.desk).take();
+        if let Some(mut desk) = desk.filter(|desk| !desk.writer.is_poisoned()) {
+            self.run_forget(shared, &mut desk.writer, left.unwrap_or_default());
+        }
+    }
+
+    /// Seals and writes what is due, and whatever else waits for a writer. Says whether it can go on.
+    fn turn(self: &Arc<Self>, shared: &Arc<Shared>, desk: &mut Desk) -> bool {
+        let Desk { writer, told } = desk;
+        if writer.is_poisoned() {
+            return false;
+        }
+        if let Err(error) = self.step(shared, writer) {
+            self.journal.set_gate(Gate::Poisoned);
+            self.fail(shared, &error.to_string());
+            return false;
+        }
+        self.tell_threshold(shared, writer, told);
+        let orders = lock(&self.forget).as_mut().map(std::mem::take);
+        self.run_forget(shared, writer, orders.unwrap_or_default());
+        self.prepare_next(shared, writer);
+        true
+    }
+
+    /// Writes what is due on the thread that calls, a depositor's that waits for its answer anyway: where nobody else
+    /// deposits, no thread has to be woken then, neither the writer's nor, behind the flush, this one. While somebody else
+    /// writes, the writer's thread is woken instead.
+    pub(crate) fn write_here(self: &Arc<Self>, shared: &Arc<Shared>) {
+        let idle = self.desk.try_lock().ok();
+        let goes_on =
+            idle.is_some_and(|mut desk| desk.as_mut().is_some_and(|desk| self.turn(shared, desk)));
+        if !goes_on {
+            // Also a thread that is to end hears of it so.
+            self.journal.intake().nudge();
+        } else if self.journal.intake().open_entries() > 0 {
+            self.journal.intake().wake();
         }
     }
 
