@@ -1,8 +1,6 @@
 //! A journal in a program of one's own: threads that wait for their answers write by turns, beside depositors that do not
 //! wait.
 
-use std::time::Duration;
-
 use rjournal::daemon::command::journal::AttributePatch;
 use rjournal::entry::{Draft, Kind, Sequence};
 use rjournal::journal::Answer;
@@ -74,7 +72,7 @@ async fn a_stop_in_the_middle_answers_who_waits_and_keeps_what_landed() {
             std::thread::spawn(move || {
                 let draft = Draft::new(Kind::USER, b"entry");
                 let mut last = Sequence::NONE;
-                while let Ok(answer) = journal.deposit_and_wait(&draft, Duration::from_secs(60)) {
+                while let Ok(answer) = journal.deposit_and_wait(&draft, PATIENCE) {
                     let Some(sequence) = landed(&answer) else {
                         break;
                     };

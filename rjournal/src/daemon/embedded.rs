@@ -102,7 +102,7 @@ impl SystemJournal {
     /// As [`Self::deposit`].
     pub fn deposit_blocking(&self, draft: &Draft<'_>) -> Result<Ticket, DepositError> {
         let journal = self.local()?;
-        self.once_there_is_room(journal, || journal.deposit(draft, self.shared.clock.wall()))
+        once_there_is_room(journal, || journal.deposit(draft, self.shared.clock.wall()))
     }
 
     /// Deposits an entry from a thread that may block, and waits for its answer: UNKNOWN when there is none in time. Where
@@ -117,7 +117,7 @@ impl SystemJournal {
         at_most: Duration,
     ) -> Result<Answer, DepositError> {
         let journal = self.local()?;
-        let ticket = self.once_there_is_room(journal, || {
+        let ticket = once_there_is_room(journal, || {
             journal.deposit_unwoken(draft, self.shared.clock.wall())
         })?;
         match self.shared.runtime_of(self.name()) {
@@ -127,24 +127,6 @@ impl SystemJournal {
             _ => journal.intake().wake(),
         }
         Ok(ticket.wait(at_most))
-    }
-
-    fn once_there_is_room(
-        &self,
-        journal: &Journal,
-        deposit: impl Fn() -> Result<Ticket, DepositError>,
-    ) -> Result<Ticket, DepositError> {
-        loop {
-            match deposit() {
-                Err(DepositError::Busy) => {}
-                other => return other,
-            }
-            let room = journal.room();
-            match deposit() {
-                Err(DepositError::Busy) => event_listener::Listener::wait(room),
-                other => return other,
-            }
-        }
     }
 
     /// The clock deposits are stamped with.
@@ -198,5 +180,23 @@ impl SystemJournal {
     pub fn facts(&self, at: Sequence) -> Result<super::JournalFacts, CommandError> {
         let runtime = self.shared.require_journal(self.name())?;
         super::socket::facts(&runtime, Some(at))
+    }
+}
+
+/// Deposits, waiting while there is no room.
+fn once_there_is_room(
+    journal: &Journal,
+    deposit: impl Fn() -> Result<Ticket, DepositError>,
+) -> Result<Ticket, DepositError> {
+    loop {
+        match deposit() {
+            Err(DepositError::Busy) => {}
+            other => return other,
+        }
+        let room = journal.room();
+        match deposit() {
+            Err(DepositError::Busy) => event_listener::Listener::wait(room),
+            other => return other,
+        }
     }
 }

@@ -13,6 +13,7 @@ mod keys;
 mod local;
 mod mark;
 mod name;
+mod numbering;
 mod orphan;
 mod repair;
 mod retire;
