@@ -10,7 +10,7 @@ use bytes::Bytes;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{
     ClientConfig, Connection, Endpoint, IdleTimeout, RecvStream, SendStream, ServerConfig,
-    TransportConfig, VarInt,
+    TransportConfig, TransportErrorCode, VarInt,
 };
 
 use super::frame::{self, HEAD_BYTES, Wired};
@@ -223,6 +223,11 @@ fn connect_reason(error: &quinn::ConnectionError) -> String {
             if inner.to_string().contains("certificate") =>
         {
             format!("its key is not the one in the directory, or it does not know ours ({inner})")
+        }
+        quinn::ConnectionError::ConnectionClosed(close)
+            if close.error_code == TransportErrorCode::CONNECTION_REFUSED =>
+        {
+            "it takes no connections now: it is stopping, or has too many".to_owned()
         }
         quinn::ConnectionError::ConnectionClosed(close) => {
             format!(

@@ -184,7 +184,7 @@ impl Shared {
 
     fn judge(&self, name: QualifiedName, runtime: &JournalRuntime) -> JournalHealth {
         let description = self.describe(name, runtime);
-        let links: Vec<LinkHealth> = description
+        let mut links: Vec<LinkHealth> = description
             .links
             .iter()
             .map(|link| self.judge_link(link))
@@ -211,6 +211,15 @@ impl Shared {
             | JournalState::Damaged
             | JournalState::Inactive => Health::Stopped,
         };
+        // Whatever was ordered of them, nothing goes over the links of a journal that is not there.
+        if matches!(
+            description.state,
+            JournalState::Damaged | JournalState::Failed
+        ) {
+            for link in &mut links {
+                link.health = own;
+            }
+        }
         let worst = links
             .iter()
             .map(|link| link.health)
