@@ -506,6 +506,27 @@ pub enum SystemError {
         /// What is wrong.
         reason: String,
     },
+    /// The catalog cannot be read in either copy.
+    #[error(
+        "{} is lost: {reason}; restore it from a backup, or make another one from the journals here: rjournal daemon --data {} \
+         --rebuild-catalog",
+        path.display(),
+        data.display()
+    )]
+    CatalogLost {
+        /// The catalog.
+        path: PathBuf,
+        /// What is wrong.
+        reason: &'static str,
+        /// The data directory.
+        data: PathBuf,
+    },
+    /// The catalog is not lost, so no other one is made.
+    #[error("{} can be read; nothing was changed", path.display())]
+    NotLost {
+        /// The catalog.
+        path: PathBuf,
+    },
     /// The configuration is wrong.
     #[error("{}: {reason}", path.display())]
     Config {

@@ -176,12 +176,19 @@ fn damaged_or_missing_receivers_are_refused_and_nothing_is_changed() {
     for (image, what) in [(damaged, "damaged"), (headless, "headless"), (hole, "hole")] {
         let disk = image.clone().power_on();
         let error = rebuild(&disk).expect_err(what);
-        let as_told = match (&error, what) {
-            (JournalError::Receiver(ReceiverError::Corrupt { .. }), "damaged")
-            | (JournalError::Receiver(ReceiverError::Headless { .. }), "headless")
-            | (JournalError::Receiver(ReceiverError::NotJoined { .. }), "hole") => true,
-            _ => false,
-        };
+        let as_told = matches!(
+            (&error, what),
+            (
+                JournalError::Receiver(ReceiverError::Corrupt { .. }),
+                "damaged"
+            ) | (
+                JournalError::Receiver(ReceiverError::Headless { .. }),
+                "headless"
+            ) | (
+                JournalError::Receiver(ReceiverError::NotJoined { .. }),
+                "hole"
+            )
+        );
         assert!(as_told, "{what}: {error}");
         for path in image.paths() {
             let left = disk.image();

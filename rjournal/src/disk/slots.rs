@@ -101,7 +101,7 @@ impl SlotFile {
             if !names.contains(&slot) {
                 continue;
             }
-            let free = (1_u32..)
+            let free = (1..=names.len() + 1)
                 .map(|number| format!("{slot}.damaged-{number}"))
                 .find(|aside| !names.contains(aside));
             let aside = dir.join(free.unwrap_or_else(|| format!("{slot}.damaged-0")));

@@ -374,6 +374,42 @@ pub fn sealed_by(
     Ok((last.1.journal_name, last.1.origin))
 }
 
+/// Reads every bundle of the local journal in `dir`, which is not in use, by the headers of its receivers.
+///
+/// # Errors
+/// [`JournalError`]: its receivers are no whole chain. Nothing is changed.
+pub fn stored_entries(
+    disk: &Arc<dyn Disk>,
+    dir: &Path,
+    visit: &mut dyn FnMut(&SealedBundle),
+) -> Result<(), JournalError> {
+    let receivers = dir.join(RECEIVERS_DIR);
+    let chain = headers(disk, &receivers)?;
+    let evidence = evidence(disk, dir, Sequence::NONE, true)?;
+    trace(disk, &receivers, &chain, evidence, &|_| {}, &mut |met| {
+        if let Met::Bundle(bundle) = met {
+            visit(bundle);
+        }
+    })?;
+    Ok(())
+}
+
+/// What is known to have been flushed in `dir`.
+fn evidence(
+    disk: &Arc<dyn Disk>,
+    dir: &Path,
+    known: Sequence,
+    sealed_here: bool,
+) -> Result<Evidence, JournalError> {
+    let (_, mark) = MarkFile::open(&**disk, dir)?;
+    let marked = mark.map_or(Sequence::NONE, |mark| mark.written.sequence);
+    Ok(Evidence {
+        known: known.max(marked),
+        sealed_here,
+        cut_at: None,
+    })
+}
+
 /// Reads everything the journal in `dir` has left, whose control file is lost. `known` is an entry that something else here
 /// proves to have been flushed; `read` is told bytes as they are read.
 ///
@@ -391,13 +427,7 @@ pub fn traced(
     let Some((_, oldest)) = chain.first() else {
         return Err(ReceiverError::NoReceivers { dir: receivers }.into());
     };
-    let (_, mark) = MarkFile::open(&**disk, dir)?;
-    let marked = mark.map_or(Sequence::NONE, |mark| mark.written.sequence);
-    let evidence = Evidence {
-        known: known.max(marked),
-        sealed_here: role == Role::Local,
-        cut_at: None,
-    };
+    let evidence = evidence(disk, dir, known, role == Role::Local)?;
     let mut history = History::new(oldest);
     let records = trace(
         disk,
