@@ -5,7 +5,9 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use crate::entry::{CodecError, Kind, NameError, Position, QualifiedName, RdbName, Sequence};
+use crate::entry::{
+    CodecError, Kind, NameError, Position, QualifiedName, RdbName, Sequence, SystemName,
+};
 
 /// What can go wrong where bundles rest.
 #[derive(Debug, thiserror::Error)]
@@ -86,6 +88,20 @@ pub enum ReceiverError {
         begins: Sequence,
         /// The last entry of the chain before it.
         ends: Sequence,
+    },
+    /// A file holds something behind a header that cannot be read, and nothing else says which receiver it was.
+    #[error("{} cannot be told: its header cannot be read ({found}), and there are bytes behind it", path.display())]
+    Headless {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        found: CodecError,
+    },
+    /// A directory of receivers has none.
+    #[error("there is no receiver in {}", dir.display())]
+    NoReceivers {
+        /// The directory.
+        dir: PathBuf,
     },
     /// A bundle does not continue what is here.
     #[error("a bundle from entry {first} does not continue the chain at entry {ends}")]
@@ -229,13 +245,16 @@ pub enum JournalError {
     #[error(transparent)]
     Receiver(#[from] ReceiverError),
     /// The control file cannot be read.
-    #[error("the control file in {} cannot be read ({reason}); restore it from a backup, the receivers are untouched", dir.display())]
+    #[error("the control file in {} cannot be read ({reason}); the receivers are untouched: RPRJRN with ROLE makes it again from them, or restore it from a backup", dir.display())]
     ControlDamaged {
         /// The journal's directory.
         dir: PathBuf,
         /// What is wrong.
         reason: String,
     },
+    /// The control file cannot be made again from the receivers as it was asked for.
+    #[error(transparent)]
+    Rebuild(#[from] RebuildError),
     /// The control file was written by a newer program.
     #[error("the control file in {} has format version {found}, which a newer program wrote; use that one", dir.display())]
     ControlVersion {
@@ -272,6 +291,51 @@ pub enum JournalError {
         /// What is wrong.
         reason: String,
     },
+}
+
+/// Why a control file is not made again from the receivers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RebuildError {
+    /// It is there and can be read.
+    #[error("the control file can be read")]
+    NotLost,
+    /// The operator says remote; the receivers were sealed by this system.
+    #[error(
+        "its receivers were sealed by this system as {journal}: it is a local journal, ROLE(*LOCAL)"
+    )]
+    SealedHere {
+        /// The journal's name in them.
+        journal: QualifiedName,
+    },
+    /// The operator says local; another system sealed the receivers.
+    #[error(
+        "its receivers were sealed by system {origin} as {journal}: here it is a remote journal, ROLE(*REMOTE)"
+    )]
+    SealedElsewhere {
+        /// That system's name.
+        origin: SystemName,
+        /// The journal's name there.
+        journal: QualifiedName,
+    },
+    /// Receivers of one journal name different systems or journals as theirs.
+    #[error("receiver {receiver} says another system or journal of itself than the ones before it")]
+    Contradiction {
+        /// The receiver.
+        receiver: QualifiedName,
+    },
+    /// A local journal has the name its receivers carry.
+    #[error("its receivers say that it is journal {found}")]
+    OtherName {
+        /// That name.
+        found: QualifiedName,
+    },
+    /// Nothing says what the remote journal is called here.
+    #[error("its receivers do not say what it is called here")]
+    NoName,
+    /// Nothing says who feeds the remote journal.
+    #[error("its receivers do not say which system feeds it")]
+    NoFeeder,
 }
 
 impl JournalError {
@@ -441,6 +505,27 @@ pub enum SystemError {
         path: PathBuf,
         /// What is wrong.
         reason: String,
+    },
+    /// The catalog cannot be read in either copy.
+    #[error(
+        "{} is lost: {reason}; restore it from a backup, or make another one from the journals here: rjournal daemon --data {} \
+         --rebuild-catalog",
+        path.display(),
+        data.display()
+    )]
+    CatalogLost {
+        /// The catalog.
+        path: PathBuf,
+        /// What is wrong.
+        reason: &'static str,
+        /// The data directory.
+        data: PathBuf,
+    },
+    /// The catalog is not lost, so no other one is made.
+    #[error("{} can be read; nothing was changed", path.display())]
+    NotLost {
+        /// The catalog.
+        path: PathBuf,
     },
     /// The configuration is wrong.
     #[error("{}: {reason}", path.display())]

@@ -93,6 +93,7 @@ impl Level {
         let request = RepairJournal {
             journal: name(journal),
             partner: None,
+            role: None,
             check,
         };
         system.run(request).await

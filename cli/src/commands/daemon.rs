@@ -3,18 +3,26 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use rjournal::daemon::{ControlSocket, JobProgram, check_data, read_config};
+use rjournal::daemon::{
+    Clock, ControlSocket, JobProgram, RebuiltCatalog, SystemClock, check_data, read_config,
+    rebuild_catalog,
+};
 use rjournal::{System, SystemOptions};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::Context;
 use crate::error::CliError;
 use crate::log::{check_log, start_log};
+use crate::output::Form;
 
 /// Run the system in a data directory until SIGTERM or SIGINT
 ///
 /// Example: rjournal daemon --data /var/lib/rjournal
 #[derive(Debug, clap::Args)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of the command line"
+)]
 pub(crate) struct Args {
     /// Check configuration and data directory, start nothing
     #[arg(long)]
@@ -23,6 +31,10 @@ pub(crate) struct Args {
     /// The directory was copied or restored, and the other one is gone for good
     #[arg(long)]
     moved: bool,
+
+    /// Make a catalog that is lost in both copies again from the journals here, and say what cannot be known; start nothing
+    #[arg(long, conflicts_with = "check")]
+    rebuild_catalog: bool,
 
     /// Log as JSON lines
     #[arg(long)]
@@ -42,6 +54,12 @@ pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, C
                 config.name
             )
         });
+        return Ok(ExitCode::SUCCESS);
+    }
+    if args.rebuild_catalog {
+        let now = SystemClock::start().wall();
+        let rebuilt = rebuild_catalog(&context.data, args.moved, now)?;
+        context.output.result(&rebuilt, page);
         return Ok(ExitCode::SUCCESS);
     }
     start_log(&config.log, args.log_json)?;
@@ -75,4 +93,30 @@ pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, C
     } else {
         ExitCode::SUCCESS
     })
+}
+
+fn page(rebuilt: &RebuiltCatalog) -> String {
+    let mut form = Form::new();
+    form.line("Journals", names(&rebuilt.journals))
+        .line("Libraries", names(&rebuilt.libraries))
+        .line("Files", names(&rebuilt.files));
+    for kept in &rebuilt.kept {
+        form.line("Kept", kept);
+    }
+    for look in &rebuilt.look_again {
+        form.line("Look again", look);
+    }
+    format!(
+        "The catalog of system {} was made again from its journals.\n{}",
+        rebuilt.name,
+        form.text()
+    )
+}
+
+fn names(names: &[impl std::fmt::Display]) -> String {
+    if names.is_empty() {
+        return "*NONE".to_owned();
+    }
+    let names = names.iter().map(ToString::to_string);
+    names.collect::<Vec<_>>().join(", ")
 }

@@ -1,14 +1,19 @@
-//! Command `rprjrn`: damaged receivers get their bytes back from a partner that has them.
+//! Command `rprjrn`: damaged receivers get their bytes back from a partner that has them; a control file that is lost is
+//! made again from the receivers.
 
 use std::convert::Infallible;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use rjournal::Client;
-use rjournal::daemon::command::repair::{DescribeRepair, RepairJournal, RepairPhase, Repaired};
+use rjournal::daemon::command::repair::{
+    DescribeRepair, RebuiltControl, RepairJournal, RepairPhase, Repaired,
+};
 use rjournal::entry::{QualifiedName, RdbName};
+use rjournal::journal::Role;
 
 use super::Context;
+use crate::attributes::choose;
 use crate::error::CliError;
 use crate::output::{Form, Output, Unit};
 use crate::text;
@@ -19,7 +24,9 @@ const LOOK_AGAIN: Duration = Duration::from_millis(300);
 /// Repair a journal: put back, from a partner that has them, the bytes its receivers have lost
 ///
 /// Every byte is proven by the chain of hashes before a file is touched; the damaged files are kept. Then the journal is
-/// opened as after a start. Exit code 8 if it stays damaged.
+/// opened as after a start. A journal whose control file is lost gets it made again from its receivers, once ROLE says
+/// what it is here: local journals ask their in-sync set before they open, remote ones are fed again by CHGJRN JRNSTATE.
+/// Exit code 8 if it stays damaged.
 ///
 /// Example: rjournal rprjrn --jrn PRDLIB/JRN
 #[derive(Debug, clap::Args)]
@@ -28,9 +35,14 @@ pub(crate) struct Args {
     #[arg(long, value_name = "LIB/NAME")]
     jrn: QualifiedName,
 
-    /// The partner to get bytes from; without it all that have the journal are asked in turn
+    /// The partner to get bytes from; without it all that have the journal are asked in turn. With ROLE(*REMOTE) the one
+    /// that feeds it
     #[arg(long)]
     rdb: Option<RdbName>,
+
+    /// What the journal is here; needed, and allowed, where its control file is lost
+    #[arg(long, value_name = "*LOCAL|*REMOTE")]
+    role: Option<String>,
 
     /// Only say what is damaged, and who can supply it
     #[arg(long)]
@@ -43,6 +55,11 @@ pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, C
     let repair = client.run(RepairJournal {
         journal: args.jrn,
         partner: args.rdb,
+        role: choose(
+            args.role,
+            "ROLE",
+            &[("LOCAL", Role::Local), ("REMOTE", Role::Remote)],
+        )?,
         check: args.check,
     });
     let repaired = tokio::select! {
@@ -50,7 +67,8 @@ pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, C
         never = watch(watcher, *context.output) => match never {},
     };
     context.output.result(&repaired, page);
-    let good = repaired.note.is_none() && (repaired.damage.is_empty() || repaired.repaired);
+    let whole = repaired.damage.is_empty() && repaired.rebuilt.is_none();
+    let good = repaired.note.is_none() && (whole || repaired.repaired);
     Ok(if good {
         ExitCode::SUCCESS
     } else {
@@ -78,6 +96,9 @@ async fn watch(client: Client, output: Output) -> Infallible {
 }
 
 fn page(repaired: &Repaired) -> String {
+    if let Some(rebuilt) = &repaired.rebuilt {
+        return rebuilt_page(repaired, rebuilt);
+    }
     let journal = repaired.journal;
     let verdict = match (repaired.damage.is_empty(), &repaired.note) {
         (true, None) => format!("Nothing of journal {journal} is damaged."),
@@ -116,5 +137,48 @@ fn page(repaired: &Repaired) -> String {
         .line("Good bundles", text::count(repaired.bundles))
         .line("Good entries", text::count(repaired.entries))
         .line("Good bytes", text::bytes(repaired.bytes));
+    format!("{verdict}\n{}", form.text())
+}
+
+fn rebuilt_page(repaired: &Repaired, rebuilt: &RebuiltControl) -> String {
+    let journal = repaired.journal;
+    let verdict = match &repaired.note {
+        _ if !repaired.repaired => format!(
+            "The control file of journal {journal} is lost; RPRJRN without --check makes it again as below. Nothing was changed."
+        ),
+        Some(note) => format!(
+            "The control file of journal {journal} was made again, but the journal cannot be opened: {note}"
+        ),
+        None => format!("The control file of journal {journal} was made again from its receivers."),
+    };
+    let mut form = Form::new();
+    match rebuilt.role {
+        Role::Local => form.line("Role", "*LOCAL"),
+        Role::Remote => form.line("Role", "*REMOTE"),
+    };
+    if let Some(fed_by) = &rebuilt.fed_by {
+        form.line("Fed by", fed_by);
+    }
+    form.line("Epoch", rebuilt.epoch.to_string())
+        .line("Last entry", text::count(rebuilt.last.get()));
+    match &rebuilt.asks {
+        Some(members) if members.is_empty() => {
+            form.line("Asks before it opens", "*NONE (its in-sync set is empty)");
+        }
+        Some(members) => {
+            form.line("Asks before it opens", members.join(", "));
+        }
+        None => {}
+    }
+    for kept in &repaired.kept {
+        form.line("Kept", kept);
+    }
+    form.line("Receivers read", text::count(repaired.receivers))
+        .line("Good bundles", text::count(repaired.bundles))
+        .line("Good entries", text::count(repaired.entries))
+        .line("Good bytes", text::bytes(repaired.bytes));
+    for look in &rebuilt.look_again {
+        form.line("Look again", look);
+    }
     format!("{verdict}\n{}", form.text())
 }

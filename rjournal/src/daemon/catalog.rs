@@ -205,19 +205,22 @@ impl CatalogFile {
             path: path.clone(),
             reason,
         };
+        let lost = |reason: &'static str| SystemError::CatalogLost {
+            path: path.clone(),
+            reason,
+            data: dir.to_path_buf(),
+        };
         let (catalog, stale) = match content {
             // A system without a catalog has never had a library, so it has no journal.
             SlotContent::Missing if !is_new(&**disk)? => {
-                return Err(damaged(
-                    "both copies are gone, and there are journals here".to_owned(),
-                ));
+                return Err(lost("both copies are gone, and there are journals here"));
             }
             SlotContent::Missing => (Catalog::default(), false),
             SlotContent::Found { bytes, stale } => (
                 serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?,
                 stale,
             ),
-            SlotContent::Damaged => return Err(damaged("both copies are damaged".to_owned())),
+            SlotContent::Damaged => return Err(lost("both copies are damaged")),
             SlotContent::Newer(version) => {
                 return Err(damaged(format!(
                     "format version {version}, which a newer program wrote"
@@ -232,6 +235,42 @@ impl CatalogFile {
             },
             stale,
         ))
+    }
+
+    /// That no catalog can be read in a data directory.
+    ///
+    /// # Errors
+    /// [`SystemError::NotLost`] when one can; whatever else keeps one from being read.
+    pub(super) fn require_lost(disk: &Arc<dyn Disk>, dir: &Path) -> Result<(), SystemError> {
+        match Self::open(disk, dir) {
+            Ok(_) => Err(SystemError::NotLost {
+                path: dir.join(CATALOG),
+            }),
+            Err(SystemError::CatalogLost { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Puts a catalog made again in place of one that cannot be read; what is left of that one is kept beside it, and its
+    /// paths are given.
+    ///
+    /// # Errors
+    /// As [`Self::require_lost`], and when the disk refuses.
+    pub(super) fn replace_lost(
+        disk: &Arc<dyn Disk>,
+        dir: &Path,
+        catalog: &Catalog,
+    ) -> Result<Vec<PathBuf>, SystemError> {
+        Self::require_lost(disk, dir)?;
+        let path = dir.join(CATALOG);
+        let io = |source| SystemError::io("could not be written", &path, source);
+        let bytes =
+            serde_json::to_vec(catalog).map_err(|error| io(std::io::Error::other(error)))?;
+        let kept = SlotFile::set_aside(&**disk, Path::new(""), CATALOG).map_err(io)?;
+        let (mut slots, _) =
+            SlotFile::open(Arc::clone(disk), Path::new(""), CATALOG).map_err(io)?;
+        slots.save(&bytes).map_err(io)?;
+        Ok(kept)
     }
 
     /// The catalog.
@@ -310,5 +349,55 @@ mod tests {
             .unwrap();
         let refused = open(&disk).expect_err("its catalog is gone");
         assert!(refused.to_string().contains("catalog"), "{refused}");
+    }
+
+    #[test]
+    fn a_crash_while_it_is_made_again_leaves_none_or_the_new_one() {
+        let disk = MemoryDisk::new();
+        disk.create_dir(&Path::new(JOURNALS_DIR).join("0123456789abcdef"))
+            .unwrap();
+        disk.sync_dir(Path::new(JOURNALS_DIR)).unwrap();
+        disk.sync_dir(Path::new("")).unwrap();
+        let catalog = |name: &str| {
+            let mut catalog = Catalog::default();
+            let library = Library {
+                created_at: Timestamp::ZERO,
+                text: String::new(),
+            };
+            catalog.libraries.insert(Name::new(name).unwrap(), library);
+            catalog
+        };
+        let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+        let (mut slots, _) = SlotFile::open(shared, Path::new(""), CATALOG).unwrap();
+        for name in ["A", "B"] {
+            let bytes = serde_json::to_vec(&catalog(name)).unwrap();
+            slots.save(&bytes).unwrap();
+        }
+        let whole: Arc<dyn Disk> = Arc::new(disk.image().power_on());
+        let data = Path::new("data");
+        let refused = CatalogFile::replace_lost(&whole, data, &catalog("C"));
+        assert!(matches!(refused, Err(SystemError::NotLost { .. })));
+        let mut lost = disk.image();
+        lost.flip(Path::new("catalog.a"), 45, 1);
+        lost.flip(Path::new("catalog.b"), 45, 1);
+        let mut finished = false;
+        for cut in 1..20 {
+            let disk = lost.clone().power_on();
+            disk.die_at_sync(cut);
+            let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+            let replaced = CatalogFile::replace_lost(&shared, data, &catalog("C")).is_ok();
+            for seed in 0..6 {
+                let after = disk.crash(seed).power_on();
+                match open(&after) {
+                    Ok((found, stale)) => {
+                        assert_eq!((found.get(), stale), (&catalog("C"), false));
+                    }
+                    Err(SystemError::CatalogLost { .. }) => assert!(!replaced, "cut {cut}"),
+                    Err(error) => panic!("cut {cut} seed {seed}: {error}"),
+                }
+            }
+            finished |= replaced;
+        }
+        assert!(finished);
     }
 }

@@ -3,6 +3,7 @@
 //! it connects. It is the only room that reads clocks and draws random numbers.
 
 mod catalog;
+mod catalog_rebuild;
 mod clock;
 pub mod command;
 mod config;
@@ -18,6 +19,7 @@ mod task;
 mod user;
 
 pub use catalog::{Catalog, FileRecord, JobRecord, Library, Partner, SkipOrder, Stopped};
+pub use catalog_rebuild::{RebuiltCatalog, rebuild_catalog};
 pub use clock::{Clock, SystemClock, SystemEntropy};
 pub use command::{Command, CommandError, ErrorKind};
 pub use config::{CONFIG_FILE, Config};

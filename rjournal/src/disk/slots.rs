@@ -88,6 +88,29 @@ impl SlotFile {
         ))
     }
 
+    /// Gives both slots other names, so that the content can begin anew; what they hold is kept, whether it can be read
+    /// or not. Gives the new names. A crash in between leaves the slots damaged or missing, as they were.
+    ///
+    /// # Errors
+    /// Whatever the medium says.
+    pub fn set_aside(disk: &dyn Disk, dir: &Path, name: &str) -> io::Result<Vec<PathBuf>> {
+        let names = disk.list(dir)?;
+        let mut kept = Vec::new();
+        for slot in ["a", "b"] {
+            let slot = format!("{name}.{slot}");
+            if !names.contains(&slot) {
+                continue;
+            }
+            let free = (1..=names.len() + 1)
+                .map(|number| format!("{slot}.damaged-{number}"))
+                .find(|aside| !names.contains(aside));
+            let aside = dir.join(free.unwrap_or_else(|| format!("{slot}.damaged-0")));
+            disk.durable_rename(&dir.join(&slot), &aside)?;
+            kept.push(aside);
+        }
+        Ok(kept)
+    }
+
     /// Replaces the content, durably.
     ///
     /// # Errors

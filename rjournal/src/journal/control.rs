@@ -14,7 +14,7 @@ use crate::entry::{
     Alignment, Epoch, JournalId, Position, QualifiedName, RdbName, Sequence, SystemId, SystemName,
     Timestamp,
 };
-use crate::error::JournalError;
+use crate::error::{JournalError, RebuildError};
 use crate::receiver::ReceiverRecord;
 
 /// Who changes receivers at the threshold (IBM i: MNGRCV).
@@ -226,6 +226,38 @@ impl ControlFile {
         };
         file.save()?;
         Ok(file)
+    }
+
+    /// Puts a control file made from the receivers in place of one that cannot be read; what is left of that one is kept
+    /// beside it, and its paths are given. A crash leaves a journal without a control file, or with this one.
+    ///
+    /// # Errors
+    /// [`RebuildError::NotLost`] when there is one that can be read, [`JournalError::ControlVersion`] when a newer program
+    /// wrote it; [`JournalError::Io`] when the disk refuses.
+    pub fn replace_lost(
+        disk: &Arc<dyn Disk>,
+        dir: &Path,
+        control: Control,
+    ) -> Result<Vec<PathBuf>, JournalError> {
+        Self::require_lost(disk, dir)?;
+        let kept = SlotFile::set_aside(&**disk, dir, NAME).map_err(|source| {
+            JournalError::io("could not be kept aside", dir.join(NAME), source)
+        })?;
+        Self::create(Arc::clone(disk), dir, control)?;
+        Ok(kept)
+    }
+
+    /// That no control file can be read in `dir`.
+    ///
+    /// # Errors
+    /// [`RebuildError::NotLost`] when one can, [`JournalError::ControlVersion`] when a newer program can.
+    pub fn require_lost(disk: &Arc<dyn Disk>, dir: &Path) -> Result<(), JournalError> {
+        match Self::open(Arc::clone(disk), dir) {
+            Ok(_) => Err(RebuildError::NotLost.into()),
+            Err(error @ JournalError::ControlVersion { .. }) => Err(error),
+            // Damaged, gone, or on blocks that cannot be read any more.
+            Err(_) => Ok(()),
+        }
     }
 
     /// Reads the newer of the two slots. Says as the second value whether the newest was unreadable and an older one

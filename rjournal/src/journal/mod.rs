@@ -15,6 +15,7 @@ mod mark;
 mod name;
 mod numbering;
 mod orphan;
+mod rebuild;
 mod repair;
 mod retire;
 mod tail;
@@ -31,6 +32,9 @@ pub use keys::KeyFound;
 pub use local::{Journal, NewJournal, Owner, Recovered};
 pub use name::{ReceiverNames, next_receiver_name};
 pub use orphan::{Orphan, is_archived};
+pub use rebuild::{
+    History, Order, Rebuilt, Role, Traced, decide, sealed_by, stored_entries, traced,
+};
 pub use repair::{Outline, outline};
 pub use retire::{Hold, Retirement, retire};
 pub use tail::{Limit, Tail, TailMarks};

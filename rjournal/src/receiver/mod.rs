@@ -16,6 +16,7 @@ mod record;
 mod recovery;
 mod spare;
 mod survey;
+mod trace;
 mod trim;
 mod writer;
 
@@ -27,3 +28,4 @@ pub use record::ReceiverRecord;
 pub use recovery::{Evidence, Leftover};
 pub use spare::{Space, SpareSlot, SpareState};
 pub use survey::{Damaged, Expected, FileDamage, Survey, expected_on_disk, survey};
+pub use trace::{Met, headers, trace};

@@ -118,11 +118,14 @@ impl From<SystemError> for CommandError {
             SystemError::ForeignFiles { .. }
             | SystemError::InUse { .. }
             | SystemError::Copied { .. }
-            | SystemError::KeyReadable { .. } => ErrorKind::Refused,
+            | SystemError::KeyReadable { .. }
+            | SystemError::NotLost { .. } => ErrorKind::Refused,
             SystemError::Config { .. } => ErrorKind::Invalid,
             SystemError::Link(_) => ErrorKind::Unreachable,
             SystemError::Journal(error) if error.is_disk_full() => ErrorKind::Full,
-            SystemError::Damaged { .. } | SystemError::Journal(_) => ErrorKind::Damaged,
+            SystemError::Damaged { .. }
+            | SystemError::CatalogLost { .. }
+            | SystemError::Journal(_) => ErrorKind::Damaged,
             SystemError::Io { .. } => ErrorKind::Internal,
         };
         Self::new(kind, "RJN1001", error.to_string())

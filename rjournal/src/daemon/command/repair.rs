@@ -1,9 +1,12 @@
-//! Room `daemon`: RPRJRN: a journal whose receivers are damaged gets the bytes back from a partner that has them. What is
-//! damaged and what proves the bytes is decided in room `receiver`; how it is carried is in `system/repair`.
+//! Room `daemon`: RPRJRN: a journal whose receivers are damaged gets the bytes back from a partner that has them, one whose
+//! control file is lost gets it made again from its receivers. What is damaged and what proves the bytes is decided in
+//! room `receiver`, what a control file is made from in room `journal`; how it is carried is in `system/repair` and
+//! `system/rebuild`.
 
 use serde::{Deserialize, Serialize};
 
-use crate::entry::{QualifiedName, RdbName, Sequence};
+use crate::entry::{Epoch, QualifiedName, RdbName, Sequence};
+use crate::journal::{JournalKind, Rebuilt, Role};
 use crate::receiver::{Damaged, FileDamage, Survey};
 
 /// RPRJRN.
@@ -11,8 +14,12 @@ use crate::receiver::{Damaged, FileDamage, Survey};
 pub struct RepairJournal {
     /// The journal.
     pub journal: QualifiedName,
-    /// The partner to get bytes from; all that have the journal, in turn, where none is named.
+    /// The partner to get bytes from; all that have the journal, in turn, where none is named. Of a remote journal whose
+    /// control file is lost, the one that feeds it.
     pub partner: Option<RdbName>,
+    /// What the journal is here, where its control file is lost: an operator says it, nobody guesses.
+    #[serde(default)]
+    pub role: Option<Role>,
     /// Only say what is damaged, and who can supply it.
     pub check: bool,
 }
@@ -122,6 +129,54 @@ pub struct Repaired {
     pub kept: Vec<String>,
     /// Why the journal cannot be opened all the same.
     pub note: Option<String>,
+    /// The control file that was made again; with `check`, the one that would be.
+    #[serde(default)]
+    pub rebuilt: Option<RebuiltControl>,
+}
+
+/// A control file that was lost and made again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RebuiltControl {
+    /// *LOCAL or *REMOTE.
+    pub role: Role,
+    /// Who feeds it, of a remote journal.
+    pub fed_by: Option<String>,
+    /// Of a local journal the epoch it was opened in last, of a remote one the epoch promised: the highest in history.
+    pub epoch: Epoch,
+    /// The last entry.
+    pub last: Sequence,
+    /// The members of the in-sync set that are asked before it opens; nothing where they cannot be known.
+    pub asks: Option<Vec<String>>,
+    /// What cannot be known from the receivers, and what to do about it.
+    pub look_again: Vec<String>,
+}
+
+impl RebuiltControl {
+    /// What an operator is told of it.
+    pub(in crate::daemon) fn from_rebuilt(rebuilt: &Rebuilt, last: Sequence) -> Self {
+        let control = &rebuilt.control;
+        let members = rebuilt.members.as_ref();
+        let (role, fed_by, epoch) = match &control.kind {
+            JournalKind::Local => (Role::Local, None, control.epoch),
+            JournalKind::Remote(source) => {
+                let fed_by = format!("{} from {}", source.name, source.journal);
+                (Role::Remote, Some(fed_by), control.promised)
+            }
+        };
+        Self {
+            role,
+            fed_by,
+            epoch,
+            last,
+            asks: members.map(|members| {
+                let members = members.iter();
+                members
+                    .map(|member| format!("{} at {}", member.journal, member.rdb))
+                    .collect()
+            }),
+            look_again: rebuilt.look_again.clone(),
+        }
+    }
 }
 
 impl Repaired {
@@ -148,6 +203,7 @@ impl Repaired {
             mended_bytes: 0,
             kept: Vec::new(),
             note: None,
+            rebuilt: None,
         }
     }
 }

@@ -24,6 +24,14 @@ impl Shared {
         self.changed.notify(usize::MAX);
     }
 
+    /// Takes a journal off the list, and nothing else.
+    pub(super) fn forget(&self, name: QualifiedName) {
+        self.journals
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&name);
+    }
+
     pub(crate) fn runtime_of(&self, name: QualifiedName) -> Option<JournalRuntime> {
         self.journals
             .read()
@@ -206,10 +214,7 @@ impl Shared {
                 .help("remove its directory by hand while the system is stopped"));
         };
         self.stop_journal(&runtime).await;
-        self.journals
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&name);
+        self.forget(name);
         self.forget_claim(name);
         let gone = dir.with_extension("deleted");
         let disk = Arc::clone(&self.disk);

@@ -6,6 +6,7 @@ mod hold;
 mod journals;
 mod names;
 mod partner;
+mod rebuild;
 mod recovery;
 mod repair;
 mod running;

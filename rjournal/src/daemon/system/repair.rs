@@ -32,7 +32,7 @@ pub(crate) struct Repairs {
 }
 
 impl Repairs {
-    fn begin(&self, journal: QualifiedName, phase: RepairPhase, total: Option<u64>) {
+    pub(super) fn begin(&self, journal: QualifiedName, phase: RepairPhase, total: Option<u64>) {
         self.done.store(0, Ordering::Relaxed);
         *lock(&self.standing) = Some(RepairProgress {
             journal,
@@ -81,7 +81,17 @@ impl Shared {
 
     async fn repair(self: &Arc<Self>, request: &RepairJournal) -> Result<Repaired, CommandError> {
         let name = request.journal;
+        if let Some(lost) = self.find_lost(request).await? {
+            return self.rebuild(request, lost).await;
+        }
         let runtime = self.require_journal(name)?;
+        if request.role.is_some() {
+            let text =
+                format!("ROLE is for a journal whose control file is lost; that of {name} is not");
+            return Err(
+                CommandError::refused("RJN4026", text).help("give the command without ROLE")
+            );
+        }
         let outline = self.outline_of(name, &runtime).await?;
         let control = outline.control.clone();
         let partners = self.suppliers(&control, request.partner)?;
@@ -139,13 +149,6 @@ impl Shared {
     ) -> Result<Outline, CommandError> {
         let (control, reader) = match runtime {
             JournalRuntime::Broken(broken) => {
-                if broken.control.is_none() {
-                    return Err(CommandError::new(
-                        ErrorKind::Damaged,
-                        "RJN1002",
-                        broken.reason.clone(),
-                    ));
-                }
                 let (shared, dir) = (Arc::clone(self), broken.dir.clone());
                 let known = self.proven(name);
                 return Ok(
@@ -309,7 +312,7 @@ impl Shared {
         broken
     }
 
-    fn broken_reason(&self, name: QualifiedName) -> Option<String> {
+    pub(super) fn broken_reason(&self, name: QualifiedName) -> Option<String> {
         match self.runtime_of(name) {
             Some(JournalRuntime::Broken(broken)) => Some(broken.reason.clone()),
             _ => None,

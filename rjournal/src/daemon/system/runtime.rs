@@ -10,6 +10,7 @@ use crate::daemon::task::copy::CopyRuntime;
 use crate::daemon::task::link::{LinkHandle, LinkSet};
 use crate::daemon::task::local::LocalRuntime;
 use crate::daemon::task::opening::OpeningRuntime;
+use crate::entry::JournalId;
 use crate::journal::{Attributes, Control, Gate, LinkRecord};
 use crate::receiver::ReceiverRecord;
 
@@ -54,6 +55,16 @@ impl JournalRuntime {
             (Self::Copy(one), Self::Copy(two)) => Arc::ptr_eq(one, two),
             (Self::Broken(one), Self::Broken(two)) => Arc::ptr_eq(one, two),
             _ => false,
+        }
+    }
+
+    /// The identity of the journal, where that is known.
+    pub(super) fn id(&self) -> Option<JournalId> {
+        match self {
+            Self::Opening(opening) => Some(opening.id),
+            Self::Local(local) => Some(local.journal.id()),
+            Self::Copy(copy) => Some(copy.copy.id()),
+            Self::Broken(broken) => Some(broken.control.as_ref()?.journal),
         }
     }
 

@@ -7,19 +7,19 @@ use crate::error::JournalError;
 
 /// What was read while a journal was recovered.
 #[derive(Debug, Default)]
-pub(super) struct Facts {
-    pub(super) set: Option<(Sequence, SetChange)>,
-    pub(super) opened: Sequence,
-    pub(super) last_keyed: Sequence,
-    pub(super) last_time: Timestamp,
-    pub(super) epoch: Epoch,
+pub(in crate::journal) struct Facts {
+    pub(in crate::journal) set: Option<(Sequence, SetChange)>,
+    pub(in crate::journal) opened: Sequence,
+    pub(in crate::journal) last_keyed: Sequence,
+    pub(in crate::journal) last_time: Timestamp,
+    pub(in crate::journal) epoch: Epoch,
     /// The last entry, if it ended a receiver.
-    pub(super) next: Option<Neighbour>,
-    pub(super) damage: Option<JournalError>,
+    pub(in crate::journal) next: Option<Neighbour>,
+    pub(in crate::journal) damage: Option<JournalError>,
 }
 
 impl Facts {
-    pub(super) fn read(&mut self, bundle: &SealedBundle) {
+    pub(in crate::journal) fn read(&mut self, bundle: &SealedBundle) {
         self.epoch = bundle.header().epoch;
         self.last_time = self.last_time.max(bundle.last_time());
         for view in bundle.entries().flatten() {

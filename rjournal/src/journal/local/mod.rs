@@ -7,6 +7,7 @@ mod facts;
 mod open;
 mod recovered;
 
+pub(super) use facts::Facts;
 pub use open::Journal;
 pub use recovered::{NewJournal, Owner, Recovered};
 pub(super) use recovered::{RECEIVERS_DIR, create_dirs};

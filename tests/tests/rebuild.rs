@@ -1,0 +1,198 @@
+//! A journal whose control file is lost in both slots comes back over real QUIC: the source asks its target before it
+//! opens, the target is not fed before an operator says so, and a role that is not theirs is refused.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rjournal::daemon::command::journal::{
+    AttributePatch, ChangeJournal, DescribeJournals, JournalDescription, JournalState,
+};
+use rjournal::daemon::command::repair::{RepairJournal, Repaired};
+use rjournal::daemon::command::verify::Verify;
+use rjournal::entry::{Draft, Kind, QualifiedName};
+use rjournal::journal::{AckClass, Answer, DeliveryMode, Role};
+use rjournal::{CommandError, System};
+use rjournal_tests::systems::{Place, Two, activate, describe, messages, name, start, until};
+
+const SOURCE: &str = "PRDLIB/JRN";
+const TARGET: &str = "BKPLIB/JRN";
+
+async fn deposit(system: &System, text: &str) -> AckClass {
+    let journal = system
+        .journal_when_open(name(SOURCE), Duration::from_secs(30))
+        .await
+        .expect("an open journal");
+    let ticket = journal
+        .deposit(&Draft::new(Kind::USER, text.as_bytes()))
+        .await
+        .expect("a deposit that is taken");
+    let answer = tokio::time::timeout(Duration::from_mins(2), ticket).await;
+    match answer.expect("an answer in time") {
+        Answer::Landed { class, .. } => class,
+        other => panic!("not landed: {other:?}"),
+    }
+}
+
+/// Two systems with one journal of several receivers, in sync; so many deposits were answered SYNC.
+async fn filled() -> Two {
+    let small = AttributePatch {
+        threshold_kb: Some(64),
+        ..AttributePatch::default()
+    };
+    let two = Two::in_sync(small).await;
+    for n in 0..200 {
+        let text = format!("entry {n} {}", "x".repeat(700));
+        assert_eq!(deposit(&two.prd, &text).await, AckClass::Sync, "{n}");
+    }
+    two
+}
+
+fn journal_dir(place: &Place) -> PathBuf {
+    let journals = std::fs::read_dir(place.data.join("journals")).expect("a directory");
+    journals.flatten().next().expect("one journal").path()
+}
+
+/// Both slots of the control file are written over.
+fn lose_control(place: &Place) {
+    for slot in ["control.a", "control.b"] {
+        let path = journal_dir(place).join(slot);
+        let mut bytes = std::fs::read(&path).expect("a slot");
+        for byte in &mut bytes[..60] {
+            *byte ^= 0x55;
+        }
+        std::fs::write(path, bytes).expect("a file that can be written");
+    }
+}
+
+/// The one journal, as it is listed, whatever it is called.
+async fn listed(system: &System) -> JournalDescription {
+    let described = system.run(DescribeJournals { journal: None }).await;
+    let mut journals = described.expect("a list").journals;
+    assert_eq!(journals.len(), 1, "{journals:?}");
+    journals.remove(0)
+}
+
+async fn repair(
+    system: &System,
+    journal: QualifiedName,
+    role: Option<Role>,
+    check: bool,
+) -> Result<Repaired, CommandError> {
+    let request = RepairJournal {
+        journal,
+        partner: None,
+        role,
+        check,
+    };
+    system.run(request).await
+}
+
+async fn holds(system: &System, journal: &str) -> u64 {
+    let verify = Verify {
+        journal: name(journal),
+        partner: None,
+    };
+    let verified = system.run(verify).await.expect("it can be read");
+    assert!(verified.good, "{verified:?}");
+    verified.entries
+}
+
+/// MET-2: nothing is guessed, and what the target has is heard before the source takes a deposit again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_source_without_its_control_file_asks_its_target_before_it_opens() {
+    let mut two = filled().await;
+    let before = describe(&two.prd, SOURCE).await;
+    let entries = holds(&two.bkp, TARGET).await;
+    two.stop().await;
+    lose_control(&two.prd_place);
+    two.prd = start(&two.prd_place.data).await;
+    let lost = listed(&two.prd).await;
+    assert_eq!(lost.state, JournalState::Damaged, "{lost:?}");
+
+    let refused = repair(&two.prd, name(SOURCE), None, false).await;
+    assert_eq!(refused.expect_err("no role is guessed").id, "RJN4026");
+    for named in [name(SOURCE), lost.journal] {
+        let refused = repair(&two.prd, named, Some(Role::Remote), false).await;
+        let refused = refused.expect_err("it was sealed here");
+        assert_eq!(refused.id, "RJN4027");
+        assert!(refused.text.contains("ROLE(*LOCAL)"), "{refused}");
+    }
+    let checked = repair(&two.prd, name(SOURCE), Some(Role::Local), true).await;
+    let checked = checked.expect("a check");
+    assert!(!checked.repaired, "{checked:?}");
+    let asks = checked.rebuilt.and_then(|rebuilt| rebuilt.asks);
+    assert_eq!(asks.as_deref(), Some(&["BKPLIB/JRN at BKP".to_owned()][..]));
+    assert_eq!(listed(&two.prd).await.state, JournalState::Damaged);
+
+    // Its target is away: it waits, and does not open alone.
+    let repaired = repair(&two.prd, name(SOURCE), Some(Role::Local), false).await;
+    let repaired = repaired.expect("whole receivers");
+    assert!(repaired.repaired && repaired.note.is_none(), "{repaired:?}");
+    assert_eq!(repaired.kept.len(), 2, "{repaired:?}");
+    let waiting = listed(&two.prd).await;
+    assert_eq!(
+        (waiting.journal, waiting.state),
+        (name(SOURCE), JournalState::Opening)
+    );
+    assert_eq!(messages(&two.prd, "RJN2009").await.len(), 1);
+
+    two.bkp = start(&two.bkp_place.data).await;
+    until(async || listed(&two.prd).await.state == JournalState::Active).await;
+    let after = describe(&two.prd, SOURCE).await;
+    assert!(after.epoch.rank() > before.epoch.rank(), "{after:?}");
+    assert_eq!(after.receivers.len(), before.receivers.len());
+    assert!(holds(&two.prd, SOURCE).await > entries);
+
+    // The link is defined, and an operator's to activate.
+    let changed = activate(&two.prd, "BKP", DeliveryMode::Sync).await;
+    assert!(changed.expect("it is activated").caught_up);
+    assert_eq!(deposit(&two.prd, "goes on").await, AckClass::Sync);
+    let given = repair(&two.prd, name(SOURCE), Some(Role::Local), false).await;
+    assert_eq!(given.expect_err("it is not lost").id, "RJN4026");
+
+    // It is whole: the next start needs nobody.
+    two.prd.stop().await;
+    two.prd = start(&two.prd_place.data).await;
+    until(async || deposit(&two.prd, "again").await == AckClass::Sync).await;
+    until(async || holds(&two.prd, SOURCE).await == holds(&two.bkp, TARGET).await).await;
+    two.stop().await;
+}
+
+/// MET-2, MET-4: the copy keeps its promise, and is not fed before an operator says so.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_target_without_its_control_file_comes_back_stopped() {
+    let mut two = filled().await;
+    two.bkp.stop().await;
+    lose_control(&two.bkp_place);
+    two.bkp = start(&two.bkp_place.data).await;
+    let lost = listed(&two.bkp).await;
+    assert_eq!(lost.state, JournalState::Damaged, "{lost:?}");
+    let refused = repair(&two.bkp, name(TARGET), Some(Role::Local), false).await;
+    let refused = refused.expect_err("another system sealed it");
+    assert_eq!(refused.id, "RJN4027");
+    assert!(refused.text.contains("ROLE(*REMOTE)"), "{refused}");
+
+    // Its own history names it: the name it is listed under will do.
+    let repaired = repair(&two.bkp, lost.journal, Some(Role::Remote), false).await;
+    let repaired = repaired.expect("whole receivers");
+    assert!(repaired.repaired && repaired.note.is_none(), "{repaired:?}");
+    assert_eq!(repaired.journal, name(TARGET));
+    let stopped = listed(&two.bkp).await;
+    assert_eq!(
+        (stopped.journal, stopped.state),
+        (name(TARGET), JournalState::Inactive)
+    );
+    // The source goes on without it meanwhile.
+    let fed = ChangeJournal {
+        journal: name(TARGET),
+        receiver: None,
+        open: None,
+        attributes: AttributePatch::default(),
+        force: false,
+        fed: Some(true),
+    };
+    two.bkp.run(fed).await.expect("it may be fed again");
+    until(async || deposit(&two.prd, "again").await == AckClass::Sync).await;
+    until(async || holds(&two.prd, SOURCE).await == holds(&two.bkp, TARGET).await).await;
+    two.stop().await;
+}
