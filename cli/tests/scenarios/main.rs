@@ -7,7 +7,8 @@
 //! for it and gives what it printed. `!write FILE TEXT` makes a file in the directory of the scenario, `!rows FILE N` a CSV
 //! file of so many rows. `!network own` gives the scenario a network, `!network down` pulls it, `!network up` puts it back.
 //! `!disk PRD 12M` puts system PRD, in such a network, on a disk of that size, or gives its disk that size.
-//! `!damage PRD FROM COUNT` changes bytes of the system's first receiver.
+//! `!damage PRD FROM COUNT` changes bytes of the system's first receiver, `!lose-control PRD` both slots of the control file
+//! of its first journal.
 //! Lines that begin with `#`, and blank ones, are for people. `$PRD_KEY` and `$PRD_ADDRESS` stand for a system's fingerprint and
 //! address, `$DIR` for the directory of the scenario.
 
@@ -76,4 +77,5 @@ scenarios! {
     opening,
     partners,
     damage,
+    control_lost,
 }

@@ -161,6 +161,10 @@ pub(crate) fn run(text: &str) -> Option<String> {
                 damage(&systems[&system].data, from, count);
                 writeln!(out, "!damage {system} {from} {count}").expect("text");
             }
+            Line::LoseControl(system) => {
+                lose_control(&systems[&system].data);
+                writeln!(out, "!lose-control {system}").expect("text");
+            }
             Line::Network(order) => {
                 match order.as_str() {
                     "own" => network = Some(Rc::new(Network::new()?)),
@@ -214,16 +218,32 @@ pub(crate) fn run(text: &str) -> Option<String> {
     Some(out)
 }
 
-/// Changes bytes of the first receiver of the first journal, in place: a daemon that runs has it open.
-fn damage(data: &Path, from: u64, count: usize) {
-    let first = |dir: PathBuf| {
-        let entries = std::fs::read_dir(dir).expect("a directory").flatten();
-        entries.map(|entry| entry.path()).min().expect("something")
-    };
-    let receiver = first(first(data.join("journals")).join("receivers"));
-    let file = std::fs::OpenOptions::new().write(true).open(receiver);
+/// The first entry of a directory.
+fn first(dir: &Path) -> PathBuf {
+    let entries = std::fs::read_dir(dir).expect("a directory").flatten();
+    let first = entries.map(|entry| entry.path()).min();
+    first.expect("something")
+}
+
+/// Changes bytes of a file in place: a daemon that runs has it open.
+fn overwrite(file: &Path, from: u64, count: usize) {
+    let file = std::fs::OpenOptions::new().write(true).open(file);
     file.and_then(|file| file.write_all_at(&vec![0x55; count], from))
-        .expect("a receiver");
+        .expect("a file");
+}
+
+/// Changes bytes of the first receiver of the first journal.
+fn damage(data: &Path, from: u64, count: usize) {
+    let receivers = first(&data.join("journals")).join("receivers");
+    overwrite(&first(&receivers), from, count);
+}
+
+/// Both slots of the control file of the first journal.
+fn lose_control(data: &Path) {
+    let journal = first(&data.join("journals"));
+    for slot in ["control.a", "control.b"] {
+        overwrite(&journal.join(slot), 0, 60);
+    }
 }
 
 /// What a command printed, and how it ended.

@@ -18,6 +18,8 @@ pub(crate) enum Line {
     Disk(String, String),
     /// Bytes of the first receiver of a system are to be changed: the system, from where, how many.
     Damage(String, u64, usize),
+    /// The control file of the first journal of a system is to be lost in both slots.
+    LoseControl(String),
     /// A command.
     Command {
         /// The system.
@@ -76,6 +78,8 @@ pub(crate) fn parse(text: &str) -> Vec<Line> {
                 from.parse().expect("a number"),
                 count.parse().expect("a number"),
             ));
+        } else if let Some(system) = line.strip_prefix("!lose-control ") {
+            lines.push(Line::LoseControl(system.to_owned()));
         } else if let Some(order) = line.strip_prefix("!network ") {
             lines.push(Line::Network(order.to_owned()));
         } else if let Some(disk) = line.strip_prefix("!disk ") {
