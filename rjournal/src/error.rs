@@ -450,6 +450,14 @@ pub enum SystemError {
         /// What is wrong.
         reason: String,
     },
+    /// A file of the system was written by a newer program.
+    #[error("{} has format version {found}, which a newer program wrote; use that one", path.display())]
+    Version {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: u16,
+    },
     /// The configuration is wrong.
     #[error("{}: {reason}", path.display())]
     Config {

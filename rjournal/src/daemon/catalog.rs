@@ -218,11 +218,7 @@ impl CatalogFile {
                 stale,
             ),
             SlotContent::Damaged => return Err(damaged("both copies are damaged".to_owned())),
-            SlotContent::Newer(version) => {
-                return Err(damaged(format!(
-                    "format version {version}, which a newer program wrote"
-                )));
-            }
+            SlotContent::Newer(found) => return Err(SystemError::Version { path, found }),
         };
         Ok((
             Self {

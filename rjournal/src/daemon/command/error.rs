@@ -122,7 +122,9 @@ impl From<SystemError> for CommandError {
             SystemError::Config { .. } => ErrorKind::Invalid,
             SystemError::Link(_) => ErrorKind::Unreachable,
             SystemError::Journal(error) if error.is_disk_full() => ErrorKind::Full,
-            SystemError::Damaged { .. } | SystemError::Journal(_) => ErrorKind::Damaged,
+            SystemError::Damaged { .. } | SystemError::Version { .. } | SystemError::Journal(_) => {
+                ErrorKind::Damaged
+            }
             SystemError::Io { .. } => ErrorKind::Internal,
         };
         Self::new(kind, "RJN1001", error.to_string())
