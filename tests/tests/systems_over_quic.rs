@@ -56,6 +56,10 @@ async fn a_deposit_is_answered_sync_and_both_copies_are_equal_after_restarts() {
     }
     two.stop().await;
     let bkp = start(&two.bkp_place.data).await;
+    // Its source has said nothing yet, and has at least what came from it.
+    let marks = describe(&bkp, "BKPLIB/JRN").await.watermarks;
+    assert!(marks.sealed.get() > 200, "{marks:?}");
+    assert_eq!(marks.deposited, marks.sealed);
     let prd = start(&two.prd_place.data).await;
     assert_eq!(
         class(deposit(&prd, "after a restart of both").await),
