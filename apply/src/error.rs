@@ -3,6 +3,7 @@
 use rjournal::CommandError;
 use rjournal::daemon::{ErrorKind, Stopped};
 use rjournal::entry::{CodecError, FileName, Name, ObjectId, QualifiedName, Sequence};
+use rjournal::link::OtherVersion;
 
 use crate::store::StoreError;
 
@@ -220,8 +221,8 @@ pub enum DatabaseError {
     },
     /// The two ends of the store's socket are of different versions.
     #[error(
-        "the job speaks version {job} of the store socket's protocol, the client {}: both must be of the same release, ENDAPY and STRAPY start the job with that of the daemon",
-        version_text(*.client)
+        "the job speaks {}: both must be of the same release, ENDAPY and STRAPY start the job with that of the daemon",
+        versions_text(*.job, *.client)
     )]
     Protocol {
         /// The job's version.
@@ -325,11 +326,12 @@ impl From<CommandError> for DatabaseError {
     }
 }
 
-fn version_text(version: Option<u32>) -> String {
-    version.map_or_else(
-        || "did not say its version first".to_owned(),
-        |version| format!("version {version}"),
-    )
+fn versions_text(job: u32, client: Option<u32>) -> impl std::fmt::Display {
+    let versions = OtherVersion {
+        server: job,
+        client,
+    };
+    versions.of("the store socket's protocol", "the client")
 }
 
 fn of_store(store: Option<Name>) -> String {

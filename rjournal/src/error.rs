@@ -263,6 +263,14 @@ pub enum JournalError {
         /// Its version.
         found: u16,
     },
+    /// Another file of a journal was written by a newer program.
+    #[error("{} has format version {found}, which a newer program wrote; use that one", path.display())]
+    Version {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: u16,
+    },
     /// An entry of the journal about itself cannot be read.
     #[error("entry {sequence} cannot be read: {source}")]
     Entry {
@@ -526,6 +534,14 @@ pub enum SystemError {
     NotLost {
         /// The catalog.
         path: PathBuf,
+    },
+    /// A file of the system was written by a newer program.
+    #[error("{} has format version {found}, which a newer program wrote; use that one", path.display())]
+    Version {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: u16,
     },
     /// The configuration is wrong.
     #[error("{}: {reason}", path.display())]

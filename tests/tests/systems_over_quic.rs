@@ -1,11 +1,16 @@
 //! Two whole systems in one process, over real QUIC and real files: deposits answered SYNC, restarts, refusals.
 
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
 use rjournal::System;
 use rjournal::daemon::command::directory::PutPartner;
 use rjournal::daemon::command::journal::AttributePatch;
 use rjournal::daemon::command::verify::Verify;
 use rjournal::entry::{Draft, Kind};
 use rjournal::journal::{AckClass, Answer, DeliveryMode};
+use rjournal::link::{Fingerprint, Identity, LinkEndpoint, Partners, Wired};
+use rjournal::remote::{PartnerReply, PartnerRequest, RefusalCode};
 use rjournal_tests::systems::{PATIENCE, Two, activate, describe, messages, name, rdb, start};
 
 async fn deposit(system: &System, text: &str) -> Answer {
@@ -51,6 +56,10 @@ async fn a_deposit_is_answered_sync_and_both_copies_are_equal_after_restarts() {
     }
     two.stop().await;
     let bkp = start(&two.bkp_place.data).await;
+    // Its source has said nothing yet, and has at least what came from it.
+    let marks = describe(&bkp, "BKPLIB/JRN").await.watermarks;
+    assert!(marks.sealed.get() > 200, "{marks:?}");
+    assert_eq!(marks.deposited, marks.sealed);
     let prd = start(&two.prd_place.data).await;
     assert_eq!(
         class(deposit(&prd, "after a restart of both").await),
@@ -128,4 +137,47 @@ async fn a_partner_is_told_only_of_journals_it_feeds_or_is_fed_with() {
         .await
         .expect("it is fed with that journal");
     two.stop().await;
+}
+
+/// Admits nobody: it only dials.
+#[derive(Debug)]
+struct Nobody;
+
+impl Partners for Nobody {
+    fn admits(&self, _: &Fingerprint) -> bool {
+        false
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_of_another_version_is_refused_with_both_whatever_it_asks() {
+    let two = Two::new(AttributePatch::default()).await;
+    two.prd.stop().await;
+    // Whoever has the source's key speaks for it.
+    let pem = std::fs::read_to_string(two.prd_place.data.join("identity.pem"));
+    let key = Identity::from_pem(&pem.expect("a key")).expect("a key");
+    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let endpoint = LinkEndpoint::bind(any, key, Arc::new(Nobody)).expect("a free port");
+    let target = SocketAddr::from((Ipv4Addr::LOCALHOST, two.bkp_place.port));
+    let ask = async |asked: Wired| {
+        let partner = two.bkp_place.identity.fingerprint;
+        let mut stream = endpoint.connect(target, partner).await.expect("admitted");
+        stream.send(&[asked]).await.expect("sent");
+        match stream.receive().await.expect("an answer") {
+            Some(Wired::Reply(reply)) => *reply,
+            other => panic!("not a reply: {other:?}"),
+        }
+    };
+    match ask(Wired::OtherVersion { protocol: 7 }).await {
+        PartnerReply::Refused(refusal) => {
+            assert_eq!(refusal.code, RefusalCode::Version);
+            for part in ["BKP speaks protocol 1", "system 7", "same release"] {
+                assert!(refusal.text.contains(part), "{part}: {}", refusal.text);
+            }
+        }
+        other => panic!("not refused: {other:?}"),
+    }
+    let ping = Wired::Request(Box::new(PartnerRequest::Ping));
+    assert!(matches!(ask(ping).await, PartnerReply::Pong { .. }));
+    two.bkp.stop().await;
 }

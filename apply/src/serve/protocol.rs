@@ -17,8 +17,6 @@ use crate::store::{StorePosition, StoredFile};
 pub const PROTOCOL: u32 = 1;
 /// Longest message, in bytes.
 pub(super) const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// Longest message of a client that has not said its version.
-pub(super) const HELLO_BYTES_MAX: usize = 1024;
 
 /// What a change does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -8,13 +8,14 @@ use std::time::Duration;
 use bytes::BytesMut;
 use rjournal::entry::record::{decode_key, decode_row};
 use rjournal::entry::{FileName, Name};
+use rjournal::link::{HELLO_BYTES_MAX, OtherVersion};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, oneshot};
 
 use super::protocol::{
-    EncodedWrite, FileSummary, HELLO_BYTES_MAX, HashedFile, MESSAGE_BYTES_MAX, PROTOCOL,
-    SavedStore, StoreReply, StoreRequest, WriteKind, put, take,
+    EncodedWrite, FileSummary, HashedFile, MESSAGE_BYTES_MAX, PROTOCOL, SavedStore, StoreReply,
+    StoreRequest, WriteKind, put, take,
 };
 use super::snapshot::{HELD_MAX, HeldSnapshot, SnapshotLimits};
 use crate::database::{Database, DatabaseFile, Outcome, Transaction, Write};
@@ -216,21 +217,19 @@ impl Session {
         if self.greeted {
             return take(input, MESSAGE_BYTES_MAX);
         }
-        let refused = |client| DatabaseError::Protocol {
-            job: PROTOCOL,
-            client,
+        let Some(first) = take(input, HELLO_BYTES_MAX)? else {
+            return Ok(None);
         };
-        match take(input, HELLO_BYTES_MAX)? {
-            Some(StoreRequest::Hello { protocol }) if protocol != PROTOCOL => {
-                Err(refused(Some(protocol)))
-            }
-            Some(hello @ StoreRequest::Hello { .. }) => {
-                self.greeted = true;
-                Ok(Some(hello))
-            }
-            Some(_) => Err(refused(None)),
-            None => Ok(None),
-        }
+        let client = match &first {
+            StoreRequest::Hello { protocol } => Some(*protocol),
+            _ => None,
+        };
+        OtherVersion::check(PROTOCOL, client).map_err(|other| DatabaseError::Protocol {
+            job: other.server,
+            client: other.client,
+        })?;
+        self.greeted = true;
+        Ok(Some(first))
     }
 
     async fn reply(&mut self, request: StoreRequest) -> Result<StoreReply, DatabaseError> {

@@ -12,7 +12,8 @@ const MAGIC: [u8; 8] = *b"RJSTCLN\n";
 const VERSION: u16 = 1;
 
 /// What a store says about itself when it is closed. Bytes: magic 8, version 2, generation 8, then 0, or 1 and the
-/// position, number of files 4, per file its id 16 and its rows 8, CRC32 of all that 4.
+/// position, number of files 4, per file its id 16 and its rows 8, CRC32 of all that 4. Magic, version and CRC32 stand in
+/// these places in every version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct CleanMarker {
     generation: u64,
@@ -58,13 +59,16 @@ impl CleanMarker {
         out
     }
 
+    /// The version of these bytes, when it is a newer one than this program knows.
+    pub(super) fn newer_version(bytes: &[u8]) -> Option<u16> {
+        let mut cursor = Cursor::new(undamaged(bytes)?);
+        let ours = cursor.array()? == MAGIC;
+        cursor.u16().filter(|version| ours && *version > VERSION)
+    }
+
     /// Reads what [`Self::encode`] gave; nothing when the bytes are not that, whole and undamaged.
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
-        let (body, crc) = bytes.split_last_chunk::<4>()?;
-        if crc32fast::hash(body) != u32::from_le_bytes(*crc) {
-            return None;
-        }
-        let mut cursor = Cursor::new(body);
+        let mut cursor = Cursor::new(undamaged(bytes)?);
         if cursor.array()? != MAGIC || cursor.u16()? != VERSION {
             return None;
         }
@@ -106,6 +110,12 @@ impl CleanMarker {
             rows(&found.files)
         )
     }
+}
+
+/// What the checksum at the end covers, if it does.
+fn undamaged(bytes: &[u8]) -> Option<&[u8]> {
+    let (body, crc) = bytes.split_last_chunk::<4>()?;
+    (crc32fast::hash(body) == u32::from_le_bytes(*crc)).then_some(body)
 }
 
 #[cfg(test)]

@@ -29,6 +29,9 @@ const LEFT_BY_A_CRASH: [&str; 2] = [LOCK, "format.new"];
 const SMALL_BYTES_MAX: u64 = 4096;
 const CLEAN_BYTES_MAX: u64 = 256 * 1024 * 1024;
 const MARK_MAGIC: [u8; 4] = *b"RJSD";
+const MARK_VERSION: u16 = 1;
+/// Bytes of the mark: magic 4, version 2, reserved 2, generation 8, CRC32 of these 4; the last stands there in every version.
+const MARK_BYTES: usize = 20;
 /// A store that failed this often while it was opened is not opened again (crates.md 1.4 rule 7).
 const STARTS_MAX: u32 = 2;
 /// Room that is left to others on the medium: both stores are in trouble when they meet its end.
@@ -115,10 +118,15 @@ impl Directory {
     /// What the store held when it was closed. A marker that is damaged counts as none: reading through proves more.
     ///
     /// # Errors
-    /// [`StoreError::Io`].
+    /// [`StoreError::Foreign`] when a newer program left it, [`StoreError::Io`].
     pub(super) fn clean_marker(&self) -> Result<Option<CleanMarker>, StoreError> {
-        let bytes = self.read(CLEAN, CLEAN_BYTES_MAX)?;
-        Ok(bytes.and_then(|bytes| CleanMarker::decode(&bytes)))
+        let Some(bytes) = self.read(CLEAN, CLEAN_BYTES_MAX)? else {
+            return Ok(None);
+        };
+        match CleanMarker::newer_version(&bytes) {
+            Some(version) => Err(self.newer(CLEAN, version)),
+            None => Ok(CleanMarker::decode(&bytes)),
+        }
     }
 
     /// Leaves a marker.
@@ -143,6 +151,8 @@ impl Directory {
     /// [`StoreError::Io`].
     pub(super) fn remember_durable(&self, generation: u64) -> Result<(), StoreError> {
         let mut bytes = MARK_MAGIC.to_vec();
+        bytes.extend_from_slice(&MARK_VERSION.to_le_bytes());
+        bytes.extend_from_slice(&[0; 2]);
         bytes.extend_from_slice(&generation.to_le_bytes());
         let crc = crc32fast::hash(&bytes);
         bytes.extend_from_slice(&crc.to_le_bytes());
@@ -154,9 +164,9 @@ impl Directory {
     /// A generation that was durable once, 0 when nothing is known.
     ///
     /// # Errors
-    /// [`StoreError::Io`].
+    /// [`StoreError::Foreign`] when a newer program wrote it, [`StoreError::Io`].
     pub(super) fn durable(&self) -> Result<u64, StoreError> {
-        let mut bytes = [0; 16];
+        let mut bytes = [0; MARK_BYTES];
         let count = self
             .mark
             .read_at(&mut bytes, 0)
@@ -164,12 +174,18 @@ impl Directory {
         let read = || {
             let mut cursor = Cursor::new(bytes.get(..count)?);
             let magic = cursor.array()?;
+            let (version, _reserved) = (cursor.u16()?, cursor.u16()?);
             let generation = cursor.u64()?;
-            let sound = magic == MARK_MAGIC && cursor.u32()? == crc32fast::hash(&bytes[..12]);
-            sound.then_some(generation)
+            let covered = &bytes[..MARK_BYTES - 4];
+            let sound = magic == MARK_MAGIC && cursor.u32()? == crc32fast::hash(covered);
+            sound.then_some((version, generation))
         };
-        // A torn mark says nothing, and it need not: it is a lower bound.
-        Ok(read().unwrap_or(0))
+        match read() {
+            Some((MARK_VERSION, generation)) => Ok(generation),
+            Some((version, _)) => Err(self.newer(DURABLE, version)),
+            // A torn mark says nothing, and it need not: it is a lower bound.
+            None => Ok(0),
+        }
     }
 
     /// Whether there is room for so many bytes, with some to spare.
@@ -193,6 +209,13 @@ impl Directory {
         self.disk
             .sync_dir(Path::new(""))
             .map_err(|source| StoreError::io("could not be synced", &self.path, source))
+    }
+
+    fn newer(&self, name: &str, version: u16) -> StoreError {
+        let reason = format!(
+            "its file `{name}` has format version {version}, which a newer program wrote; use that one"
+        );
+        StoreError::foreign(&self.path, &reason)
     }
 
     fn io(&self, action: &'static str, name: &str, source: io::Error) -> StoreError {

@@ -221,11 +221,7 @@ impl CatalogFile {
                 stale,
             ),
             SlotContent::Damaged => return Err(lost("both copies are damaged")),
-            SlotContent::Newer(version) => {
-                return Err(damaged(format!(
-                    "format version {version}, which a newer program wrote"
-                )));
-            }
+            SlotContent::Newer(found) => return Err(SystemError::Version { path, found }),
         };
         Ok((
             Self {

@@ -12,10 +12,22 @@ use crate::error::SystemError;
 /// Name of the file in the data directory.
 pub const CONFIG_FILE: &str = "rjournal.toml";
 
+/// Version of the file's keys and their meaning.
+const VERSION: u16 = 1;
+
+/// The first thing that is read of the file.
+#[derive(Deserialize)]
+struct ConfigVersion {
+    version: Option<u16>,
+}
+
 /// The configuration of one system.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
+    /// Version of the file, nothing where it does not say so: then it is of this one.
+    #[serde(default, skip_serializing)]
+    version: Option<u16>,
     /// Name of the system, 1 to 8 characters.
     pub name: SystemName,
     /// Address partners connect to; none for a system that is never a target.
@@ -47,6 +59,7 @@ impl Config {
     /// A configuration with defaults.
     pub fn new(name: SystemName, listen: Option<SocketAddr>) -> Self {
         Self {
+            version: Some(VERSION),
             name,
             listen,
             on_message: None,
@@ -65,6 +78,15 @@ impl Config {
             path: path.to_path_buf(),
             reason,
         };
+        // Keys of a newer version may be unknown here, or mean something else.
+        if let Ok(ConfigVersion {
+            version: Some(found),
+        }) = toml::from_str(text)
+            && found > VERSION
+        {
+            let path = path.to_path_buf();
+            return Err(SystemError::Version { path, found });
+        }
         let config: Self = toml::from_str(text)
             .map_err(|error| failed(error.to_string().trim_end().to_owned()))?;
         if let Some(socket) = &config.socket
@@ -95,6 +117,7 @@ impl Config {
         );
         format!(
             "# Configuration of this system. Checked with: rjournal daemon --check\n\
+             version = {VERSION}\n\
              \n\
              # Name of the system, 1 to 8 characters.\n\
              name = \"{}\"\n\
@@ -132,6 +155,16 @@ mod tests {
         assert_eq!(parse(&config.to_text()).unwrap(), config);
         let silent = Config::new(SystemName::new("PRD").unwrap(), None);
         assert_eq!(parse(&silent.to_text()).unwrap(), silent);
+    }
+
+    #[test]
+    fn a_file_of_a_newer_version_is_refused_for_that_and_not_for_its_keys() {
+        let told = |text: &str| parse(text).unwrap_err().to_string();
+        let newer = told("version = 2\nname = \"PRD\"\ncolour = \"red\"");
+        assert!(newer.contains("format version 2"), "{newer}");
+        assert!(told("version = 1\nname = \"PRD\"\ncolour = \"red\"").contains("colour"));
+        // One that an operator wrote without it is of this version.
+        assert!(parse("name = \"PRD\"").is_ok());
     }
 
     #[test]

@@ -276,13 +276,10 @@ fn read_record(path: &Path, disk: &Arc<dyn Disk>) -> Result<SystemRecord, System
             path: path.join(SYSTEM),
             reason: "both copies are damaged".to_owned(),
         }),
-        SlotContent::Newer(version) => {
-            let reason = format!("format version {version}, which a newer program wrote");
-            Err(SystemError::Damaged {
-                path: path.join(SYSTEM),
-                reason,
-            })
-        }
+        SlotContent::Newer(found) => Err(SystemError::Version {
+            path: path.join(SYSTEM),
+            found,
+        }),
     }
 }
 
@@ -342,6 +339,21 @@ mod tests {
             check_data(&data, &config("PRD"), false).unwrap().name,
             config("PRD").name
         );
+    }
+
+    #[test]
+    fn what_a_newer_program_wrote_is_refused_by_its_version() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = make(dir.path());
+        let slot = data.join("system.b");
+        let mut bytes = fs::read(&slot).unwrap();
+        bytes[8] = 9;
+        // Nothing behind the version need be laid out as it is here.
+        bytes.truncate(12);
+        fs::write(&slot, &bytes).unwrap();
+        let told = DataDir::open(&data, false).map(drop).unwrap_err();
+        assert!(told.to_string().contains("format version 9"), "{told}");
+        assert_eq!(fs::read(&slot).unwrap(), bytes);
     }
 
     #[test]

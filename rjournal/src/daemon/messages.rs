@@ -18,6 +18,8 @@ use crate::error::SystemError;
 
 /// A file of messages is set aside at this size; one older file is kept.
 const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// Version of the lines. It stands in the first one.
+const VERSION: u16 = 1;
 /// How many messages stay in memory.
 const KEPT: usize = 2_000;
 /// How many messages may wait for the operator's command.
@@ -54,6 +56,12 @@ pub struct OperatorMessage {
     pub text: String,
 }
 
+/// The first line of a file of messages.
+#[derive(Debug, Serialize, Deserialize)]
+struct Head {
+    messages: u16,
+}
+
 #[derive(Debug)]
 struct State {
     file: File,
@@ -74,21 +82,23 @@ impl Messages {
     /// Opens the list in a data directory. `on_message` is run for every new message.
     ///
     /// # Errors
-    /// [`SystemError::Io`] when the disk refuses.
+    /// [`SystemError::Io`] when the disk refuses, `Version` when a newer program wrote them; nothing is changed then.
     pub(crate) fn open(dir: &Path, on_message: Option<&str>) -> Result<Self, SystemError> {
         let path = dir.join("messages.jsonl");
         let io = |source| SystemError::io("could not be opened", &path, source);
         let mut recent = VecDeque::new();
+        let mut whole = true;
         for file in [older(&path), path.clone()] {
-            read(&file, &mut recent);
+            whole = read(&file, &mut recent)?;
         }
-        let file = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .mode(0o600)
-            .open(&path)
-            .map_err(io)?;
-        let bytes = file.metadata().map_err(io)?.len();
+        let mut file = append(&path).map_err(io)?;
+        let mut bytes = file.metadata().map_err(io)?.len();
+        if bytes == 0 {
+            bytes = write_head(&mut file).map_err(io)?;
+        } else if !whole {
+            // The next message would be lost with the torn one it is written behind.
+            file.write_all(b"\n").map_err(io)?;
+        }
         let next = recent
             .back()
             .map_or(1, |message: &OperatorMessage| message.number + 1);
@@ -162,12 +172,8 @@ impl Messages {
     )]
     fn turn_over(&self, state: &mut State) -> std::io::Result<()> {
         fs::rename(&self.path, older(&self.path))?;
-        state.file = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .mode(0o600)
-            .open(&self.path)?;
-        state.bytes = 0;
+        state.file = append(&self.path)?;
+        state.bytes = write_head(&mut state.file)?;
         Ok(())
     }
 
@@ -198,17 +204,45 @@ fn older(path: &Path) -> PathBuf {
     path.with_extension("older.jsonl")
 }
 
-/// Reads what can be read: a torn last line is passed over.
-fn read(path: &Path, recent: &mut VecDeque<OperatorMessage>) {
-    let Ok(file) = File::open(path) else { return };
-    for line in BufReader::new(file).lines().map_while(Result::ok) {
-        if let Ok(message) = serde_json::from_str(&line) {
+fn append(path: &Path) -> std::io::Result<File> {
+    OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(path)
+}
+
+/// Begins a file; says how long it is then. The first message flushes it.
+fn write_head(file: &mut File) -> std::io::Result<u64> {
+    let mut line = serde_json::to_vec(&Head { messages: VERSION })?;
+    line.push(b'\n');
+    file.write_all(&line)?;
+    Ok(line.len() as u64)
+}
+
+/// Reads what can be read: a torn last line is passed over. Says whether the last line has its end.
+fn read(path: &Path, recent: &mut VecDeque<OperatorMessage>) -> Result<bool, SystemError> {
+    let Ok(file) = File::open(path) else {
+        return Ok(true);
+    };
+    let (mut file, mut line) = (BufReader::new(file), Vec::new());
+    let mut whole = true;
+    while matches!(file.read_until(b'\n', &mut line), Ok(1..)) {
+        whole = line.ends_with(b"\n");
+        if let Ok(message) = serde_json::from_slice(&line) {
             recent.push_back(message);
             if recent.len() > KEPT {
                 recent.pop_front();
             }
+        } else if let Ok(Head { messages: found }) = serde_json::from_slice(&line)
+            && found > VERSION
+        {
+            let path = path.to_path_buf();
+            return Err(SystemError::Version { path, found });
         }
+        line.clear();
     }
+    Ok(whole)
 }
 
 /// Runs the operator's command for one message after the other, on a thread of its own.
@@ -246,4 +280,59 @@ fn run_hook(command: &str, message: &OperatorMessage) -> std::io::Result<()> {
     }
     child.wait()?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn post(dir: &Path, text: &str) {
+        let messages = Messages::open(dir, None).unwrap();
+        messages.post(
+            "RJN0",
+            Severity::Info,
+            "it",
+            text.to_owned(),
+            Timestamp::ZERO,
+        );
+    }
+
+    fn listed(dir: &Path) -> Vec<String> {
+        let messages = Messages::open(dir, None).unwrap();
+        let list = messages.list(0, Severity::Info, 100);
+        list.into_iter().map(|message| message.text).collect()
+    }
+
+    #[test]
+    fn a_list_begins_with_its_version_and_a_newer_one_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("messages.jsonl");
+        post(dir.path(), "one");
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(
+            text.starts_with("{\"messages\":1}\n{\"number\":1,"),
+            "{text}"
+        );
+        assert_eq!(listed(dir.path()), ["one"]);
+        let newer = text.replacen(":1}", ":2}", 1);
+        for name in ["messages.jsonl", "messages.older.jsonl"] {
+            let path = dir.path().join(name);
+            fs::write(&path, &newer).unwrap();
+            let error = Messages::open(dir.path(), None).map(drop).unwrap_err();
+            assert!(error.to_string().contains("format version 2"), "{error}");
+            assert_eq!(fs::read_to_string(&path).unwrap(), newer);
+            fs::write(&path, &text).unwrap();
+        }
+    }
+
+    /// It was once written behind the torn line, and read with it: not at all.
+    #[test]
+    fn a_message_behind_a_torn_one_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        post(dir.path(), "one");
+        let mut file = append(&dir.path().join("messages.jsonl")).unwrap();
+        file.write_all(b"{\"number\":2,\"id\":\xc3").unwrap();
+        post(dir.path(), "two");
+        assert_eq!(listed(dir.path()), ["one", "two"]);
+    }
 }

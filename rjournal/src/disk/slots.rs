@@ -174,14 +174,15 @@ fn parse(bytes: &[u8]) -> Option<Slot> {
     if field(bytes, 0)? != MAGIC {
         return None;
     }
+    // What stands behind its version may be laid out otherwise.
     let version = u16::from_le_bytes(field(bytes, 8)?);
+    if version > VERSION {
+        return Some(Slot::Newer(version));
+    }
     let crc = u32::from_le_bytes(field(bytes, 12)?);
     let generation = u64::from_le_bytes(field(bytes, 16)?);
     let length = usize::try_from(u64::from_le_bytes(field(bytes, 24)?)).ok()?;
     let content = bytes.get(HEADER_BYTES..)?.get(..length)?;
-    if version > VERSION {
-        return Some(Slot::Newer(version));
-    }
     (crc == checksum(generation, content)).then(|| Slot::Written(generation, content.to_vec()))
 }
 
@@ -226,6 +227,16 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_slot_of_a_newer_version_is_told_and_no_older_content_takes_its_place() {
+        let disk = MemoryDisk::new();
+        let (mut file, _) = open(&disk);
+        file.save(b"one").unwrap();
+        let newer = disk.create(Path::new("c.a")).unwrap();
+        newer.write_at(b"RJRNSLT\n\x02\x00", 0).unwrap();
+        assert_eq!(open(&disk).1, SlotContent::Newer(2));
     }
 
     #[test]

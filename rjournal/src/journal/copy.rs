@@ -98,7 +98,7 @@ impl CopyShared {
     /// Orphan archives of this copy.
     ///
     /// # Errors
-    /// [`JournalError::Orphan`] when one cannot be read.
+    /// [`JournalError::Orphan`] when one cannot be read, `Version` when a newer program wrote it.
     pub fn orphans(&self) -> Result<Vec<Orphan>, JournalError> {
         orphan::list(&*self.disk, &self.dir)
     }

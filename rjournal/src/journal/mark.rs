@@ -1,6 +1,7 @@
 //! Room `journal`: the flush mark: how far this copy is known to be on this disk, and how far it is known to be confirmed.
 //! Written after each flush without a flush of its own, so always a lower bound: damage below it is damage, not a torn
-//! tail (ruling 5). Must not know what was flushed.
+//! tail (ruling 5). A slot that does not hold therefore says nothing; one that holds and is of a newer version says
+//! something this program cannot read, and the journal is left alone. Must not know what was flushed.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,6 +12,9 @@ use crate::error::JournalError;
 
 const SLOT_BYTES: usize = 64;
 const MAGIC: [u8; 4] = *b"RJMK";
+const VERSION: u16 = 1;
+/// Where the checksum of a slot stands, in every version.
+const CRC_AT: usize = SLOT_BYTES - 4;
 
 /// What a mark says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,12 +37,25 @@ impl MarkFile {
     /// Opens the mark of the journal in `dir`, making the file if there is none; gives what it says, if it says anything.
     ///
     /// # Errors
-    /// [`JournalError::Io`] when the disk refuses.
+    /// [`JournalError::Io`] when the disk refuses, `Version` when a newer program wrote it; nothing is changed then.
     pub(super) fn open(disk: &dyn Disk, dir: &Path) -> Result<(Self, Option<Mark>), JournalError> {
         let path = dir.join("mark");
         let io = |action, source| JournalError::io(action, &path, source);
         let bytes = read_whole_afresh(disk, &path, 4096)
             .map_err(|source| io("could not be read", source))?;
+        let mut newest: Option<Mark> = None;
+        for slot in bytes.iter().flat_map(|bytes| bytes.chunks(SLOT_BYTES)) {
+            match read(slot) {
+                None => {}
+                Some(Slot::Newer(found)) => return Err(JournalError::Version { path, found }),
+                Some(Slot::Says(mark)) => {
+                    newest = newest
+                        .into_iter()
+                        .chain([mark])
+                        .max_by_key(|mark| mark.written.sequence);
+                }
+            }
+        }
         let file = if bytes.is_some() {
             disk.open(&path)
         } else {
@@ -50,11 +67,6 @@ impl MarkFile {
             })
         };
         let file = file.map_err(|source| io("could not be opened", source))?;
-        let newest = bytes
-            .unwrap_or_default()
-            .chunks(SLOT_BYTES)
-            .filter_map(read)
-            .max_by_key(|mark| mark.written.sequence);
         Ok((
             Self {
                 file,
@@ -72,12 +84,14 @@ impl MarkFile {
     pub(super) fn write(&mut self, mark: Mark) -> Result<(), JournalError> {
         let mut slot = Vec::with_capacity(SLOT_BYTES);
         slot.extend_from_slice(&MAGIC);
+        slot.extend_from_slice(&VERSION.to_le_bytes());
+        slot.extend_from_slice(&[0; 2]);
         slot.extend_from_slice(&mark.written.sequence.get().to_le_bytes());
         slot.extend_from_slice(mark.written.head.as_bytes());
         slot.extend_from_slice(&mark.confirmed.get().to_le_bytes());
+        slot.resize(CRC_AT, 0);
         let crc = crc32fast::hash(&slot);
         slot.extend_from_slice(&crc.to_le_bytes());
-        slot.resize(SLOT_BYTES, 0);
         let offset = self.next_slot * SLOT_BYTES as u64;
         self.next_slot = 1 - self.next_slot;
         self.file
@@ -98,19 +112,35 @@ impl MarkFile {
     }
 }
 
-fn read(slot: &[u8]) -> Option<Mark> {
-    let mut cursor = Cursor::new(slot);
+/// A slot that holds.
+enum Slot {
+    Says(Mark),
+    Newer(u16),
+}
+
+/// What a slot says, if it holds.
+fn read(slot: &[u8]) -> Option<Slot> {
+    let (body, crc) = slot.first_chunk::<SLOT_BYTES>()?.split_at(CRC_AT);
+    if crc != crc32fast::hash(body).to_le_bytes() {
+        return None;
+    }
+    let mut cursor = Cursor::new(body);
     if cursor.array::<4>()? != MAGIC {
         return None;
     }
+    match cursor.u16()? {
+        VERSION => {}
+        0 => return None,
+        newer => return Some(Slot::Newer(newer)),
+    }
+    let _reserved = cursor.u16()?;
     let sequence = Sequence::new(cursor.u64()?);
     let head = ChainHead::from_bytes(cursor.array()?);
     let confirmed = Sequence::new(cursor.u64()?);
-    let covered = SLOT_BYTES.checked_sub(cursor.remaining())?;
-    (cursor.u32()? == crc32fast::hash(slot.get(..covered)?)).then_some(Mark {
+    Some(Slot::Says(Mark {
         written: Position { sequence, head },
         confirmed,
-    })
+    }))
 }
 
 #[cfg(test)]
@@ -166,9 +196,33 @@ mod tests {
             bytes[at] ^= 1;
             found(&put(&bytes))
         };
-        for at in SLOT_BYTES..SLOT_BYTES + 56 {
+        for at in SLOT_BYTES..2 * SLOT_BYTES {
             assert_eq!(torn(at), Some(mark(258, 250)), "byte {at}");
         }
         assert_eq!(torn(0), Some(mark(303, 290)));
+    }
+
+    /// Taken for none, a newer mark would make damage below it look like a torn tail, to be cut.
+    #[test]
+    fn a_mark_of_a_newer_version_is_refused_and_left_alone_a_rotten_one_is_none() {
+        let disk = MemoryDisk::new();
+        let (mut file, _) = MarkFile::open(&disk, Path::new("")).unwrap();
+        file.write(mark(258, 250)).unwrap();
+        let mut bytes = read_whole(&disk, Path::new("mark"), 4096).unwrap().unwrap();
+        bytes.truncate(SLOT_BYTES);
+        bytes.extend_from_within(..);
+        bytes[SLOT_BYTES + 4] = 2;
+        assert_eq!(found(&put(&bytes)), Some(mark(258, 250)), "the checksum");
+        let crc = crc32fast::hash(&bytes[SLOT_BYTES..SLOT_BYTES + CRC_AT]);
+        bytes[SLOT_BYTES + CRC_AT..].copy_from_slice(&crc.to_le_bytes());
+        let newer = put(&bytes);
+        let error = MarkFile::open(&newer, Path::new("")).unwrap_err();
+        assert!(
+            matches!(error, JournalError::Version { found: 2, .. }),
+            "{error}"
+        );
+        assert!(error.to_string().contains("format version 2"), "{error}");
+        let left = read_whole(&newer, Path::new("mark"), 4096).unwrap();
+        assert_eq!(left, Some(bytes));
     }
 }

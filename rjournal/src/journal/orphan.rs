@@ -13,6 +13,8 @@ use crate::error::JournalError;
 use crate::receiver::ChainReader;
 
 const ORPHANS_DIR: &str = "orphans";
+/// Version of what is written about an archive; the archive itself begins with a receiver header and its version.
+const VERSION: u16 = 1;
 /// Archives are written in pieces of this many bytes.
 const PIECE_BYTES: usize = 1024 * 1024;
 
@@ -41,6 +43,20 @@ pub struct Orphan {
     pub reason: String,
     /// File with the receiver headers and bundles, one behind the other, relative to the journal's directory.
     pub file: PathBuf,
+}
+
+/// What is written about an archive.
+#[derive(Serialize)]
+struct Manifest<'a> {
+    version: u16,
+    #[serde(flatten)]
+    orphan: &'a Orphan,
+}
+
+/// The version of that, whatever else stands there.
+#[derive(Deserialize)]
+struct ManifestVersion {
+    version: u16,
 }
 
 /// Copies everything behind `fork` into archive `number`, durably.
@@ -103,7 +119,12 @@ pub(super) fn archive(
         reason: reason.to_owned(),
         file,
     };
-    let manifest = serde_json::to_vec_pretty(&orphan).map_err(|error| JournalError::Orphan {
+    let version = VERSION;
+    let manifest = Manifest {
+        version,
+        orphan: &orphan,
+    };
+    let manifest = serde_json::to_vec_pretty(&manifest).map_err(|error| JournalError::Orphan {
         path: path.clone(),
         reason: error.to_string(),
     })?;
@@ -133,17 +154,22 @@ pub(super) fn list(disk: &dyn Disk, dir: &Path) -> Result<Vec<Orphan>, JournalEr
     for path in paths.filter(|path| path.extension().is_some_and(|end| end == "json")) {
         let bytes = read_whole(disk, &path, 1024 * 1024)
             .map_err(|source| JournalError::io("could not be read", &path, source))?;
-        let orphan: Orphan =
-            serde_json::from_slice(&bytes.unwrap_or_default()).map_err(|error| {
-                JournalError::Orphan {
-                    path,
-                    reason: error.to_string(),
-                }
-            })?;
-        found.push(orphan);
+        found.push(parse(&bytes.unwrap_or_default(), path)?);
     }
     found.sort_by_key(|orphan| orphan.number);
     Ok(found)
+}
+
+fn parse(bytes: &[u8], path: PathBuf) -> Result<Orphan, JournalError> {
+    let unreadable = |error: serde_json::Error| JournalError::Orphan {
+        path: path.clone(),
+        reason: error.to_string(),
+    };
+    let ManifestVersion { version: found } = serde_json::from_slice(bytes).map_err(unreadable)?;
+    if found > VERSION {
+        return Err(JournalError::Version { path, found });
+    }
+    serde_json::from_slice(bytes).map_err(unreadable)
 }
 
 /// Whether an entry is in an archive.
@@ -151,4 +177,46 @@ pub fn is_archived(orphans: &[Orphan], sequence: Sequence) -> bool {
     orphans
         .iter()
         .any(|orphan| sequence > orphan.fork.sequence && sequence <= orphan.last.sequence)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_manifest_reads_back_and_one_of_a_newer_version_is_refused_by_it_alone() {
+        let at = |sequence| Position {
+            sequence: Sequence::new(sequence),
+            head: crate::entry::ChainHead::from_bytes([1; 32]),
+        };
+        let orphan = Orphan {
+            number: 1,
+            journal: JournalId::NONE,
+            name: "A/B".parse().unwrap(),
+            fork: at(4),
+            last: at(7),
+            epochs: (Epoch::NONE, Epoch::NONE),
+            entries: 3,
+            bytes: 700,
+            archived_at: Timestamp::ZERO,
+            reason: "a fork".to_owned(),
+            file: PathBuf::from("orphans/orphan000001.entries"),
+        };
+        let manifest = |version| {
+            let orphan = &orphan;
+            serde_json::to_string(&Manifest { version, orphan }).unwrap()
+        };
+        let read = |text: &str| parse(text.as_bytes(), PathBuf::from("o.json"));
+        let text = manifest(VERSION);
+        assert!(text.starts_with(r#"{"version":1,"number":1,"#), "{text}");
+        assert_eq!(read(&text).unwrap(), orphan);
+        for newer in [&*manifest(2), r#"{"version":2,"forks":[]}"#] {
+            let error = read(newer).unwrap_err();
+            assert!(
+                matches!(error, JournalError::Version { found: 2, .. }),
+                "{error}"
+            );
+        }
+        assert!(read("{}").is_err());
+    }
 }

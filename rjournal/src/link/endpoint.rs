@@ -15,7 +15,7 @@ use quinn::{
 
 use super::frame::{self, HEAD_BYTES, Wired};
 use super::reset::endpoint_config;
-use super::tls::{Fingerprint, Identity, Partners, peer_fingerprint};
+use super::tls::{ALPN, Fingerprint, Identity, Partners, peer_fingerprint};
 use crate::error::LinkError;
 
 /// A connection on which nothing is heard for this long is gone.
@@ -24,6 +24,8 @@ const IDLE_MAX: Duration = Duration::from_secs(10);
 const KEEP_ALIVE: Duration = Duration::from_secs(1);
 /// A handshake, and the first stream after it, may take this long.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
+/// The alert of TLS that says that no version of the protocol is common (RFC 7301, section 3.2).
+const NO_APPLICATION_PROTOCOL: u8 = 120;
 /// How long an endpoint that is closed waits for its connections to end in order.
 const IDLE_WAIT_MAX: Duration = Duration::from_secs(1);
 /// An address that is not free after this long is held by somebody else.
@@ -219,6 +221,13 @@ impl LinkEndpoint {
 
 fn connect_reason(error: &quinn::ConnectionError) -> String {
     match error {
+        quinn::ConnectionError::ConnectionClosed(close)
+            if close.error_code == TransportErrorCode::crypto(NO_APPLICATION_PROTOCOL) =>
+        {
+            format!(
+                "it does not speak {ALPN}, the protocol of this system: both must be of the same release"
+            )
+        }
         quinn::ConnectionError::TransportError(inner)
             if inner.to_string().contains("certificate") =>
         {
@@ -387,4 +396,54 @@ async fn receive(stream: &mut RecvStream) -> Result<Option<Wired>, LinkError> {
     let mut body = vec![0; frame::body_length(head)?];
     stream.read_exact(&mut body).await.map_err(broken)?;
     frame::decode(head[0], Bytes::from(body)).map(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::remote::PROTOCOL_VERSION;
+
+    #[derive(Debug)]
+    struct Everybody;
+
+    impl Partners for Everybody {
+        fn admits(&self, _: &Fingerprint) -> bool {
+            true
+        }
+    }
+
+    fn identity() -> Identity {
+        Identity::generate("A").unwrap().0
+    }
+
+    fn own() -> LinkEndpoint {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        LinkEndpoint::bind(address, identity(), Arc::new(Everybody)).unwrap()
+    }
+
+    #[test]
+    fn the_handshake_names_the_version_of_the_protocol() {
+        assert_eq!(ALPN, format!("rjournal/{PROTOCOL_VERSION}"));
+    }
+
+    /// Such a partner was once said not to know our key.
+    #[tokio::test]
+    async fn a_partner_of_another_version_is_told_from_one_that_does_not_know_us() {
+        let partner = identity();
+        let mut tls = partner.server_config(Arc::new(Everybody)).unwrap();
+        tls.alpn_protocols = vec![b"rjournal/2".to_vec()];
+        let crypto = Arc::new(QuicServerConfig::try_from(tls).unwrap());
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let newer = Endpoint::server(ServerConfig::with_crypto(crypto), address).unwrap();
+        let accepting = async {
+            let incoming = newer.accept().await.unwrap();
+            incoming.await.map(drop).unwrap_err()
+        };
+        let own = own();
+        let connecting = own.connect(newer.local_addr().unwrap(), partner.fingerprint());
+        let (refused, _) = tokio::join!(connecting, accepting);
+        let text = refused.map(drop).unwrap_err().to_string();
+        assert!(text.contains("does not speak rjournal/1"), "{text}");
+        assert!(text.contains("same release"), "{text}");
+    }
 }

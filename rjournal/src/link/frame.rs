@@ -3,13 +3,13 @@
 //! as they stand on disk. Must not know what a message means. Layout: docs/PROTOCOL.md.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use crate::entry::RECEIVER_HEADER_BYTES;
 use crate::entry::codec::BUNDLE_BYTES_MAX;
 use crate::error::LinkError;
-use crate::remote::{Frame, Message, PartnerReply, PartnerRequest};
+use crate::remote::{Frame, Message, PROTOCOL_VERSION, PartnerReply, PartnerRequest};
 
 /// Longest body of a frame, in bytes.
 pub const FRAME_BYTES_MAX: usize = BUNDLE_BYTES_MAX;
@@ -33,8 +33,26 @@ pub enum Wired {
     Session(Frame),
     /// A request outside a session.
     Request(Box<PartnerRequest>),
+    /// A request of another version of the protocol, whatever it asks.
+    OtherVersion {
+        /// That version.
+        protocol: u16,
+    },
     /// The answer to one.
     Reply(Box<PartnerReply>),
+}
+
+/// The version of a request. It stands beside what is asked, in every version.
+#[derive(Serialize, Deserialize)]
+struct RequestVersion {
+    protocol: u16,
+}
+
+/// A request as it travels.
+#[derive(Serialize, Deserialize)]
+struct VersionedRequest<R> {
+    protocol: u16,
+    request: R,
 }
 
 /// Writes a message as MessagePack with named fields.
@@ -91,7 +109,18 @@ fn body(frame: &Wired) -> Result<(u8, Bytes), LinkError> {
         Wired::Session(Frame::Message(message)) => (MESSAGE, encode_message(message)?.into()),
         Wired::Session(Frame::Header(bytes)) => (HEADER, bytes.clone()),
         Wired::Session(Frame::Bundle(bytes)) => (BUNDLE, bytes.clone()),
-        Wired::Request(request) => (REQUEST, encode_message(request)?.into()),
+        Wired::Request(request) => {
+            let protocol = PROTOCOL_VERSION;
+            let versioned = VersionedRequest { protocol, request };
+            (REQUEST, encode_message(&versioned)?.into())
+        }
+        Wired::OtherVersion { protocol } => {
+            let protocol = *protocol;
+            (
+                REQUEST,
+                encode_message(&RequestVersion { protocol })?.into(),
+            )
+        }
         Wired::Reply(reply) => (REPLY, encode_message(reply)?.into()),
     })
 }
@@ -127,7 +156,7 @@ pub(super) fn decode(kind: u8, body: Bytes) -> Result<Wired, LinkError> {
         MESSAGE => Wired::Session(Frame::Message(decode_message::<Message>(&body)?)),
         HEADER => Wired::Session(Frame::Header(body)),
         BUNDLE => Wired::Session(Frame::Bundle(body)),
-        REQUEST => Wired::Request(Box::new(decode_message(&body)?)),
+        REQUEST => decode_request(&body)?,
         REPLY => Wired::Reply(Box::new(decode_message(&body)?)),
         _ => {
             return Err(LinkError::Malformed {
@@ -135,6 +164,16 @@ pub(super) fn decode(kind: u8, body: Bytes) -> Result<Wired, LinkError> {
             });
         }
     })
+}
+
+/// The version is read first: what is asked may be laid out otherwise in another one.
+fn decode_request(body: &[u8]) -> Result<Wired, LinkError> {
+    let RequestVersion { protocol } = decode_message(body)?;
+    if protocol != PROTOCOL_VERSION {
+        return Ok(Wired::OtherVersion { protocol });
+    }
+    let VersionedRequest { request, .. } = decode_message(body)?;
+    Ok(Wired::Request(request))
 }
 
 #[cfg(test)]
@@ -173,6 +212,22 @@ mod tests {
         assert!(body_length([MESSAGE, 0xff, 0xff, 0xff, 0xff]).is_err());
         assert!(body_length([HEADER, 1, 0x10, 0, 0]).is_err());
         assert!(body_length([9, 0, 0, 0, 0]).is_err());
+    }
+
+    #[test]
+    fn a_request_names_its_version_and_one_of_another_is_known_by_it_alone() {
+        let ping = Wired::Request(Box::new(PartnerRequest::Ping));
+        let bytes = joined(std::slice::from_ref(&ping));
+        assert_eq!(
+            &bytes[HEAD_BYTES..],
+            b"\x82\xa8protocol\x01\xa7request\xa4ping"
+        );
+        let body = |bytes: &[u8]| Bytes::copy_from_slice(bytes);
+        assert_eq!(decode(REQUEST, body(&bytes[HEAD_BYTES..])).unwrap(), ping);
+        let newer = decode(REQUEST, body(b"\x82\xa8protocol\x02\xa7request\xa4fuse"));
+        assert_eq!(newer.unwrap(), Wired::OtherVersion { protocol: 2 });
+        assert!(decode(REQUEST, body(b"\x82\xa8protocol\x01\xa7request\xa4fuse")).is_err());
+        assert!(decode(REQUEST, body(b"\x81\xa7request\xa4ping")).is_err());
     }
 
     #[test]

@@ -6,9 +6,11 @@
 
 mod endpoint;
 mod frame;
+mod hello;
 mod reset;
 mod tls;
 
 pub use endpoint::{Accepted, LinkEndpoint, LinkReceiver, LinkSender, LinkStream};
 pub use frame::{FRAME_BYTES_MAX, Wired, decode_message, encode_message};
+pub use hello::{HELLO_BYTES_MAX, OtherVersion};
 pub use tls::{Fingerprint, Identity, Partners};

@@ -20,8 +20,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::entry::SystemId;
 use crate::error::LinkError;
 
-/// Names the protocol in the handshake: an endpoint that does not speak it is refused there.
-const ALPN: &[u8] = b"rjournal/1";
+/// Names the protocol and its version in the handshake: an endpoint that does not speak it is refused there.
+pub(super) const ALPN: &str = "rjournal/1";
 
 /// The one place where the cryptography is chosen.
 fn provider() -> Arc<CryptoProvider> {
@@ -177,7 +177,7 @@ impl Identity {
             .with_custom_certificate_verifier(verifier)
             .with_client_auth_cert(vec![self.certificate.clone()], self.key.clone_key())
             .map_err(|error| identity_error(&error))?;
-        config.alpn_protocols = vec![ALPN.to_vec()];
+        config.alpn_protocols = vec![ALPN.as_bytes().to_vec()];
         config.enable_early_data = false;
         config.resumption = rustls::client::Resumption::disabled();
         Ok(config)
@@ -199,7 +199,7 @@ impl Identity {
             .with_client_cert_verifier(verifier)
             .with_single_cert(vec![self.certificate.clone()], self.key.clone_key())
             .map_err(|error| identity_error(&error))?;
-        config.alpn_protocols = vec![ALPN.to_vec()];
+        config.alpn_protocols = vec![ALPN.as_bytes().to_vec()];
         config.max_early_data_size = 0;
         config.send_tls13_tickets = 0;
         Ok(config)

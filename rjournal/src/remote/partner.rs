@@ -12,14 +12,13 @@ use crate::entry::{
 /// Bytes of bundles in one answer to [`PartnerRequest::Stored`]; the first one is sent however long it is.
 pub const STORED_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// A request.
+/// A request. The version of the protocol stands beside it on the wire, so that a request this program cannot read is still
+/// refused for its version.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PartnerRequest {
     /// ADDRMTJRN: make (or tie again) a remote journal fed from the asking system.
     AddRemoteJournal {
-        /// Version of the protocol.
-        protocol: u16,
         /// The asking system.
         system: SystemId,
         /// Its name.
@@ -37,8 +36,6 @@ pub enum PartnerRequest {
     },
     /// VERIFY: what do you hold of this journal, and what are your chain heads at these entries?
     Heads {
-        /// Version of the protocol.
-        protocol: u16,
         /// The journal.
         journal: JournalId,
         /// The entries.
@@ -46,8 +43,6 @@ pub enum PartnerRequest {
     },
     /// RPRJRN: send me bundles of this receiver, as they stand on your disk.
     Stored {
-        /// Version of the protocol.
-        protocol: u16,
         /// The journal.
         journal: JournalId,
         /// The receiver.
@@ -60,10 +55,7 @@ pub enum PartnerRequest {
         upto: Sequence,
     },
     /// Are you there, and who are you?
-    Ping {
-        /// Version of the protocol.
-        protocol: u16,
-    },
+    Ping,
 }
 
 /// What a system holds of a journal.

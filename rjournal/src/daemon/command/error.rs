@@ -125,6 +125,7 @@ impl From<SystemError> for CommandError {
             SystemError::Journal(error) if error.is_disk_full() => ErrorKind::Full,
             SystemError::Damaged { .. }
             | SystemError::CatalogLost { .. }
+            | SystemError::Version { .. }
             | SystemError::Journal(_) => ErrorKind::Damaged,
             SystemError::Io { .. } => ErrorKind::Internal,
         };

@@ -8,7 +8,7 @@ use crate::daemon::system::{JournalRuntime, Shared};
 use crate::entry::codec;
 use crate::entry::{ChainHead, Position, QualifiedName, RdbName, Sequence};
 use crate::receiver::ChainReader;
-use crate::remote::{PROTOCOL_VERSION, PartnerReply, PartnerRequest};
+use crate::remote::{PartnerReply, PartnerRequest};
 
 /// Heads compared with a partner: one about every so many entries.
 const COMPARED: u64 = 1024;
@@ -94,7 +94,6 @@ impl Shared {
             .source()
             .ok_or_else(|| CommandError::refused("RJN4010", "the journal is not open"))?;
         let ask = |at| PartnerRequest::Heads {
-            protocol: PROTOCOL_VERSION,
             journal: source.id(),
             at,
         };

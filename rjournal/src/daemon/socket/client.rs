@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -15,14 +16,18 @@ use tokio::sync::oneshot;
 
 use super::follow::{Follower, JournalFacts, broken};
 use super::frame::{
-    ClientMessage, ControlFrame, Heard, ServerMessage, Want, put_client, put_deposit, read_answer,
-    take_frame,
+    BODY_BYTES_MAX, ClientMessage, ControlFrame, Heard, ServerMessage, Want, put_client,
+    put_deposit, read_answer, take_frame,
 };
+use super::hello::{put_client_hello, take_server_hello, without_a_word};
 use super::server::ControlSocket;
 use crate::daemon::command::{Command, CommandError, ErrorKind, Reply};
 use crate::daemon::data_dir::read_config;
 use crate::entry::{Draft, QualifiedName, Sequence};
 use crate::journal::{Answer, UnknownReason};
+
+/// A daemon that closed the connection has said why within this time, if it says so at all.
+const LAST_WORDS_MAX: Duration = Duration::from_secs(1);
 
 /// A connection to the daemon of a data directory. Clones share it.
 #[derive(Debug, Clone)]
@@ -35,8 +40,11 @@ pub struct Client {
 struct ClientShared {
     writer: tokio::sync::Mutex<OwnedWriteHalf>,
     waiting: Mutex<Option<Waiting>>,
+    /// Why the connection came to nothing, where more is known than that it is gone.
+    refused: OnceLock<CommandError>,
     next: AtomicU64,
-    reader: tokio::task::JoinHandle<()>,
+    /// Set once it runs.
+    reader: OnceLock<tokio::task::JoinHandle<()>>,
 }
 
 #[derive(Debug, Default)]
@@ -60,7 +68,15 @@ fn gone() -> CommandError {
 
 impl Drop for ClientShared {
     fn drop(&mut self) {
-        self.reader.abort();
+        if let Some(reader) = self.reader.get() {
+            reader.abort();
+        }
+    }
+}
+
+impl ClientShared {
+    fn why_gone(&self) -> CommandError {
+        self.refused.get().cloned().unwrap_or_else(gone)
     }
 }
 
@@ -79,13 +95,24 @@ impl Client {
             let help = format!("start it with: rjournal daemon --data {}", data.display());
             CommandError::new(ErrorKind::Unreachable, "RJN1006", text).help(help)
         })?;
-        let (read, write) = stream.into_split();
-        let shared = Arc::new_cyclic(|me: &std::sync::Weak<ClientShared>| ClientShared {
+        let (read, mut write) = stream.into_split();
+        // The answer comes with the first reply: nobody waits a round trip for it.
+        let mut hello = BytesMut::new();
+        put_client_hello(&mut hello)?;
+        write
+            .write_all(&hello)
+            .await
+            .map_err(|_| without_a_word())?;
+        let shared = Arc::new(ClientShared {
             writer: tokio::sync::Mutex::new(write),
             waiting: Mutex::new(Some(Waiting::default())),
+            refused: OnceLock::new(),
             next: AtomicU64::new(1),
-            reader: tokio::spawn(read_replies(read, std::sync::Weak::clone(me))),
+            reader: OnceLock::new(),
         });
+        // Not before there is somebody it can tell: the daemon may have spoken, or left, already.
+        let reader = tokio::spawn(read_replies(read, Arc::downgrade(&shared)));
+        drop(shared.reader.set(reader));
         Ok(Self { path, shared })
     }
 
@@ -101,6 +128,22 @@ impl Client {
             .map_err(|error| broken(&error))
     }
 
+    /// What is heard for what was sent.
+    async fn heard<T>(
+        &self,
+        sent: Result<(), CommandError>,
+        receive: oneshot::Receiver<T>,
+    ) -> Result<T, CommandError> {
+        let Err(broken) = sent else {
+            return receive.await.map_err(|_| self.shared.why_gone());
+        };
+        // The daemon closed the connection, and what it said last may still be on its way through the reader.
+        match tokio::time::timeout(LAST_WORDS_MAX, receive).await {
+            Ok(Ok(heard)) => Ok(heard),
+            Ok(Err(_)) | Err(_) => Err(self.shared.refused.get().cloned().unwrap_or(broken)),
+        }
+    }
+
     /// Has a command carried out.
     ///
     /// Cancel safe: no; a command given up half way may have been carried out.
@@ -112,7 +155,7 @@ impl Client {
         let (send, receive) = oneshot::channel();
         match lock(&self.shared.waiting).as_mut() {
             Some(waiting) => waiting.replies.insert(id, send),
-            None => return Err(gone()),
+            None => return Err(self.shared.why_gone()),
         };
         let mut out = BytesMut::new();
         put_client(
@@ -122,8 +165,8 @@ impl Client {
                 request: Box::new(command.into_request()),
             },
         )?;
-        self.send(&out).await?;
-        let reply = receive.await.map_err(|_| gone())??;
+        let sent = self.send(&out).await;
+        let reply = self.heard(sent, receive).await??;
         C::from_reply(reply).ok_or_else(|| {
             CommandError::new(
                 ErrorKind::Internal,
@@ -151,7 +194,7 @@ impl Client {
         let (send, receive) = oneshot::channel();
         match lock(&client.shared.waiting).as_mut() {
             Some(waiting) => waiting.attached.insert(id, send),
-            None => return Err(gone()),
+            None => return Err(client.shared.why_gone()),
         };
         let mut out = BytesMut::new();
         put_client(
@@ -163,8 +206,8 @@ impl Client {
                 exclusive,
             },
         )?;
-        client.send(&out).await?;
-        let facts = receive.await.map_err(|_| gone())??;
+        let sent = client.send(&out).await;
+        let facts = client.heard(sent, receive).await??;
         Ok(JournalClient { client, facts })
     }
 
@@ -190,6 +233,7 @@ impl Client {
             )
         })?;
         let mut out = BytesMut::new();
+        put_client_hello(&mut out)?;
         put_client(
             &mut out,
             &ClientMessage::Follow {
@@ -199,13 +243,16 @@ impl Client {
                 upto,
             },
         )?;
-        stream
-            .write_all(&out)
-            .await
-            .map_err(|error| broken(&error))?;
+        stream.write_all(&out).await.map_err(|_| without_a_word())?;
         let mut buffer = BytesMut::new();
+        while take_server_hello(&mut buffer)?.is_none() {
+            let read = stream.read_buf(&mut buffer).await;
+            if !read.is_ok_and(|count| count > 0) {
+                return Err(without_a_word());
+            }
+        }
         loop {
-            match take_frame(&mut buffer)? {
+            match take_frame(&mut buffer, BODY_BYTES_MAX)? {
                 Some(ControlFrame::Server(ServerMessage::Attached { result, .. })) => {
                     return Ok(Follower::new(stream, buffer, result?));
                 }
@@ -251,12 +298,28 @@ async fn read_replies(mut read: OwnedReadHalf, client: std::sync::Weak<ClientSha
     // However this ends, also with its runtime: nobody may wait for what nobody reads.
     let _gone = Gone(std::sync::Weak::clone(&client));
     let mut buffer = BytesMut::new();
+    let mut greeted = false;
     loop {
         let read = read.read_buf(&mut buffer).await;
         let Some(shared) = client.upgrade() else {
             return;
         };
-        if !read.is_ok_and(|count| count > 0) || hand_out(&mut buffer, &shared).is_none() {
+        let more = read.is_ok_and(|count| count > 0);
+        if !greeted {
+            let hello = match take_server_hello(&mut buffer) {
+                Ok(None) if !more => Err(without_a_word()),
+                hello => hello,
+            };
+            match hello {
+                Ok(Some(())) => greeted = true,
+                Ok(None) => continue,
+                Err(refused) => {
+                    drop(shared.refused.set(refused));
+                    return;
+                }
+            }
+        }
+        if !more || hand_out(&mut buffer, &shared).is_none() {
             return;
         }
     }
@@ -265,7 +328,7 @@ async fn read_replies(mut read: OwnedReadHalf, client: std::sync::Weak<ClientSha
 fn hand_out(buffer: &mut BytesMut, shared: &ClientShared) -> Option<()> {
     let mut waiting = lock(&shared.waiting);
     let waiting = waiting.as_mut()?;
-    while let Some(frame) = take_frame(buffer).ok()? {
+    while let Some(frame) = take_frame(buffer, BODY_BYTES_MAX).ok()? {
         match frame {
             ControlFrame::Server(ServerMessage::Reply { id, result }) => {
                 if let Some(sender) = waiting.replies.remove(&id) {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
 
-use super::frame::{ControlFrame, ServerMessage, take_frame};
+use super::frame::{BODY_BYTES_MAX, ControlFrame, ServerMessage, take_frame};
 use crate::daemon::command::{CommandError, ErrorKind};
 use crate::entry::codec;
 use crate::entry::{
@@ -78,7 +78,7 @@ impl Follower {
     /// [`CommandError`]: the daemon is gone, the journal was closed, or a bundle does not hold what it should.
     pub async fn next(&mut self) -> Result<Followed, CommandError> {
         loop {
-            match take_frame(&mut self.buffer).map_err(CommandError::from)? {
+            match take_frame(&mut self.buffer, BODY_BYTES_MAX).map_err(CommandError::from)? {
                 Some(ControlFrame::Bundle(receiver, bytes)) => {
                     return open(bytes, receiver).map(Followed::Bundle);
                 }

@@ -17,8 +17,8 @@ use crate::link::{decode_message, encode_message};
 
 /// Bytes before a body.
 const HEAD_BYTES: usize = 5;
-/// Longest body: a bundle and the receiver it belongs to, or a deposit with the largest payload.
-const BODY_BYTES_MAX: usize = BUNDLE_BYTES_MAX + 4096;
+/// Longest body of what follows the hello: a bundle and the receiver it belongs to, or a deposit with the largest payload.
+pub(super) const BODY_BYTES_MAX: usize = BUNDLE_BYTES_MAX + 4096;
 
 const CLIENT: u8 = 1;
 const SERVER: u8 = 2;
@@ -30,6 +30,11 @@ const BUNDLE: u8 = 5;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum ClientMessage {
+    /// The first on every connection, in every version.
+    Hello {
+        /// The version it speaks.
+        protocol: u32,
+    },
     /// Carry this out.
     Request {
         /// Repeated in the reply.
@@ -65,6 +70,13 @@ pub(super) enum ClientMessage {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum ServerMessage {
+    /// The first on every connection, in every version.
+    Hello {
+        /// The version it speaks.
+        protocol: u32,
+        /// Why nothing more comes: the client does not speak it.
+        refused: Option<String>,
+    },
     /// The reply to a request.
     Reply {
         /// The request's.
@@ -142,16 +154,20 @@ pub(super) fn put_bundle(out: &mut BytesMut, receiver: ReceiverId, bundle: &[u8]
     out.extend_from_slice(bundle);
 }
 
-/// Takes the next whole frame out of what was read; nothing when more must be read first.
-pub(super) fn take_frame(buffer: &mut BytesMut) -> Result<Option<ControlFrame>, LinkError> {
+/// Takes the next whole frame out of what was read, with a body of at most so many bytes; nothing when more must be read
+/// first.
+pub(super) fn take_frame(
+    buffer: &mut BytesMut,
+    bytes_max: usize,
+) -> Result<Option<ControlFrame>, LinkError> {
     let Some(head) = buffer.first_chunk::<HEAD_BYTES>() else {
         return Ok(None);
     };
     let [kind, a, b, c, d] = *head;
     let length = u32::from_le_bytes([a, b, c, d]) as usize;
-    if length > BODY_BYTES_MAX {
+    if length > bytes_max {
         return Err(LinkError::Malformed {
-            reason: format!("a frame claims {length} bytes, at most {BODY_BYTES_MAX} are allowed"),
+            reason: format!("a frame claims {length} bytes, at most {bytes_max} are allowed"),
         });
     }
     if buffer.len() < HEAD_BYTES + length {
@@ -391,7 +407,8 @@ mod tests {
         };
         let mut out = BytesMut::new();
         put_deposit(&mut out, 11, Want::Answer, true, &draft);
-        let Some(ControlFrame::Deposit(body)) = take_frame(&mut out).unwrap() else {
+        let Some(ControlFrame::Deposit(body)) = take_frame(&mut out, BODY_BYTES_MAX).unwrap()
+        else {
             panic!("a deposit")
         };
         let read = read_deposit(&body).unwrap();
@@ -417,7 +434,8 @@ mod tests {
         for heard in [landed, refused, Heard::Numbered(Sequence::new(8), false)] {
             let mut out = BytesMut::new();
             put_answer(&mut out, 3, &heard).unwrap();
-            let Some(ControlFrame::Answer(body)) = take_frame(&mut out).unwrap() else {
+            let Some(ControlFrame::Answer(body)) = take_frame(&mut out, BODY_BYTES_MAX).unwrap()
+            else {
                 panic!("an answer")
             };
             let (id, read) = read_answer(&body).unwrap();
@@ -428,10 +446,10 @@ mod tests {
     #[test]
     fn half_a_frame_is_waited_for_and_a_giant_one_refused() {
         let mut buffer = BytesMut::from(&[DEPOSIT, 10, 0, 0, 0, 1, 2][..]);
-        assert!(take_frame(&mut buffer).unwrap().is_none());
+        assert!(take_frame(&mut buffer, BODY_BYTES_MAX).unwrap().is_none());
         let mut giant = BytesMut::from(&[DEPOSIT, 0xff, 0xff, 0xff, 0xff][..]);
-        assert!(take_frame(&mut giant).is_err());
+        assert!(take_frame(&mut giant, BODY_BYTES_MAX).is_err());
         let mut unknown = BytesMut::from(&[77, 0, 0, 0, 0][..]);
-        assert!(take_frame(&mut unknown).is_err());
+        assert!(take_frame(&mut unknown, BODY_BYTES_MAX).is_err());
     }
 }

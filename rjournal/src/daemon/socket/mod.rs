@@ -5,6 +5,7 @@ mod client;
 mod cycles;
 mod follow;
 mod frame;
+mod hello;
 mod server;
 
 pub use client::{Client, ClientTicket, JournalClient};

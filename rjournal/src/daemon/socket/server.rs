@@ -14,9 +14,10 @@ use tokio::sync::Semaphore;
 use super::cycles::{Cycles, rollback};
 use super::follow::JournalFacts;
 use super::frame::{
-    ClientMessage, ControlFrame, Heard, ServerMessage, Want, put_answer, put_bundle, put_server,
-    read_deposit, take_frame,
+    BODY_BYTES_MAX, ClientMessage, ControlFrame, Heard, ServerMessage, Want, put_answer,
+    put_bundle, put_server, read_deposit, take_frame,
 };
+use super::hello::{put_server_hello, take_client_hello};
 use crate::daemon::command::{CommandError, ErrorKind, Request};
 use crate::daemon::crank::Source;
 use crate::daemon::data_dir::{SOCKET, require_short_socket};
@@ -157,9 +158,12 @@ impl Connection {
     }
 
     async fn serve(&mut self) -> Result<(), LinkError> {
+        if !self.greet().await? {
+            return Ok(());
+        }
         loop {
             while self.waiting.len() < TICKETS_MAX {
-                let Some(frame) = take_frame(&mut self.input)? else {
+                let Some(frame) = take_frame(&mut self.input, BODY_BYTES_MAX)? else {
                     break;
                 };
                 match frame {
@@ -186,6 +190,28 @@ impl Connection {
             self.write_out().await?;
             if !self.wait().await? {
                 return Ok(());
+            }
+        }
+    }
+
+    /// Takes the client's hello; the answer goes out with the first reply. Says whether there is a client that is understood.
+    async fn greet(&mut self) -> Result<bool, LinkError> {
+        loop {
+            match take_client_hello(&mut self.input) {
+                Ok(Some(())) => {
+                    put_server_hello(&mut self.output, None)?;
+                    return Ok(true);
+                }
+                Ok(None) => {}
+                Err(versions) => {
+                    tracing::warn!(?versions, "a client of another version was turned away");
+                    put_server_hello(&mut self.output, Some(versions))?;
+                    self.write_out().await?;
+                    return Ok(false);
+                }
+            }
+            if !self.wait().await? {
+                return Ok(false);
             }
         }
     }
@@ -250,6 +276,11 @@ impl Connection {
             },
             // Taken by the caller.
             ClientMessage::Follow { .. } => return Ok(()),
+            ClientMessage::Hello { .. } => {
+                return Err(LinkError::Malformed {
+                    reason: "a second hello".to_owned(),
+                });
+            }
         };
         put_server(&mut self.output, &reply)
     }

@@ -12,7 +12,7 @@ use crate::entry::{JournalId, RdbName, ReceiverId, SealedBundle, Sequence};
 use crate::error::ReceiverError;
 use crate::journal::Outline;
 use crate::receiver::{Damaged, FileDamage, Fill, Patch};
-use crate::remote::{Frame, PROTOCOL_VERSION, PartnerReply, PartnerRequest};
+use crate::remote::{Frame, PartnerReply, PartnerRequest};
 
 /// A receiver of which everything that it lacks is at hand.
 pub(super) struct Ready {
@@ -225,7 +225,6 @@ fn ask(
 ) -> PartnerRequest {
     let (after, upto) = bundles.unwrap_or((Sequence::NONE, Sequence::NONE));
     PartnerRequest::Stored {
-        protocol: PROTOCOL_VERSION,
         journal,
         receiver,
         header: bundles.is_none(),

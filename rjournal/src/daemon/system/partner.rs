@@ -9,7 +9,7 @@ use crate::entry::RdbName;
 use crate::entry::codec::{BUNDLE_BYTES_MAX, BUNDLE_HEADER_BYTES};
 use crate::error::LinkError;
 use crate::link::{LinkStream, Wired};
-use crate::remote::{Frame, PartnerReply, PartnerRequest, STORED_BYTES_MAX};
+use crate::remote::{Frame, PartnerReply, PartnerRequest, RefusalCode, STORED_BYTES_MAX};
 
 /// How long a partner may take to answer a request.
 const ASK_MAX: Duration = Duration::from_secs(15);
@@ -63,7 +63,9 @@ impl Shared {
                 _ => None,
             })
         };
-        heard(rdb, tokio::time::timeout(ASK_MAX, ask).await)
+        let reply = heard(rdb, tokio::time::timeout(ASK_MAX, ask).await)?;
+        require_same_version(rdb, &reply)?;
+        Ok(reply)
     }
 
     /// Asks a partner for bytes it has on its disk: the reply, and the frames behind it.
@@ -105,7 +107,20 @@ impl Shared {
             stream.finish().await;
             Ok(Some((*reply, frames)))
         };
-        heard(rdb, tokio::time::timeout(STORED_MAX, ask).await)
+        let (reply, frames) = heard(rdb, tokio::time::timeout(STORED_MAX, ask).await)?;
+        require_same_version(rdb, &reply)?;
+        Ok((reply, frames))
+    }
+}
+
+/// A partner of another version says nothing of what it was asked for, so this is no answer for who asked.
+fn require_same_version(rdb: RdbName, reply: &PartnerReply) -> Result<(), CommandError> {
+    match reply {
+        PartnerReply::Refused(refusal) if refusal.code == RefusalCode::Version => {
+            let text = format!("{rdb} refused: {}", refusal.text);
+            Err(CommandError::refused("CPF70D5", text))
+        }
+        _ => Ok(()),
     }
 }
 

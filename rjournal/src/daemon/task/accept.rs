@@ -11,7 +11,7 @@ use crate::daemon::clock::random_number;
 use crate::daemon::system::{JournalRuntime, Shared};
 use crate::entry::{QualifiedName, RdbName, Sequence, SystemId};
 use crate::link::{Accepted, LinkStream, Wired};
-use crate::remote::{Frame, Hello, Message, PartnerReply, Refusal, RefusalCode};
+use crate::remote::{Frame, Hello, Message, PROTOCOL_VERSION, PartnerReply, Refusal, RefusalCode};
 
 /// Connections served at once.
 const CONNECTIONS_MAX: usize = 1024;
@@ -82,6 +82,16 @@ async fn serve(shared: &Arc<Shared>, accepted: Accepted) {
             let mut answer = vec![Wired::Reply(Box::new(reply))];
             answer.extend(frames);
             drop(stream.send(&answer).await);
+            stream.finish().await;
+        }
+        Ok(Ok(Some(Wired::OtherVersion { protocol }))) => {
+            let text = format!(
+                "{} speaks protocol {PROTOCOL_VERSION}, the asking system {protocol}: both must be of the same release",
+                shared.name
+            );
+            tracing::warn!(%rdb, "refused: {text}");
+            let reply = refused(RefusalCode::Version, text);
+            drop(stream.send(&[Wired::Reply(Box::new(reply))]).await);
             stream.finish().await;
         }
         Ok(Ok(Some(Wired::Session(Frame::Message(Message::Hello(hello)))))) => {

@@ -213,9 +213,10 @@ impl Shared {
             set.members.iter().map(|member| member.rdb).collect()
         });
         description.watermarks = Watermarks {
+            // What came from the source is there, whatever it has said of itself so far.
             deposited: status
                 .source_at
-                .map_or(Sequence::NONE, |(sealed, _)| sealed),
+                .map_or(marks.sealed, |(sealed, _)| sealed.max(marks.sealed)),
             sealed: marks.sealed,
             written: marks.written,
             settled: marks.settled,

@@ -12,7 +12,7 @@ use crate::daemon::task::link::{LinkCommand, LinkHandle};
 use crate::entry::control_entry::{Level, Policy};
 use crate::entry::{Position, QualifiedName, RdbName, Sequence};
 use crate::journal::{DeliveryMode, LinkRecord};
-use crate::remote::{LinkState, PROTOCOL_VERSION, PartnerReply, PartnerRequest, RefusalCode};
+use crate::remote::{LinkState, PartnerReply, PartnerRequest, RefusalCode};
 
 /// Most remote journals on one journal (IBM i).
 const REMOTE_JOURNALS_MAX: usize = 255;
@@ -152,7 +152,6 @@ impl Shared {
             ));
         }
         let ask = PartnerRequest::AddRemoteJournal {
-            protocol: PROTOCOL_VERSION,
             system: self.id,
             system_name: self.name,
             journal: source.id(),

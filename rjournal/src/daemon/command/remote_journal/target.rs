@@ -7,7 +7,7 @@ use crate::daemon::task::accept::refused;
 use crate::entry::{QualifiedName, RdbName, Sequence};
 use crate::journal::{Attributes, JournalKind, SourceRecord};
 use crate::link::Wired;
-use crate::remote::{Held, PROTOCOL_VERSION, PartnerReply, PartnerRequest, RefusalCode};
+use crate::remote::{Held, PartnerReply, PartnerRequest, RefusalCode};
 
 /// A reply that nothing follows.
 const fn alone(reply: PartnerReply) -> (PartnerReply, Vec<Wired>) {
@@ -23,24 +23,12 @@ impl Shared {
         request: PartnerRequest,
     ) -> (PartnerReply, Vec<Wired>) {
         let reply = match request {
-            PartnerRequest::AddRemoteJournal { protocol, .. }
-            | PartnerRequest::Heads { protocol, .. }
-            | PartnerRequest::Stored { protocol, .. }
-            | PartnerRequest::Ping { protocol }
-                if protocol != PROTOCOL_VERSION =>
-            {
-                refused(
-                    RefusalCode::Version,
-                    format!("{} speaks protocol {PROTOCOL_VERSION}", self.name),
-                )
-            }
             PartnerRequest::Stored {
                 journal,
                 receiver,
                 header,
                 after,
                 upto,
-                ..
             } => {
                 let wanted = StoredWanted {
                     journal,
@@ -52,11 +40,11 @@ impl Shared {
                 return self.stored(rdb, partner, wanted).await;
             }
             // Names no journal: whoever has a key in the directory may ask.
-            PartnerRequest::Ping { .. } => PartnerReply::Pong {
+            PartnerRequest::Ping => PartnerReply::Pong {
                 system: self.id,
                 system_name: self.name,
             },
-            PartnerRequest::Heads { journal, at, .. } => self.held(rdb, partner, journal, &at),
+            PartnerRequest::Heads { journal, at } => self.held(rdb, partner, journal, &at),
             PartnerRequest::AddRemoteJournal {
                 system,
                 system_name,
@@ -65,7 +53,6 @@ impl Shared {
                 target_journal,
                 threshold,
                 path,
-                ..
             } => {
                 if system != partner.system {
                     return alone(refused(
