@@ -14,8 +14,8 @@ use rjournal::daemon::command::remote_journal::{
 };
 use rjournal::daemon::command::status::ListMessages;
 use rjournal::daemon::{ErrorKind, OperatorMessage, Severity};
-use rjournal::entry::{QualifiedName, RdbName, SystemName};
-use rjournal::journal::DeliveryMode;
+use rjournal::entry::{Draft, Kind, QualifiedName, RdbName, SystemName};
+use rjournal::journal::{AckClass, Answer, DeliveryMode};
 use rjournal::{CommandError, Config, System, SystemOptions};
 use tempfile::TempDir;
 
@@ -113,6 +113,36 @@ pub async fn journal(system: &System, journal: &str, attributes: AttributePatch)
         attributes,
     };
     system.run(create).await.expect("a fresh journal");
+}
+
+/// Says which journals PRD may feed at a system.
+pub async fn allow_journals(system: &System, journals: &[&str]) {
+    let change = PutPartner {
+        rdb: rdb("PRD"),
+        fingerprint: None,
+        address: None,
+        allow_journals: Some(journals.iter().map(|&journal| journal.to_owned()).collect()),
+        text: None,
+        change: true,
+    };
+    system.run(change).await.expect("a change");
+}
+
+/// Deposits a text in PRDLIB/JRN; the journal must be open, and the answer there, within a time each.
+pub async fn deposit(system: &System, text: &str, within: Duration) -> AckClass {
+    let journal = system
+        .journal_when_open(name("PRDLIB/JRN"), within)
+        .await
+        .expect("an open journal");
+    let ticket = journal
+        .deposit(&Draft::new(Kind::USER, text.as_bytes()))
+        .await
+        .expect("a deposit that is taken");
+    let answer = tokio::time::timeout(within, ticket).await;
+    match answer.expect("an answer in time") {
+        Answer::Landed { class, .. } => class,
+        other => panic!("not landed: {other:?}"),
+    }
 }
 
 /// What WRKJRNA says of a journal.

@@ -9,11 +9,10 @@ use rjournal::daemon::command::file::{CreateFile, FileDescription, ListFiles, St
 use rjournal::daemon::command::journal::{AttributePatch, JournalState};
 use rjournal::daemon::{Clock, RebuiltCatalog, SystemClock, rebuild_catalog};
 use rjournal::entry::record::Images;
-use rjournal::entry::{Draft, Kind};
 use rjournal::error::SystemError;
-use rjournal::journal::{AckClass, Answer};
+use rjournal::journal::AckClass;
 use rjournal::{System, SystemOptions};
-use rjournal_tests::systems::{Two, describe, name, rdb, start, until};
+use rjournal_tests::systems::{Two, deposit, describe, name, rdb, start, until};
 
 const SOURCE: &str = "PRDLIB/JRN";
 
@@ -35,18 +34,6 @@ async fn file(system: &System) -> FileDescription {
     let mut files = list.expect("a list").files;
     assert_eq!(files.len(), 1, "{files:?}");
     files.remove(0)
-}
-
-async fn deposit(system: &System) -> AckClass {
-    let journal = system
-        .journal_when_open(name(SOURCE), Duration::from_mins(1))
-        .await
-        .expect("an open journal");
-    let ticket = journal.deposit(&Draft::new(Kind::USER, b"x")).await;
-    match ticket.expect("a deposit that is taken").await {
-        Answer::Landed { class, .. } => class,
-        other => panic!("not landed: {other:?}"),
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -107,6 +94,6 @@ async fn a_system_without_its_catalog_is_made_whole_from_its_journals() {
         change: false,
     };
     two.prd.run(partner).await.expect("a fresh entry");
-    until(async || deposit(&two.prd).await == AckClass::Sync).await;
+    until(async || deposit(&two.prd, "x", Duration::from_mins(1)).await == AckClass::Sync).await;
     two.stop().await;
 }

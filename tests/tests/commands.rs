@@ -2,7 +2,7 @@
 
 use rjournal::daemon::JobProgram;
 use rjournal::daemon::command::apply::{EndApply, ListJobs, StartApply};
-use rjournal::daemon::command::directory::{PutPartner, RemovePartner};
+use rjournal::daemon::command::directory::RemovePartner;
 use rjournal::daemon::command::entries::SendEntry;
 use rjournal::daemon::command::journal::{
     AttributePatch, ChangeJournal, CreateJournal, DeleteJournal, JournalState, ReceiverChoice,
@@ -14,7 +14,8 @@ use rjournal::entry::control_entry::{Level, Policy};
 use rjournal::journal::{AckClass, DeliveryMode, ManageReceivers};
 use rjournal::{System, SystemOptions};
 use rjournal_tests::systems::{
-    PATIENCE, Single, Two, describe, journal, library, make, messages, name, rdb, start, until,
+    PATIENCE, Single, Two, allow_journals, describe, journal, library, make, messages, name, rdb,
+    start, until,
 };
 
 async fn health(system: &System, journal: &str) -> JournalHealth {
@@ -284,15 +285,7 @@ async fn a_partner_that_is_removed_feeds_nothing_here_any_more() {
 async fn a_partner_whose_permission_is_taken_away_feeds_again_when_it_is_given_back() {
     let two = level().await;
     let (prd, bkp) = (&two.prd, &two.bkp);
-    let allow = |journals: &[&str]| PutPartner {
-        rdb: rdb("PRD"),
-        fingerprint: None,
-        address: None,
-        allow_journals: Some(journals.iter().map(|&journal| journal.to_owned()).collect()),
-        text: None,
-        change: true,
-    };
-    bkp.run(allow(&["BKPLIB/OTHER"])).await.expect("a change");
+    allow_journals(bkp, &["BKPLIB/OTHER"]).await;
     until(async || describe(bkp, "BKPLIB/JRN").await.state == JournalState::Inactive).await;
     let before = describe(bkp, "BKPLIB/JRN").await.watermarks.sealed;
     until(async || send(prd, b"alone".to_vec()).await == Some(AckClass::Local)).await;
@@ -303,7 +296,7 @@ async fn a_partner_whose_permission_is_taken_away_feeds_again_when_it_is_given_b
         told.contains("CHGRDBDIRE --rdb PRD --alwjrn BKPLIB/OTHER,BKPLIB/JRN"),
         "{told}"
     );
-    bkp.run(allow(&["BKPLIB/*ALL"])).await.expect("a change");
+    allow_journals(bkp, &["BKPLIB/*ALL"]).await;
     until(async || send(prd, b"both".to_vec()).await == Some(AckClass::Sync)).await;
     two.stop().await;
 }

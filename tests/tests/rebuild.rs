@@ -9,29 +9,16 @@ use rjournal::daemon::command::journal::{
 };
 use rjournal::daemon::command::repair::{RepairJournal, Repaired};
 use rjournal::daemon::command::verify::Verify;
-use rjournal::entry::{Draft, Kind, QualifiedName};
-use rjournal::journal::{AckClass, Answer, DeliveryMode, Role};
+use rjournal::entry::QualifiedName;
+use rjournal::journal::{AckClass, DeliveryMode, Role};
 use rjournal::{CommandError, System};
-use rjournal_tests::systems::{Place, Two, activate, describe, messages, name, start, until};
+use rjournal_tests::systems::{
+    Place, Two, activate, deposit, describe, messages, name, start, until,
+};
 
 const SOURCE: &str = "PRDLIB/JRN";
 const TARGET: &str = "BKPLIB/JRN";
-
-async fn deposit(system: &System, text: &str) -> AckClass {
-    let journal = system
-        .journal_when_open(name(SOURCE), Duration::from_secs(30))
-        .await
-        .expect("an open journal");
-    let ticket = journal
-        .deposit(&Draft::new(Kind::USER, text.as_bytes()))
-        .await
-        .expect("a deposit that is taken");
-    let answer = tokio::time::timeout(Duration::from_mins(2), ticket).await;
-    match answer.expect("an answer in time") {
-        Answer::Landed { class, .. } => class,
-        other => panic!("not landed: {other:?}"),
-    }
-}
+const WITHIN: Duration = Duration::from_secs(30);
 
 /// Two systems with one journal of several receivers, in sync; so many deposits were answered SYNC.
 async fn filled() -> Two {
@@ -42,7 +29,11 @@ async fn filled() -> Two {
     let two = Two::in_sync(small).await;
     for n in 0..200 {
         let text = format!("entry {n} {}", "x".repeat(700));
-        assert_eq!(deposit(&two.prd, &text).await, AckClass::Sync, "{n}");
+        assert_eq!(
+            deposit(&two.prd, &text, WITHIN).await,
+            AckClass::Sync,
+            "{n}"
+        );
     }
     two
 }
@@ -146,14 +137,14 @@ async fn a_source_without_its_control_file_asks_its_target_before_it_opens() {
     // The link is defined, and an operator's to activate.
     let changed = activate(&two.prd, "BKP", DeliveryMode::Sync).await;
     assert!(changed.expect("it is activated").caught_up);
-    assert_eq!(deposit(&two.prd, "goes on").await, AckClass::Sync);
+    assert_eq!(deposit(&two.prd, "goes on", WITHIN).await, AckClass::Sync);
     let given = repair(&two.prd, name(SOURCE), Some(Role::Local), false).await;
     assert_eq!(given.expect_err("it is not lost").id, "RJN4026");
 
     // It is whole: the next start needs nobody.
     two.prd.stop().await;
     two.prd = start(&two.prd_place.data).await;
-    until(async || deposit(&two.prd, "again").await == AckClass::Sync).await;
+    until(async || deposit(&two.prd, "again", WITHIN).await == AckClass::Sync).await;
     until(async || holds(&two.prd, SOURCE).await == holds(&two.bkp, TARGET).await).await;
     two.stop().await;
 }
@@ -192,7 +183,7 @@ async fn a_target_without_its_control_file_comes_back_stopped() {
         fed: Some(true),
     };
     two.bkp.run(fed).await.expect("it may be fed again");
-    until(async || deposit(&two.prd, "again").await == AckClass::Sync).await;
+    until(async || deposit(&two.prd, "again", WITHIN).await == AckClass::Sync).await;
     until(async || holds(&two.prd, SOURCE).await == holds(&two.bkp, TARGET).await).await;
     two.stop().await;
 }

@@ -6,36 +6,19 @@ use std::time::Duration;
 
 use rjournal::CommandError;
 use rjournal::System;
-use rjournal::daemon::command::directory::PutPartner;
 use rjournal::daemon::command::journal::{AttributePatch, JournalDescription, JournalState};
 use rjournal::daemon::command::repair::DamageKind::{self, Bundles, Header};
 use rjournal::daemon::command::repair::{RepairJournal, Repaired};
 use rjournal::daemon::command::verify::Verify;
-use rjournal::entry::{Draft, Kind};
-use rjournal::journal::{AckClass, Answer};
-use rjournal_tests::systems::{Place, Two, describe, name, rdb, start};
+use rjournal::journal::AckClass;
+use rjournal_tests::systems::{Place, Two, allow_journals, deposit, describe, name, start};
 
 const SOURCE: &str = "PRDLIB/JRN";
 const TARGET: &str = "BKPLIB/JRN";
+const WITHIN: Duration = Duration::from_secs(30);
 
 /// Two systems with one journal of several receivers, level.
 struct Level(Two);
-
-async fn deposit(system: &System, text: &str) -> AckClass {
-    let journal = system
-        .journal_when_open(name(SOURCE), Duration::from_secs(30))
-        .await
-        .expect("an open journal");
-    let ticket = journal
-        .deposit(&Draft::new(Kind::USER, text.as_bytes()))
-        .await
-        .expect("a deposit that is taken");
-    let answer = tokio::time::timeout(Duration::from_secs(30), ticket).await;
-    match answer.expect("an answer in time") {
-        Answer::Landed { class, .. } => class,
-        other => panic!("not landed: {other:?}"),
-    }
-}
 
 impl Level {
     async fn new() -> Self {
@@ -51,13 +34,18 @@ impl Level {
     /// So many deposits that are answered SYNC, over several receivers; before them as many as the target needs to be in
     /// sync again.
     async fn fill(&self, count: usize) {
-        let in_sync = async { while deposit(&self.0.prd, "meanwhile").await != AckClass::Sync {} };
+        let in_sync =
+            async { while deposit(&self.0.prd, "meanwhile", WITHIN).await != AckClass::Sync {} };
         tokio::time::timeout(Duration::from_secs(30), in_sync)
             .await
             .expect("the target is in sync again");
         for n in 0..count {
             let text = format!("entry {n} {}", "x".repeat(700));
-            assert_eq!(deposit(&self.0.prd, &text).await, AckClass::Sync, "{n}");
+            assert_eq!(
+                deposit(&self.0.prd, &text, WITHIN).await,
+                AckClass::Sync,
+                "{n}"
+            );
         }
     }
 
@@ -194,7 +182,7 @@ async fn a_detached_receiver_is_repaired_while_the_journal_is_in_use() {
         assert_eq!(two.describe(on_source).await.epoch, before);
         two.assert_equal().await;
     }
-    assert_eq!(deposit(&two.0.prd, "goes on").await, AckClass::Sync);
+    assert_eq!(deposit(&two.0.prd, "goes on", WITHIN).await, AckClass::Sync);
     for on_source in [true, false] {
         let again = two.repair(on_source, false).await.expect("a repair");
         assert!(again.damage.is_empty() && !again.repaired, "{again:?}");
@@ -326,26 +314,10 @@ async fn without_a_proof_nothing_is_changed_and_the_missing_entries_are_named() 
 
     // Damage in different places: the one that is open is repaired first, then the other.
     flip(&theirs[0], 4096 + 6000, 10);
-    let nothing = PutPartner {
-        rdb: rdb("PRD"),
-        fingerprint: None,
-        address: None,
-        allow_journals: Some(Vec::new()),
-        text: None,
-        change: true,
-    };
-    two.0.bkp.run(nothing).await.expect("a change");
+    allow_journals(&two.0.bkp, &[]).await;
     let refused = two.repair(true, false).await.expect_err("it may not read");
     assert!(refused.text.contains("may not read"), "{refused}");
-    let again = PutPartner {
-        rdb: rdb("PRD"),
-        fingerprint: None,
-        address: None,
-        allow_journals: Some(vec!["BKPLIB/*ALL".to_owned()]),
-        text: None,
-        change: true,
-    };
-    two.0.bkp.run(again).await.expect("a change");
+    allow_journals(&two.0.bkp, &["BKPLIB/*ALL"]).await;
     let repaired = two.repair(true, false).await.expect("a repair");
     assert!(repaired.repaired, "{repaired:?}");
     two.fill(3).await;

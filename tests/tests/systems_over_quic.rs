@@ -4,35 +4,14 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use rjournal::System;
-use rjournal::daemon::command::directory::PutPartner;
 use rjournal::daemon::command::journal::AttributePatch;
 use rjournal::daemon::command::verify::Verify;
-use rjournal::entry::{Draft, Kind};
-use rjournal::journal::{AckClass, Answer, DeliveryMode};
+use rjournal::journal::{AckClass, DeliveryMode};
 use rjournal::link::{Fingerprint, Identity, LinkEndpoint, Partners, Wired};
 use rjournal::remote::{PartnerReply, PartnerRequest, RefusalCode};
-use rjournal_tests::systems::{PATIENCE, Two, activate, describe, messages, name, rdb, start};
-
-async fn deposit(system: &System, text: &str) -> Answer {
-    let journal = system
-        .journal_when_open(name("PRDLIB/JRN"), PATIENCE)
-        .await
-        .expect("an open journal");
-    let ticket = journal
-        .deposit(&Draft::new(Kind::USER, text.as_bytes()))
-        .await
-        .expect("a deposit that is taken");
-    tokio::time::timeout(PATIENCE, ticket)
-        .await
-        .expect("an answer in time")
-}
-
-fn class(answer: Answer) -> AckClass {
-    match answer {
-        Answer::Landed { class, .. } => class,
-        other => panic!("not landed: {other:?}"),
-    }
-}
+use rjournal_tests::systems::{
+    PATIENCE, Two, activate, allow_journals, deposit, describe, messages, name, rdb, start,
+};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deposit_is_answered_sync_and_both_copies_are_equal_after_restarts() {
@@ -42,14 +21,14 @@ async fn a_deposit_is_answered_sync_and_both_copies_are_equal_after_restarts() {
     };
     let two = Two::new(small).await;
     let prd = &two.prd;
-    assert_eq!(class(deposit(prd, "before").await), AckClass::Local);
+    assert_eq!(deposit(prd, "before", PATIENCE).await, AckClass::Local);
     let changed = activate(prd, "BKP", DeliveryMode::Sync)
         .await
         .expect("it is activated");
     assert!(changed.caught_up, "{changed:?}");
     for n in 0..200 {
         assert_eq!(
-            class(deposit(prd, &format!("entry {n} {}", "x".repeat(500))).await),
+            deposit(prd, &format!("entry {n} {}", "x".repeat(500)), PATIENCE).await,
             AckClass::Sync,
             "{n}"
         );
@@ -62,7 +41,7 @@ async fn a_deposit_is_answered_sync_and_both_copies_are_equal_after_restarts() {
     assert_eq!(marks.deposited, marks.sealed);
     let prd = start(&two.prd_place.data).await;
     assert_eq!(
-        class(deposit(&prd, "after a restart of both").await),
+        deposit(&prd, "after a restart of both", PATIENCE).await,
         AckClass::Sync
     );
     let (ours, theirs) = (
@@ -87,7 +66,7 @@ async fn told(system: &System, id: &str) -> String {
             if let Some(message) = messages(system, id).await.into_iter().next() {
                 return message.text;
             }
-            deposit(system, "meanwhile").await;
+            deposit(system, "meanwhile", PATIENCE).await;
         }
     };
     tokio::time::timeout(PATIENCE, looking)
@@ -121,15 +100,7 @@ async fn a_partner_is_told_only_of_journals_it_feeds_or_is_fed_with() {
     prd.run(verify("PRDLIB/JRN", "BKP"))
         .await
         .expect("it may feed that journal");
-    let nothing = PutPartner {
-        rdb: rdb("PRD"),
-        fingerprint: None,
-        address: None,
-        allow_journals: Some(Vec::new()),
-        text: None,
-        change: true,
-    };
-    bkp.run(nothing).await.expect("a change");
+    allow_journals(bkp, &[]).await;
     let refused = prd.run(verify("PRDLIB/JRN", "BKP")).await;
     let refused = refused.expect_err("its entry allows nothing any more");
     assert!(refused.text.contains("CHGRDBDIRE"), "{refused:?}");

@@ -13,6 +13,7 @@ mod large;
 mod meaning;
 mod older;
 mod output;
+mod own_file;
 mod skip;
 mod step;
 

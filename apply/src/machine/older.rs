@@ -6,18 +6,16 @@
 use std::collections::BTreeMap;
 
 use rjournal::entry::record::{
-    Field, FieldName, FieldType, Format, Images, Value, decode_row, encode_key, encode_row,
+    Field, FieldName, FieldType, Format, Images, Value, encode_key, encode_row,
 };
 use rjournal::entry::{EntryView, FileName, ObjectId, Sequence};
 
 use super::meaning::{Change, Expect};
+use super::own_file::read_rows;
 use crate::store::{FileChange, StoreError, StoreReader};
 
 /// Identity of the file in which they are kept; no journal gives this one to a file.
 const OLDER_ID: ObjectId = ObjectId::from_bytes(*b"rjournal formats");
-/// Rows read at once.
-const ROWS: usize = 256;
-const ROWS_BYTES: usize = 1024 * 1024;
 
 /// Formats that are no longer their files'.
 #[derive(Debug, Clone, Default)]
@@ -39,25 +37,12 @@ impl OlderFormats {
     /// [`StoreError`] when the store cannot be read.
     pub fn of_store(reader: &dyn StoreReader) -> Result<Self, StoreError> {
         let mut older = Self::default();
-        if !reader.files()?.iter().any(|file| file.id == OLDER_ID) {
-            return Ok(older);
-        }
-        let kept_as = kept_as();
-        let mut after: Option<Vec<u8>> = None;
-        loop {
-            let rows = reader.scan(OLDER_ID, after.as_deref(), ROWS, ROWS_BYTES)?;
-            let Some(last) = rows.last() else {
-                return Ok(older);
-            };
-            after = Some(last.key.clone());
-            for row in &rows {
-                let values = decode_row(&kept_as, &row.row);
-                let read = values.ok().and_then(|values| read(&values));
-                if let Some((file, kept)) = read {
-                    older.0.insert((file, kept.format.version()), kept);
-                }
+        read_rows(reader, OLDER_ID, &kept_as(), |values| {
+            if let Some((file, kept)) = read(values) {
+                older.0.insert((file, kept.format.version()), kept);
             }
-        }
+        })?;
+        Ok(older)
     }
 
     /// The format of an entry that stands before its file got another one.

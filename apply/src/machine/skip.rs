@@ -5,17 +5,16 @@
 use std::collections::BTreeMap;
 
 use rjournal::entry::record::{
-    Field, FieldName, FieldType, Format, Images, Value, decode_row, encode_key, encode_row,
+    Field, FieldName, FieldType, Format, Images, Value, encode_key, encode_row,
 };
 use rjournal::entry::{FileName, ObjectId, Sequence, Timestamp};
 
 use super::meaning::{Change, Expect};
+use super::own_file::read_rows;
 use crate::store::{FileChange, StoreError, StoreReader};
 
 /// Identity of the file in which passed-over entries are listed; no journal gives this one to a file.
 const SKIPPED_ID: ObjectId = ObjectId::from_bytes(*b"rjournal skipped");
-/// Rows read at once.
-const ROWS: usize = 1024;
 /// Characters of a reason that are kept.
 const REASON_CHARACTERS_MAX: u32 = 1024;
 
@@ -46,40 +45,27 @@ impl Skips {
     /// [`StoreError`] when the store cannot be read.
     pub fn of_store(reader: &dyn StoreReader) -> Result<Self, StoreError> {
         let mut skips = Self::default();
-        if !reader.files()?.iter().any(|file| file.id == SKIPPED_ID) {
-            return Ok(skips);
-        }
-        let format = format();
-        let mut after: Option<Vec<u8>> = None;
-        loop {
-            let rows = reader.scan(SKIPPED_ID, after.as_deref(), ROWS, usize::MAX)?;
-            let Some(last) = rows.last() else {
-                return Ok(skips);
-            };
-            after = Some(last.key.clone());
-            for row in &rows {
-                if let Ok(
-                    [
-                        Value::BigInt(sequence),
-                        Value::Text(reason),
-                        Value::Timestamp(at),
-                    ],
-                ) = decode_row(&format, &row.row).as_deref()
-                {
-                    let skip = Skip {
-                        reason: reason.clone(),
-                        at: Timestamp::from_micros(at.unsigned_abs()),
-                    };
-                    skips.0.insert(
-                        Sequence::new(sequence.unsigned_abs()),
-                        Ordered {
-                            skip,
-                            recorded: true,
-                        },
-                    );
-                }
+        read_rows(reader, SKIPPED_ID, &format(), |values| {
+            if let [
+                Value::BigInt(sequence),
+                Value::Text(reason),
+                Value::Timestamp(at),
+            ] = values
+            {
+                let skip = Skip {
+                    reason: reason.clone(),
+                    at: Timestamp::from_micros(at.unsigned_abs()),
+                };
+                skips.0.insert(
+                    Sequence::new(sequence.unsigned_abs()),
+                    Ordered {
+                        skip,
+                        recorded: true,
+                    },
+                );
             }
-        }
+        })?;
+        Ok(skips)
     }
 
     /// Adds an order.
@@ -160,6 +146,8 @@ fn format() -> Format {
 
 #[cfg(test)]
 mod tests {
+    use rjournal::entry::record::decode_row;
+
     use super::*;
 
     #[test]

@@ -130,13 +130,7 @@ fn page(repaired: &Repaired) -> String {
     if repaired.repaired {
         form.line("Bytes put back", text::bytes(repaired.mended_bytes));
     }
-    for kept in &repaired.kept {
-        form.line("Kept", kept);
-    }
-    form.line("Receivers read", text::count(repaired.receivers))
-        .line("Good bundles", text::count(repaired.bundles))
-        .line("Good entries", text::count(repaired.entries))
-        .line("Good bytes", text::bytes(repaired.bytes));
+    add_what_was_read(&mut form, repaired);
     format!("{verdict}\n{}", form.text())
 }
 
@@ -170,6 +164,15 @@ fn rebuilt_page(repaired: &Repaired, rebuilt: &RebuiltControl) -> String {
         }
         None => {}
     }
+    add_what_was_read(&mut form, repaired);
+    for look in &rebuilt.look_again {
+        form.line("Look again", look);
+    }
+    format!("{verdict}\n{}", form.text())
+}
+
+/// What was kept aside, and what was found good.
+fn add_what_was_read(form: &mut Form, repaired: &Repaired) {
     for kept in &repaired.kept {
         form.line("Kept", kept);
     }
@@ -177,8 +180,4 @@ fn rebuilt_page(repaired: &Repaired, rebuilt: &RebuiltControl) -> String {
         .line("Good bundles", text::count(repaired.bundles))
         .line("Good entries", text::count(repaired.entries))
         .line("Good bytes", text::bytes(repaired.bytes));
-    for look in &rebuilt.look_again {
-        form.line("Look again", look);
-    }
-    format!("{verdict}\n{}", form.text())
 }

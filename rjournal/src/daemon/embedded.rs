@@ -118,7 +118,9 @@ impl SystemJournal {
     ) -> Result<Answer, DepositError> {
         let journal = self.local()?;
         let ticket = once_there_is_room(journal, || {
-            journal.deposit_unwoken(draft, self.shared.clock.wall())
+            journal
+                .intake()
+                .deposit_unwoken(draft, self.shared.clock.wall())
         })?;
         match self.shared.runtime_of(self.name()) {
             Some(JournalRuntime::Local(runtime)) if ticket.now().is_none() => {

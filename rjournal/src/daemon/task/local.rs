@@ -210,7 +210,7 @@ impl LocalRuntime {
         let intake = self.journal.intake();
         let waiting = intake.open_entries();
         let (mut seen, mut moved) = (waiting, began);
-        while u64::from(seen - waiting) < answered {
+        while u64::from(seen.saturating_sub(waiting)) < answered {
             std::thread::yield_now();
             let (open, now) = (intake.open_entries(), shared.clock.now());
             if open != seen {

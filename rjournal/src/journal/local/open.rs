@@ -101,15 +101,6 @@ impl Journal {
         self.intake.deposit(draft, now)
     }
 
-    /// Takes a deposit whose depositor writes it himself, as [`Intake::deposit_unwoken`].
-    pub(crate) fn deposit_unwoken(
-        &self,
-        draft: &Draft<'_>,
-        now: Timestamp,
-    ) -> Result<Ticket, DepositError> {
-        self.intake.deposit_unwoken(draft, now)
-    }
-
     /// Takes several deposits that are never torn, without blocking.
     ///
     /// # Errors
