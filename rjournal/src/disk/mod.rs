@@ -90,6 +90,17 @@ pub trait DiskFile: fmt::Debug + Send + Sync {
     /// Whatever the medium says.
     fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize>;
 
+    /// Up to `count` bytes at an offset; fewer only at the end of the file.
+    ///
+    /// # Errors
+    /// Whatever the medium says.
+    fn read(&self, count: usize, offset: u64) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; count];
+        let read = self.read_at(&mut bytes, offset)?;
+        bytes.truncate(read);
+        Ok(bytes)
+    }
+
     /// Makes everything written so far durable. A failure is final for this file: never call it again then.
     ///
     /// # Errors

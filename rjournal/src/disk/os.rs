@@ -132,6 +132,21 @@ impl DiskFile for OsFile {
         Ok(done)
     }
 
+    /// Large pieces are not filled with zeros first.
+    fn read(&self, count: usize, offset: u64) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::with_capacity(count);
+        while bytes.len() < count {
+            let at = offset + bytes.len() as u64;
+            match rustix::io::pread(&self.file, rustix::buffer::spare_capacity(&mut bytes), at) {
+                Ok(0) => break,
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        bytes.truncate(count);
+        Ok(bytes)
+    }
+
     fn sync(&self) -> io::Result<()> {
         self.file.sync_data()
     }

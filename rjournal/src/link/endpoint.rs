@@ -9,8 +9,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{
-    ClientConfig, Connection, Endpoint, IdleTimeout, RecvStream, SendStream, ServerConfig,
-    TransportConfig, TransportErrorCode, VarInt,
+    ClientConfig, Connection, Endpoint, IdleTimeout, MtuDiscoveryConfig, RecvStream, SendStream,
+    ServerConfig, TransportConfig, TransportErrorCode, VarInt,
 };
 
 use super::frame::{self, HEAD_BYTES, Wired};
@@ -32,6 +32,9 @@ const IDLE_WAIT_MAX: Duration = Duration::from_secs(1);
 const FREE_MAX: Duration = Duration::from_secs(2);
 /// Bytes one side may send before the other has read them.
 const STREAM_WINDOW: u32 = 4 * 1024 * 1024;
+/// Where the path carries more than Ethernet's 1500 bytes, datagrams grow up to this: each costs the same to seal and to
+/// open. Ten of them, as many as are handed to the kernel at once, must stay below 64 KiB, or it takes none.
+const DATAGRAM_BYTES_MAX: u16 = 6500;
 /// Handshakes under way at once before addresses are validated.
 const INCOMING_MAX: usize = 64;
 
@@ -79,7 +82,11 @@ impl LinkEndpoint {
             .retry_token_lifetime(Duration::from_secs(5));
         let bound = std::net::UdpSocket::bind(address).and_then(|socket| {
             let runtime = Arc::new(quinn::TokioRuntime);
-            Endpoint::new(endpoint_config(&identity), Some(config), socket, runtime)
+            let mut endpoint = endpoint_config(&identity);
+            endpoint
+                .max_udp_payload_size(DATAGRAM_BYTES_MAX)
+                .map_err(std::io::Error::other)?;
+            Endpoint::new(endpoint, Some(config), socket, runtime)
         });
         let endpoint = bound.map_err(|source| LinkError::Bind { address, source })?;
         Ok(Self {
@@ -251,7 +258,10 @@ fn connect_reason(error: &quinn::ConnectionError) -> String {
 
 fn transport() -> TransportConfig {
     let mut transport = TransportConfig::default();
+    let mut discovery = MtuDiscoveryConfig::default();
+    discovery.upper_bound(DATAGRAM_BYTES_MAX);
     transport
+        .mtu_discovery_config(Some(discovery))
         .max_concurrent_bidi_streams(VarInt::from_u32(4))
         .max_concurrent_uni_streams(VarInt::from_u32(0))
         .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(

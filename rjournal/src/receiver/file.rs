@@ -30,11 +30,9 @@ pub(super) fn read_header(
     file: &dyn DiskFile,
     path: &Path,
 ) -> Result<Result<ReceiverHeader, CodecError>, ReceiverError> {
-    let mut page = vec![0; RECEIVER_HEADER_BYTES];
-    let count = file
-        .read_at(&mut page, 0)
+    let page = file
+        .read(RECEIVER_HEADER_BYTES, 0)
         .map_err(|source| ReceiverError::io("could not be read", path, source))?;
-    page.truncate(count);
     Ok(ReceiverHeader::decode(&page))
 }
 
@@ -77,14 +75,12 @@ impl Window {
         if let Some(skip) = inside {
             return Ok(self.bytes.slice(skip..skip + count));
         }
-        let mut fresh = vec![0; count.max(WINDOW_BYTES)];
-        let read = self.file.read_at(&mut fresh, offset);
-        let got =
-            read.map_err(|source| ReceiverError::io("could not be read", &self.path, source))?;
-        fresh.truncate(got);
+        let fresh = self.file.read(count.max(WINDOW_BYTES), offset);
+        let fresh =
+            fresh.map_err(|source| ReceiverError::io("could not be read", &self.path, source))?;
         self.at = offset;
         self.bytes = Bytes::from(fresh);
-        Ok(self.bytes.slice(..count.min(got)))
+        Ok(self.bytes.slice(..count.min(self.bytes.len())))
     }
 
     /// The header of the bundle at an offset, unchecked against its body.

@@ -8,7 +8,7 @@
 //!     |  |         failed | | wait over                | lost, full, silent
 //!     |  |                v |                          v
 //!     |  |              Waiting <----------------------+
-//!     |  +--- drained --- Draining <--- inactivate *CNTRLD (running *ASYNC only)
+//!     |  +--- drained --- Draining <--- inactivate *CNTRLD (running *ASYNC only; activate leads back)
 //!     +------------------ inactivate *IMMED, from anywhere
 //!  *FAILED <--- a refusal or violation that time does not cure; activate begins anew
 //! ```
@@ -259,12 +259,23 @@ impl Link {
         }
     }
 
-    /// An operator activates it. Nothing changes on one that is active already.
+    /// An operator activates it. Nothing changes on one that is active already; one whose controlled end is under way goes
+    /// on as if that had not been ordered.
     pub fn activate(&mut self, activation: Activation, now: Moment) {
         self.activation = activation;
-        if matches!(self.state, State::Inactive | State::Failed) {
-            self.attempts = 0;
-            self.dial(now);
+        match std::mem::replace(&mut self.state, State::Inactive) {
+            State::Inactive | State::Failed => {
+                self.attempts = 0;
+                self.dial(now);
+            }
+            State::Draining { session, .. } => {
+                self.state = State::Session {
+                    session,
+                    caught_up: true,
+                    pace: Pace::default(),
+                };
+            }
+            active => self.state = active,
         }
     }
 

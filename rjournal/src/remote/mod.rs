@@ -12,6 +12,7 @@ mod accept;
 mod confirm;
 mod couple;
 mod delivery;
+mod greeting;
 mod message;
 mod opening;
 mod pace;

@@ -14,11 +14,9 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::accept::{Acceptor, Violation, check_greeting};
+use super::greeting::refusal;
 use super::message::message_name;
-use super::message::{
-    EndReason, Frame, Hello, Message, PATH_MAX, PROTOCOL_VERSION, Purpose, Refusal, RefusalCode,
-    Welcome,
-};
+use super::message::{EndReason, Frame, Hello, Message, Purpose, Refusal, RefusalCode, Welcome};
 use crate::entry::control_entry::Level;
 use crate::entry::progress::CopyProgress;
 use crate::entry::{
@@ -28,6 +26,10 @@ use crate::entry::{
 
 /// Nothing heard for this long ends the session.
 const SILENCE_MAX: Duration = Duration::from_secs(8);
+/// Of what the source had when the session began, so much is written before it is flushed,
+const HISTORY_BYTES_PER_FLUSH: u64 = 1024 * 1024;
+/// or what came within this time: a source that hears nothing takes its target for dead.
+const HISTORY_TIME_PER_FLUSH: Duration = Duration::from_millis(100);
 
 /// What this side is when a session begins.
 #[derive(Debug, Clone)]
@@ -108,6 +110,12 @@ enum State {
         acceptor: Box<Acceptor>,
         epoch: Epoch,
         level: Level,
+        /// Where the source was when the session began: no depositor waits for what lies before.
+        history: Sequence,
+        /// Bytes written and not flushed.
+        unflushed: u64,
+        /// When a flush was ordered last.
+        flushed_at: Moment,
     },
     Ended,
 }
@@ -290,79 +298,15 @@ impl TargetSession {
         }
     }
 
-    /// Who may feed this copy: the numbered table of failures.md 4.3, first match counts.
     fn handle_hello(&mut self, hello: Box<Hello>) {
         let facts = &self.facts;
-        let (epoch, promised) = (hello.epoch, facts.promised);
-        let opening = matches!(hello.purpose, Purpose::Open { .. });
-        let forced = matches!(
-            hello.purpose,
-            Purpose::Open { forced: true } | Purpose::Compare
-        );
-        let source = hello.tip.sequence;
-        let refusal = if hello.protocol != PROTOCOL_VERSION || hello.receiver_version < 1 {
-            Some((
-                RefusalCode::Version,
-                format!(
-                    "the source speaks protocol {}, this system {PROTOCOL_VERSION}",
-                    hello.protocol
-                ),
-            ))
-        } else if hello.system != facts.peer {
-            Some((
-                RefusalCode::NotAuthorised,
-                "the source names itself otherwise than its key does".to_owned(),
-            ))
-        } else if hello.path.len() > PATH_MAX || hello.path.contains(&facts.system) {
-            Some((
-                RefusalCode::Cycle,
-                "the entries would come back to a system they have passed; remove one of the links"
-                    .to_owned(),
-            ))
-        } else if hello.journal != facts.journal {
-            let text = format!(
-                "{} here is a copy of another journal; choose another TGTJRN, or delete it with DLTJRN",
-                hello.target_journal
-            );
-            Some((RefusalCode::WrongJournal, text))
-        } else if hello.system != facts.bound_to {
-            Some((
-                RefusalCode::Busy,
-                format!(
-                    "{} is fed by another system (bound to {})",
-                    hello.target_journal, facts.bound_to
-                ),
-            ))
-        } else if let Some(reason) = &facts.stopped {
-            Some((RefusalCode::Stopped, reason.clone()))
-        } else if promised.term > epoch.term {
-            let text = format!(
-                "term {} was promised here, the source is in term {}: another system is primary now",
-                promised.term, epoch.term
-            );
-            Some((RefusalCode::Fenced, text))
-        } else if promised.rank() > epoch.rank() && !forced {
-            let text = format!(
-                "opening {} of this journal was promised here, the source remembers opening {}: it is an older copy of itself \
-                 (restored, or a second machine). If it is the one to go on with: CHGJRN OPEN(*ADOPT)",
-                promised.boot, epoch.boot
-            );
-            Some((RefusalCode::StaleSource, text))
-        } else if promised.is_duplicate_of(epoch) && !(opening && forced) {
-            let text =
-                "two systems claim to be this journal's source; stop the one that is a clone"
-                    .to_owned();
-            Some((RefusalCode::DuplicateIdentity, text))
-        } else {
-            None
-        };
-        if let Some((code, text)) = refusal {
-            return self.refuse(code, source, text);
+        if let Some((code, text)) = refusal(facts, &hello) {
+            return self.refuse(code, hello.tip.sequence, text);
         }
         let welcome = Welcome {
             session: hello.session,
             system: facts.system,
-            promised,
+            promised: facts.promised,
             oldest: facts.oldest,
             tip: facts.tip,
             tip_epoch: facts.tip_epoch,
@@ -476,6 +420,9 @@ impl TargetSession {
             acceptor: Box::new(acceptor),
             epoch: hello.epoch,
             level: hello.level,
+            history: hello.tip.sequence,
+            unflushed: 0,
+            flushed_at: self.last_heard,
         };
         self.send(Message::Coupled {
             tip: fork.sequence,
@@ -501,15 +448,31 @@ impl TargetSession {
         accept: impl FnOnce(&mut Acceptor) -> Result<Option<SealedBundle>, Violation>,
     ) -> Result<(), Violation> {
         let state = self.state_name();
-        let State::Streaming { acceptor, .. } = &mut self.state else {
+        let State::Streaming {
+            acceptor,
+            history,
+            unflushed,
+            flushed_at,
+            ..
+        } = &mut self.state
+        else {
             return Err(Violation::Order {
                 message: "a bundle",
                 state,
             });
         };
         let bundle = accept(acceptor)?;
+        *unflushed += bundle
+            .as_ref()
+            .map_or(0, |bundle| bundle.bytes().len() as u64);
+        let due = acceptor.tip().sequence >= *history
+            || *unflushed >= HISTORY_BYTES_PER_FLUSH
+            || self.last_heard >= *flushed_at + HISTORY_TIME_PER_FLUSH;
         self.outputs.extend(bundle.map(TargetOutput::Write));
-        self.order_flush();
+        if due {
+            *flushed_at = self.last_heard;
+            self.order_flush();
+        }
         Ok(())
     }
 
@@ -537,9 +500,13 @@ impl TargetSession {
     /// while the session's epoch still is the one promised (failures.md I5).
     pub fn handle_flushed(&mut self, progress: CopyProgress, promised: Epoch) {
         self.flush_ordered = false;
-        let State::Streaming { epoch, .. } = &self.state else {
+        let State::Streaming {
+            epoch, unflushed, ..
+        } = &mut self.state
+        else {
             return;
         };
+        *unflushed = 0;
         if *epoch == promised {
             self.acknowledge(progress);
         } else {

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use rjournal::daemon::crank::{OpeningState, carry_confirmation};
-use rjournal::entry::Epoch;
 use rjournal::entry::control_entry::Policy;
+use rjournal::entry::{Epoch, Sequence};
 use rjournal::journal::Gate;
 use rjournal::remote::{EndReason, LinkEvent, LinkState, Refusal, RefusalCode, Shown};
 
@@ -87,9 +87,19 @@ impl Pair {
 
     /// An operator inactivates the source's first link at once.
     pub fn inactivate(&mut self) -> &mut Self {
+        self.inactivate_at(None)
+    }
+
+    /// An operator inactivates it once the target has what is there now.
+    pub fn inactivate_when_drained(&mut self) -> &mut Self {
+        let last = self.cluster.last();
+        self.inactivate_at(Some(last))
+    }
+
+    fn inactivate_at(&mut self, upto: Option<Sequence>) -> &mut Self {
         let now = self.cluster.now;
         if let Some(Running { links, .. }) = &mut self.cluster.nodes[SOURCE].running {
-            links[0].link.inactivate(None, now);
+            links[0].link.inactivate(upto, now);
         }
         self.cluster.pump(SOURCE);
         self

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rjournal::entry::Sequence;
 use rjournal::entry::control_entry::{Policy, SetReason};
 use rjournal::journal::{Hold, retire};
-use rjournal::remote::{EndReason, LinkEvent, RefusalCode};
+use rjournal::remote::{EndReason, LinkEvent, LinkState, RefusalCode};
 use rjournal_tests::cluster::{asynchronous, quick, sync};
 use rjournal_tests::pair::{Pair, SOURCE, Said, TARGET, THIRD, behind, block, degrade};
 
@@ -222,6 +222,50 @@ fn inactivating_during_catch_up_leaves_a_valid_position() {
         pair.activate().recovers_whole();
         assert!(pair.keeps(TARGET, "d"));
     }
+}
+
+/// CAT-6: an operator activates a link whose controlled end is under way. It was once said to have caught up, and was
+/// inactive a moment later.
+#[test]
+fn activating_a_link_that_is_drained_keeps_it_active() {
+    let mut pair = behind();
+    pair.settle().deposit("a").seal().write();
+    pair.inactivate_when_drained();
+    assert_eq!(pair.link(SOURCE, 0).state, LinkState::ControlledEnd);
+    pair.activate().settle().deposit("b").settle();
+    assert_eq!(pair.link(SOURCE, 0).state, LinkState::Active);
+    assert!(pair.keeps(TARGET, "a") && pair.keeps(TARGET, "b"));
+    pair.inactivate_when_drained().settle();
+    assert_eq!(pair.link(SOURCE, 0).state, LinkState::Inactive);
+}
+
+/// What the source had when the session began is flushed much at a time; what is deposited from then on, at once.
+#[test]
+fn history_is_flushed_much_at_a_time_and_what_is_new_at_once() {
+    let mut pair = degrade();
+    pair.cut().deposit("a").seconds(3);
+    for _ in 0..100 {
+        pair.deposit_large("big").settle();
+    }
+    pair.mend().wait(Duration::from_secs(20)).dial();
+    let disk = pair.cluster.nodes[TARGET].disk.clone();
+    while !pair.link(SOURCE, 0).streaming {
+        pair.arrive_one(TARGET).return_from(TARGET);
+    }
+    let before = disk.syncs();
+    for _ in 0..50 {
+        pair.arrive_one(TARGET).flush(TARGET).return_from(TARGET);
+    }
+    let history = disk.syncs() - before;
+    assert!((3..25).contains(&history), "{history} flushes");
+    pair.settle();
+    assert_eq!(pair.members(), 1);
+    let before = disk.syncs();
+    for _ in 0..20 {
+        pair.deposit("new").settle();
+    }
+    assert!(disk.syncs() - before >= 20);
+    pair.recovers_whole();
 }
 
 /// CAT-6 and the set: an operator who inactivates a member is not waited for.

@@ -286,6 +286,8 @@ impl LinkTask {
             } => {
                 self.crank.record = record;
                 self.begin = begin;
+                // Whoever waits for a controlled end waits no longer.
+                self.inactivated.clear();
                 self.activate();
                 let _told = done.send(());
             }
