@@ -39,6 +39,17 @@ pub(crate) struct Args {
 }
 
 impl Args {
+    /// Threads of the runtime. Journals write on threads of their own, so half of the cores is left to them; at least two, so
+    /// that none waits for another's work. The benchmark is a small program that embeds two systems: one, since more wake each
+    /// other for every deposit.
+    pub(crate) fn workers(&self) -> usize {
+        let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+        match self.command {
+            Command::Bench(_) => 1,
+            _ => (cores / 2).max(2),
+        }
+    }
+
     /// Reads the arguments of the process. Help, version and mistakes are printed here.
     pub(crate) fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, ExitCode> {
         let arguments = fold_case(arguments);

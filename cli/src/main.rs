@@ -28,7 +28,7 @@ fn main() -> ExitCode {
     };
     let output = output::Output::new(args.json);
     let runtime = match tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
+        .worker_threads(args.workers())
         .enable_all()
         .build()
     {
