@@ -11,7 +11,9 @@ use rjournal::daemon::command::repair::DamageKind::{self, Bundles, Header};
 use rjournal::daemon::command::repair::{RepairJournal, Repaired};
 use rjournal::daemon::command::verify::Verify;
 use rjournal::journal::AckClass;
-use rjournal_tests::systems::{Place, Two, allow_journals, deposit, describe, name, start};
+use rjournal_tests::systems::{
+    Place, Two, allow_journals, deposit, describe, messages, name, start, until,
+};
 
 const SOURCE: &str = "PRDLIB/JRN";
 const TARGET: &str = "BKPLIB/JRN";
@@ -146,6 +148,21 @@ fn kept(place: &Place) -> usize {
     names
         .filter(|entry| entry.file_name().to_string_lossy().contains(".damaged-"))
         .count()
+}
+
+/// RCV-3: what rots in a detached receiver is told without anybody asking, and once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_rots_in_a_detached_receiver_is_told() {
+    let mut two = Level::new().await;
+    two.0.bkp.stop().await;
+    flip(&receiver_files(&two.0.bkp_place)[1], 4096 + 5000, 1);
+    two.0.bkp = start(&two.0.bkp_place.data).await;
+    until(async || !messages(&two.0.bkp, "RJN9004").await.is_empty()).await;
+    let told = messages(&two.0.bkp, "RJN9004").await;
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].text.contains("RPRJRN"), "{told:?}");
+    until(async || two.describe(false).await.state == JournalState::Active).await;
+    two.0.stop().await;
 }
 
 /// RCV-2: verify finds it while the journal is in use; a detached receiver is replaced without closing the journal.

@@ -45,6 +45,9 @@ pub struct Config {
     /// Cache of each replica store, in MiB.
     #[serde(default = "default_cache")]
     pub store_cache_mib: u32,
+    /// Detached receivers are read from the medium once in so many days, to find what rots; 0: never.
+    #[serde(default = "default_scrub")]
+    pub scrub_days: u32,
 }
 
 fn default_log() -> String {
@@ -53,6 +56,10 @@ fn default_log() -> String {
 
 const fn default_cache() -> u32 {
     32
+}
+
+const fn default_scrub() -> u32 {
+    7
 }
 
 impl Config {
@@ -66,6 +73,7 @@ impl Config {
             log: default_log(),
             socket: None,
             store_cache_mib: default_cache(),
+            scrub_days: default_scrub(),
         }
     }
 
@@ -96,6 +104,9 @@ impl Config {
         }
         if !(1..=65_536).contains(&config.store_cache_mib) {
             return Err(failed("store_cache_mib: 1 to 65536 are allowed".to_owned()));
+        }
+        if config.scrub_days > 3650 {
+            return Err(failed("scrub_days: 0 to 3650 are allowed".to_owned()));
         }
         if config
             .on_message
@@ -132,8 +143,11 @@ impl Config {
              log = \"{}\"\n\
              \n\
              # Cache of each replica store, in MiB.\n\
-             store_cache_mib = {}\n",
-            self.name, self.log, self.store_cache_mib
+             store_cache_mib = {}\n\
+             \n\
+             # Detached receivers are read from the medium once in so many days, to find what rots; 0: never.\n\
+             scrub_days = {}\n",
+            self.name, self.log, self.store_cache_mib, self.scrub_days
         )
     }
 }
@@ -177,6 +191,7 @@ mod tests {
             ("name = \"PRD\"\nsocket = \"relative\"", "absolute"),
             ("name = \"PRD\"\nstore_cache_mib = 0", "store_cache_mib"),
             ("name = \"PRD\"\non_message = \" \"", "on_message"),
+            ("name = \"PRD\"\nscrub_days = 4000", "scrub_days"),
         ] {
             let error = parse(text).unwrap_err().to_string();
             assert!(error.contains(told), "{text}: {error}");

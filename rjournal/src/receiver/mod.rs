@@ -6,6 +6,7 @@
 //! place. Must not know why entries are written or where they go: no journal, no link.
 
 mod chain;
+mod check;
 mod damage;
 mod file;
 mod index;
@@ -21,6 +22,7 @@ mod trim;
 mod writer;
 
 pub use chain::{Chain, Opened};
+pub use check::{CheckError, Checked};
 pub use damage::{End, Ending, Fill, Gap, KnownHeader, Point, Unproven};
 pub use mend::Patch;
 pub use reader::{ChainReader, StoredBundle};

@@ -245,7 +245,7 @@ impl ChainReader {
     }
 
     /// The receiver that holds the entry after `after`.
-    fn receiver_after(&self, after: Sequence) -> Option<Arc<Receiver>> {
+    pub(super) fn receiver_after(&self, after: Sequence) -> Option<Arc<Receiver>> {
         let receivers = self.shared.receivers();
         let behind = receivers.partition_point(|receiver| receiver.header.before.sequence <= after);
         receivers.get(behind.checked_sub(1)?).cloned()

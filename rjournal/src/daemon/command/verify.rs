@@ -5,13 +5,14 @@ use serde::{Deserialize, Serialize};
 
 use super::{CommandError, ErrorKind};
 use crate::daemon::system::{JournalRuntime, Shared};
-use crate::entry::codec;
 use crate::entry::{ChainHead, Position, QualifiedName, RdbName, Sequence};
-use crate::receiver::ChainReader;
+use crate::receiver::{ChainReader, Checked};
 use crate::remote::{PartnerReply, PartnerRequest};
 
 /// Heads compared with a partner: one about every so many entries.
 const COMPARED: u64 = 1024;
+/// Bytes read at once.
+const READ_BYTES: usize = 4 * 1024 * 1024;
 
 /// VERIFY.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -174,53 +175,26 @@ const fn nothing_yet(journal: QualifiedName, from: Sequence, to: Sequence) -> Ve
 /// Reads everything up to an entry: checksums, numbering and the chain through every entry.
 fn read_all(journal: QualifiedName, reader: &ChainReader, upto: Sequence) -> Verified {
     let oldest = reader.oldest();
-    let mut verified = nothing_yet(journal, oldest.sequence.next(), upto);
-    let mut position: Position = oldest;
-    while position.sequence < upto {
-        let bundles = match reader.bundles_after(position.sequence, upto, 4 * 1024 * 1024) {
-            Ok(bundles) => bundles,
-            Err(error) => return bad(verified, error.to_string()),
-        };
-        if bundles.is_empty() {
-            return bad(
-                verified,
-                format!("nothing can be read after entry {}", position.sequence),
-            );
-        }
-        for bundle in bundles {
-            let receiver = &bundle.receiver;
-            if bundle.begins_receiver() {
-                verified.receivers += 1;
-            }
-            match codec::open(bundle.bytes.clone(), receiver.receiver) {
-                Ok(opened) if opened.before() == position => position = opened.last(),
-                Ok(_) => {
-                    let text = format!(
-                        "receiver {}: the chain breaks before entry {}",
-                        receiver.name, bundle.header.first
-                    );
-                    return bad(verified, text);
-                }
-                Err(error) => {
-                    let text = format!(
-                        "receiver {}, byte {}: {error}",
-                        receiver.name, bundle.header.offset
-                    );
-                    return bad(verified, text);
-                }
-            }
-            verified.bundles += 1;
-            verified.entries += u64::from(bundle.header.entries);
-            verified.bytes += bundle.bytes.len() as u64;
-        }
+    let mut checked = Checked::from(oldest);
+    let mut finding = None;
+    while checked.position.sequence < upto && finding.is_none() {
+        let read = reader.check(&mut checked, upto, READ_BYTES);
+        finding = read.err().map(|error| error.to_string());
     }
-    verified.head = Some(position.head);
-    verified.to = position.sequence;
-    verified
-}
-
-fn bad(mut verified: Verified, finding: String) -> Verified {
-    verified.good = false;
-    verified.finding = Some(finding);
-    verified
+    let Position { sequence, head } = checked.position;
+    let good = finding.is_none();
+    Verified {
+        receivers: checked.receivers,
+        bundles: checked.bundles,
+        entries: checked.entries,
+        bytes: checked.bytes,
+        head: good.then_some(head),
+        good,
+        finding,
+        ..nothing_yet(
+            journal,
+            oldest.sequence.next(),
+            if good { sequence } else { upto },
+        )
+    }
 }

@@ -13,7 +13,7 @@ use crate::daemon::command::{Command, CommandError, ErrorKind};
 use crate::daemon::config::Config;
 use crate::daemon::data_dir::{DataDir, read_config};
 use crate::daemon::jobs::JobProgram;
-use crate::daemon::task::{accept, ticker};
+use crate::daemon::task::{accept, scrub, ticker};
 use crate::entry::SystemName;
 use crate::error::SystemError;
 use crate::journal::Gate;
@@ -85,6 +85,7 @@ impl System {
         }
         shared.start_links();
         shared.runtime.spawn(ticker::run(Arc::clone(&shared)));
+        shared.runtime.spawn(scrub::run(Arc::downgrade(&shared)));
         shared.start_jobs();
         Ok(Self { shared })
     }

@@ -6,6 +6,7 @@ pub(super) mod copy;
 pub(super) mod link;
 pub(super) mod local;
 pub(super) mod opening;
+pub(super) mod scrub;
 pub(super) mod ticker;
 pub(super) mod unchanged;
 
