@@ -407,6 +407,9 @@ pub enum LinkError {
     /// This system is starting or stopping: it calls nobody now.
     #[error("this system does not call its partners yet: it is starting, or stopping")]
     NotCalling,
+    /// Enough links catch up already.
+    #[error("as many links as may be are catching up; this one is tried again by itself")]
+    Crowded,
     /// An address has no meaning here.
     #[error("{address} cannot be resolved: {reason}")]
     Resolve {

@@ -5,12 +5,16 @@ use std::sync::Arc;
 
 use rjournal::System;
 use rjournal::daemon::command::journal::AttributePatch;
+use rjournal::daemon::command::remote_journal::{
+    AddRemoteJournal, BeginAt, ChangeRemoteJournal, WantedState,
+};
 use rjournal::daemon::command::verify::Verify;
 use rjournal::journal::{AckClass, DeliveryMode};
 use rjournal::link::{Fingerprint, Identity, LinkEndpoint, Partners, Wired};
 use rjournal::remote::{PartnerReply, PartnerRequest, RefusalCode};
 use rjournal_tests::systems::{
-    PATIENCE, Two, activate, allow_journals, deposit, describe, messages, name, rdb, start,
+    self, PATIENCE, Two, activate, allow_journals, deposit, describe, library, messages, name, rdb,
+    start, until,
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -151,4 +155,54 @@ async fn a_request_of_another_version_is_refused_with_both_whatever_it_asks() {
     let ping = Wired::Request(Box::new(PartnerRequest::Ping));
     assert!(matches!(ask(ping).await, PartnerReply::Pong { .. }));
     two.bkp.stop().await;
+}
+
+/// LNK-11: more journals are behind at once than may catch up together; all of them come level by themselves.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_journals_that_are_behind_at_once_take_turns() {
+    let small = AttributePatch {
+        threshold_kb: Some(64),
+        ..AttributePatch::default()
+    };
+    let two = Two::new(small.clone()).await;
+    let names: Vec<_> = (0..24).map(|n| format!("LIB/J{n}")).collect();
+    let target = |journal: &str| journal.replace("LIB/", "BKPLIB/");
+    library(&two.prd, "LIB").await;
+    for journal in &names {
+        systems::journal(&two.prd, journal, small.clone()).await;
+        let add = AddRemoteJournal {
+            rdb: rdb("BKP"),
+            source: name(journal),
+            target: Some(name(&target(journal))),
+            text: String::new(),
+        };
+        two.prd.run(add).await.expect("a fresh remote journal");
+    }
+    for journal in &names {
+        let change = ChangeRemoteJournal {
+            rdb: rdb("BKP"),
+            source: name(journal),
+            target: None,
+            state: Some(WantedState::Active),
+            delivery: Some(DeliveryMode::Async),
+            level: None,
+            begin: BeginAt::Oldest,
+            wait_ms: 0,
+            text: None,
+            force: false,
+        };
+        two.prd.run(change).await.expect("it is activated");
+    }
+    for journal in &names {
+        until(async || {
+            let ours = describe(&two.prd, journal).await.watermarks.written;
+            describe(&two.bkp, &target(journal))
+                .await
+                .watermarks
+                .written
+                == ours
+        })
+        .await;
+    }
+    two.stop().await;
 }

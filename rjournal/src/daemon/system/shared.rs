@@ -21,6 +21,7 @@ use crate::daemon::data_dir::{self, DataDir, SystemRecord};
 use crate::daemon::jobs::Jobs;
 use crate::daemon::messages::{Messages, Severity};
 use crate::daemon::task::accept::Guests;
+use crate::daemon::task::link::Places;
 use crate::disk::Disk;
 use crate::entry::{QualifiedName, RdbName, SystemId, SystemName};
 use crate::error::SystemError;
@@ -39,6 +40,7 @@ pub(crate) struct Shared {
     pub(crate) runtime: tokio::runtime::Handle,
     pub(super) endpoint: Mutex<Option<LinkEndpoint>>,
     pub(crate) guests: Guests,
+    pub(crate) catch_ups: Places,
     pub(crate) messages: Messages,
     pub(crate) jobs: Jobs,
     /// Administrative commands run one at a time.
@@ -93,6 +95,7 @@ impl Shared {
             journals: RwLock::new(BTreeMap::new()),
             changed: Event::new(),
             guests: Guests::default(),
+            catch_ups: Places::default(),
             stopping: AtomicBool::new(false),
             looks: Mutex::new(0),
             claims: Claims::default(),

@@ -2,6 +2,7 @@
 //! `task`, its connection in `session`, what it tells people in `events`. Must not decide anything.
 
 mod events;
+mod places;
 mod session;
 mod task;
 
@@ -20,6 +21,7 @@ use crate::journal::LinkRecord;
 use crate::remote::{MemberKey, Shown};
 
 pub(in crate::daemon) use self::events::{describe_end, describe_outrun};
+pub(crate) use self::places::Places;
 
 /// What a link is told.
 #[derive(Debug)]

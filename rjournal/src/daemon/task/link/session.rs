@@ -5,6 +5,7 @@ use std::pin::Pin;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use super::places::Place;
 use crate::daemon::system::Shared;
 use crate::error::LinkError;
 use crate::link::{LinkReceiver, LinkSender, LinkStream, Wired};
@@ -14,7 +15,9 @@ use crate::remote::Frame;
 const FRAMES_WAITING: usize = 64;
 
 /// A connection that is being made.
-pub(super) type Dial = Pin<Box<dyn Future<Output = Result<LinkStream, LinkError>> + Send>>;
+pub(super) type Dial = Pin<Box<dyn Future<Output = Dialed> + Send>>;
+/// What came of it: the connection, and a place to catch up.
+pub(super) type Dialed = Result<(LinkStream, Place), LinkError>;
 
 /// A connection that is up.
 #[derive(Debug)]
@@ -58,7 +61,7 @@ pub(super) async fn next_frame(session: &mut Option<Session>) -> Option<Frame> {
 }
 
 /// The connection once it is made; never, when none is being made.
-pub(super) async fn dialed(dial: &mut Option<Dial>) -> Result<LinkStream, LinkError> {
+pub(super) async fn dialed(dial: &mut Option<Dial>) -> Dialed {
     match dial {
         Some(dial) => dial.await,
         None => std::future::pending().await,

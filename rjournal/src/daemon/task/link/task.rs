@@ -6,16 +6,16 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::session::{Dial, Session, dialed, next_frame, start_session};
+use super::places::Place;
+use super::session::{Dial, Dialed, Session, dialed, next_frame, start_session};
 use super::{LinkCommand, LinkHandle, LinkStatus};
 use crate::daemon::clock::random_number;
 use crate::daemon::crank::{LinkCrank, Source, Wire};
 use crate::daemon::system::{JournalRuntime, Shared};
 use crate::daemon::task::local::lock;
 use crate::entry::{Position, Timestamp};
-use crate::error::LinkError;
 use crate::journal::{DeliveryMode, LinkRecord};
-use crate::link::{LinkStream, Wired};
+use crate::link::Wired;
 use crate::remote::{Activation, Frame, LinkState, ShipLimit};
 
 /// Commands that may wait.
@@ -32,6 +32,8 @@ pub(super) struct LinkTask {
     pub(super) status: Arc<Mutex<LinkStatus>>,
     session: Option<Session>,
     dial: Option<Dial>,
+    /// Until it has caught up.
+    place: Option<Place>,
     begin: Option<Position>,
     inactivated: Vec<oneshot::Sender<()>>,
     stopping: bool,
@@ -61,6 +63,7 @@ impl LinkTask {
             status: Arc::clone(&status),
             session: None,
             dial: None,
+            place: None,
             begin: None,
             inactivated: Vec::new(),
             stopping: false,
@@ -130,6 +133,9 @@ impl LinkTask {
                 let _told = done.send(());
             });
         }
+        if shown.caught_up {
+            self.place = None;
+        }
         lock(&self.status).shown = shown;
     }
 
@@ -137,11 +143,16 @@ impl LinkTask {
         match wire {
             Wire::Dial => {
                 let (shared, record) = (Arc::clone(&self.shared), self.crank.record.clone());
-                self.dial = Some(Box::pin(async move { shared.dial(record.rdb).await }));
+                self.dial = Some(Box::pin(async move {
+                    let stream = shared.dial(record.rdb).await?;
+                    let place = shared.catch_ups.take(record.delivery).await?;
+                    Ok((stream, place))
+                }));
             }
             Wire::Frames(frames) => self.send(frames).await,
             Wire::Disconnect => {
                 self.dial = None;
+                self.place = None;
                 if let Some(session) = self.session.take() {
                     session.reader.abort();
                     self.shared.runtime.spawn(session.sender.finish());
@@ -193,6 +204,7 @@ impl LinkTask {
 
     /// The connection is gone, or is given up.
     fn lose(&mut self) {
+        self.place = None;
         if let Some(session) = self.session.take() {
             session.reader.abort();
             session.sender.close();
@@ -245,11 +257,14 @@ impl LinkTask {
         }
     }
 
-    fn take_dialed(&mut self, dialed: Result<LinkStream, LinkError>) {
+    fn take_dialed(&mut self, dialed: Dialed) {
         self.dial = None;
         let now = self.shared.clock.now();
         let stream = match dialed {
-            Ok(stream) => stream,
+            Ok((stream, place)) => {
+                self.place = Some(place);
+                stream
+            }
             Err(error) => {
                 lock(&self.status).dial_error = Some(error.to_string());
                 tracing::debug!(journal = %self.crank.source.name(), rdb = %self.crank.record.rdb, %error, "cannot connect");
