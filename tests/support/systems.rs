@@ -296,3 +296,27 @@ pub async fn activate(
     })
     .await
 }
+
+/// The receivers of the one journal of a system, oldest first; spares, whose header is zeros, are left out.
+pub fn receiver_files(place: &Place) -> Vec<PathBuf> {
+    let journals = std::fs::read_dir(place.data.join("journals")).expect("a directory");
+    let journal = journals.flatten().next().expect("one journal").path();
+    let receivers = std::fs::read_dir(journal.join("receivers")).expect("a directory");
+    let mut files: Vec<PathBuf> = receivers
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|end| end == "rcv"))
+        .filter(|path| std::fs::read(path).is_ok_and(|bytes| bytes.starts_with(b"RJRNRCV")))
+        .collect();
+    files.sort();
+    files
+}
+
+/// Changes bytes of a file.
+pub fn flip(path: &Path, at: usize, count: usize) {
+    let mut bytes = std::fs::read(path).expect("a receiver");
+    for byte in &mut bytes[at..at + count] {
+        *byte ^= 0x55;
+    }
+    std::fs::write(path, bytes).expect("a file that can be written");
+}

@@ -1,7 +1,7 @@
 //! A damaged journal gets its bytes back from its partner, over real QUIC: detached and attached receivers, headers and
 //! whole files, on the source and on the target, in use and not; and nothing is changed where nobody can prove a byte.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use rjournal::CommandError;
@@ -11,7 +11,9 @@ use rjournal::daemon::command::repair::DamageKind::{self, Bundles, Header};
 use rjournal::daemon::command::repair::{RepairJournal, Repaired};
 use rjournal::daemon::command::verify::Verify;
 use rjournal::journal::AckClass;
-use rjournal_tests::systems::{Place, Two, allow_journals, deposit, describe, name, start};
+use rjournal_tests::systems::{
+    Place, Two, allow_journals, deposit, describe, flip, name, receiver_files, start,
+};
 
 const SOURCE: &str = "PRDLIB/JRN";
 const TARGET: &str = "BKPLIB/JRN";
@@ -113,29 +115,6 @@ impl Level {
             assert_eq!(read(&one)[..used], read(&two)[..used], "{}", one.display());
         }
     }
-}
-
-/// The receivers of the one journal of a system, oldest first; spares, whose header is zeros, are left out.
-fn receiver_files(place: &Place) -> Vec<PathBuf> {
-    let journals = std::fs::read_dir(place.data.join("journals")).expect("a directory");
-    let journal = journals.flatten().next().expect("one journal").path();
-    let receivers = std::fs::read_dir(journal.join("receivers")).expect("a directory");
-    let mut files: Vec<PathBuf> = receivers
-        .flatten()
-        .map(|entry| entry.path())
-        .filter(|path| path.extension().is_some_and(|end| end == "rcv"))
-        .filter(|path| std::fs::read(path).is_ok_and(|bytes| bytes.starts_with(b"RJRNRCV")))
-        .collect();
-    files.sort();
-    files
-}
-
-fn flip(path: &Path, at: usize, count: usize) {
-    let mut bytes = std::fs::read(path).expect("a receiver");
-    for byte in &mut bytes[at..at + count] {
-        *byte ^= 0x55;
-    }
-    std::fs::write(path, bytes).expect("a file that can be written");
 }
 
 /// What was kept of damaged files.
