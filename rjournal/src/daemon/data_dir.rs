@@ -272,9 +272,9 @@ fn read_record(path: &Path, disk: &Arc<dyn Disk>) -> Result<SystemRecord, System
         SlotContent::Missing => Err(SystemError::NoSystem {
             path: path.to_path_buf(),
         }),
-        SlotContent::Damaged => Err(SystemError::Damaged {
+        SlotContent::Damaged(reason) => Err(SystemError::Damaged {
             path: path.join(SYSTEM),
-            reason: "both copies are damaged".to_owned(),
+            reason,
         }),
         SlotContent::Newer(found) => Err(SystemError::Version {
             path: path.join(SYSTEM),

@@ -136,7 +136,7 @@ impl Recovered {
             facts,
             owner,
             leftovers,
-            control_damaged,
+            control_damaged: control_damaged.is_some(),
             adopted: 0,
         })
     }
