@@ -9,6 +9,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::rc::Rc;
 use std::time::Duration;
 
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use tokio::time::Instant;
 
 use crate::network::Network;
@@ -51,7 +52,10 @@ impl System {
     }
 
     fn program(&self, dir: &Path, words: &[String]) -> Command {
-        let program = env!("CARGO_BIN_EXE_rjournal");
+        self.run(env!("CARGO_BIN_EXE_rjournal"), dir, words)
+    }
+
+    fn run(&self, program: &str, dir: &Path, words: &[String]) -> Command {
         let mut command = match &self.network {
             Some(network) => network.command(program, dir),
             None => Command::new(program),
@@ -88,8 +92,11 @@ impl System {
             .append(true)
             .open(self.data.with_extension("log"))
             .expect("a log file");
+        // A file that may not grow is an error for it, not its end: `fail_writes`.
+        let script = "trap '' XFSZ; exec \"$0\" daemon";
+        let words = ["-c", script, env!("CARGO_BIN_EXE_rjournal")].map(str::to_owned);
         let daemon = self
-            .program(dir, &["daemon".to_owned()])
+            .run("sh", dir, &words)
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
@@ -99,6 +106,17 @@ impl System {
             let status = self.command(dir, &["dspsysid".to_owned()]).status;
             status.success().then_some(())
         });
+    }
+
+    /// Every file the daemon writes to is longer than it may be from now on.
+    fn fail_writes(&self) {
+        let daemon = self.daemon.as_ref().expect("a daemon that runs");
+        let pid = i32::try_from(daemon.id()).ok();
+        let none = Rlimit {
+            current: Some(0),
+            maximum: None,
+        };
+        prlimit(pid.and_then(Pid::from_raw), Resource::Fsize, none).expect("it can be limited");
     }
 
     fn kill(&mut self) {
@@ -162,8 +180,16 @@ pub(crate) fn run(text: &str) -> Option<String> {
                 writeln!(out, "!damage {system} {from} {count}").expect("text");
             }
             Line::LoseControl(system) => {
-                lose_control(&systems[&system].data);
+                lose(&first(&systems[&system].data.join("journals")), "control");
                 writeln!(out, "!lose-control {system}").expect("text");
+            }
+            Line::LoseCatalog(system) => {
+                lose(&systems[&system].data, "catalog");
+                writeln!(out, "!lose-catalog {system}").expect("text");
+            }
+            Line::NoWrites(system) => {
+                systems[&system].fail_writes();
+                writeln!(out, "!no-writes {system}").expect("text");
             }
             Line::Network(order) => {
                 match order.as_str() {
@@ -238,11 +264,10 @@ fn damage(data: &Path, from: u64, count: usize) {
     overwrite(&first(&receivers), from, count);
 }
 
-/// Both slots of the control file of the first journal.
-fn lose_control(data: &Path) {
-    let journal = first(&data.join("journals"));
-    for slot in ["control.a", "control.b"] {
-        overwrite(&journal.join(slot), 0, 60);
+/// Both slots of a small file.
+fn lose(dir: &Path, name: &str) {
+    for slot in ["a", "b"] {
+        overwrite(&dir.join(format!("{name}.{slot}")), 0, 60);
     }
 }
 
