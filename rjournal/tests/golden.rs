@@ -459,6 +459,7 @@ fn control(kind: JournalKind) -> Control {
         cut: None,
         orphans: 1,
         stopped: Some("an operator must decide".to_owned()),
+        set_unknown: false,
         next_name: Some("PRDLIB/RCV0000003".parse().unwrap()),
     };
     control.checkpoint.set = Some((Sequence::new(259), set_change()));

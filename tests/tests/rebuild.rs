@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use rjournal::daemon::command::journal::{
-    AttributePatch, ChangeJournal, DescribeJournals, JournalDescription, JournalState,
+    AttributePatch, ChangeJournal, DescribeJournals, JournalDescription, JournalState, OpenChoice,
 };
 use rjournal::daemon::command::repair::{RepairJournal, Repaired};
 use rjournal::daemon::command::verify::Verify;
@@ -280,4 +280,35 @@ async fn a_receiver_without_a_header_is_put_back_by_hand() {
     assert!(repaired.repaired && repaired.note.is_none(), "{repaired:?}");
     join_again(&two).await;
     two.stop().await;
+}
+
+/// Nobody knows whom to ask: to adopt from nobody would be to open without asking, which has a name of its own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_source_that_cannot_know_its_set_is_not_opened_by_adopting() {
+    let mut two = filled().await;
+    two.stop().await;
+    // The set was set in it.
+    std::fs::remove_file(&receiver_files(&two.prd_place)[0]).expect("a receiver");
+    lose_control(&two.prd_place);
+    two.prd = start(&two.prd_place.data).await;
+    let repaired = repair(&two.prd, name(SOURCE), Some(Role::Local), false).await;
+    assert!(repaired.expect("whole receivers").repaired);
+    let open = async |choice| {
+        let order = ChangeJournal {
+            journal: name(SOURCE),
+            receiver: None,
+            open: Some(choice),
+            attributes: AttributePatch::default(),
+            force: false,
+            fed: None,
+        };
+        two.prd.run(order).await
+    };
+    let refused = open(OpenChoice::Adopt).await.expect_err("from whom");
+    assert_eq!(refused.id, "RJN4028", "{refused}");
+    assert!(refused.to_string().contains("OPEN(*ALONE)"), "{refused}");
+    assert_eq!(listed(&two.prd).await.state, JournalState::Opening);
+    open(OpenChoice::Alone).await.expect("an operator's word");
+    until(async || listed(&two.prd).await.state == JournalState::Active).await;
+    two.prd.stop().await;
 }

@@ -197,6 +197,10 @@ pub struct Control {
     /// Why the journal stopped for good, until an operator decides.
     #[serde(default)]
     pub stopped: Option<String>,
+    /// Of a local journal made again from its receivers: its in-sync set was set before the oldest of them, so nobody knows
+    /// whom to ask. Until an operator opens it without asking.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub set_unknown: bool,
     /// The name the next receiver gets, where one was given; of a new journal that of its first.
     #[serde(default)]
     pub next_name: Option<QualifiedName>,

@@ -230,6 +230,7 @@ pub fn decide(
         cut: None,
         orphans,
         stopped,
+        set_unknown: local && !history.knows_set(),
         next_name: None,
     };
     let members = set.map_or_else(Vec::new, |set| set.members.clone());

@@ -88,6 +88,7 @@ impl Recovered {
             cut: None,
             orphans: 0,
             stopped: None,
+            set_unknown: false,
             next_name: Some(first_receiver),
         };
         create_dirs(&*disk, dir)?;
