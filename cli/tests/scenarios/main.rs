@@ -80,4 +80,5 @@ scenarios! {
     damage,
     control_lost,
     catalog_lost,
+    stopped,
 }
