@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::net::UdpSocket;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -17,6 +16,9 @@ use crate::script::{How, Line, parse, settled, words};
 
 /// How long something that is to happen may take.
 const PATIENCE: Duration = Duration::from_mins(2);
+
+/// A port of loopback that a daemon chooses.
+const ANY_PORT: &str = "127.0.0.1:0";
 
 /// One system of a scenario.
 struct System {
@@ -38,13 +40,9 @@ impl Drop for System {
 
 impl System {
     fn new(dir: &Path, name: &str, network: Option<Rc<Network>>) -> Self {
-        let port = UdpSocket::bind("127.0.0.1:0")
-            .and_then(|socket| socket.local_addr())
-            .expect("loopback has ports")
-            .port();
         Self {
             data: dir.join(name),
-            address: format!("127.0.0.1:{port}"),
+            address: ANY_PORT.to_owned(),
             daemon: None,
             beside: None,
             network,
@@ -106,6 +104,26 @@ impl System {
             let status = self.command(dir, &["dspsysid".to_owned()]).status;
             status.success().then_some(())
         });
+        if self.address == ANY_PORT {
+            self.keep_address(dir);
+        }
+    }
+
+    /// The port a daemon got stays its own: partners are told it, and it is started again.
+    fn keep_address(&mut self, dir: &Path) {
+        let described = self.described(dir);
+        let Some(address) = described["listen"].as_str() else {
+            return;
+        };
+        address.clone_into(&mut self.address);
+        let config = self.data.join("rjournal.toml");
+        let text = std::fs::read_to_string(&config).expect("a configuration");
+        std::fs::write(config, text.replace(ANY_PORT, address)).expect("a file");
+    }
+
+    fn described(&self, dir: &Path) -> serde_json::Value {
+        let output = self.command(dir, &["dspsysid".to_owned(), "--json".to_owned()]);
+        serde_json::from_slice(&output.stdout).expect("DSPSYSID gives JSON")
     }
 
     /// Every file the daemon writes to is longer than it may be from now on.
@@ -311,9 +329,7 @@ fn filled(command: &str, systems: &BTreeMap<String, System>, dir: &Path) -> Stri
         text = text.replace(&format!("${name}_ADDRESS"), &system.address);
         let key = format!("${name}_KEY");
         if text.contains(&key) {
-            let output = system.command(dir, &["dspsysid".to_owned(), "--json".to_owned()]);
-            let value: serde_json::Value =
-                serde_json::from_slice(&output.stdout).expect("DSPSYSID gives JSON");
+            let value = system.described(dir);
             text = text.replace(&key, value["fingerprint"].as_str().expect("a fingerprint"));
         }
     }
