@@ -305,6 +305,14 @@ pub fn receiver_files(place: &Place) -> Vec<PathBuf> {
     files
 }
 
+/// What a receiver's file holds, without the zeros it was prepared with: those are given back when it is detached.
+pub fn written(path: &Path) -> Vec<u8> {
+    let mut bytes = std::fs::read(path).expect("a receiver");
+    let end = bytes.iter().rposition(|byte| *byte != 0);
+    bytes.truncate(end.map_or(0, |last| last + 1));
+    bytes
+}
+
 /// Changes bytes of a file.
 pub fn flip(path: &Path, at: usize, count: usize) {
     let mut bytes = std::fs::read(path).expect("a receiver");
