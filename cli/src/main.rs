@@ -15,6 +15,7 @@ mod objects;
 mod output;
 mod pair;
 mod rows;
+mod stopped;
 mod text;
 mod when;
 mod written;

@@ -1,7 +1,6 @@
 //! Package `cli`: two systems as processes of their own, for the demonstration and the benchmark. Commands go through the
 //! same program an operator would call. Must not know what work is done.
 
-use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -19,6 +18,8 @@ use crate::error::CliError;
 use crate::output::Output;
 use crate::text;
 
+/// A port of loopback that the daemon chooses, as it is free.
+const ANY_PORT: &str = "127.0.0.1:0";
 /// How long anything may take before it is given up, on a busy machine too.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(3);
 /// How long a killed system stays away: longer than the source waits for its target.
@@ -155,6 +156,15 @@ impl SystemProcess {
             .into_iter()
             .next()
             .ok_or_else(|| CliError(CommandError::not_found("the journal of", self.name)))
+    }
+
+    /// Puts the port its daemon got into its configuration: partners are told it, and it is started again.
+    async fn keep_address(&self) -> Result<(), CliError> {
+        let (_, address) = identity(self).await?;
+        let path = self.data.join("rjournal.toml");
+        let kept = std::fs::read_to_string(&path)
+            .and_then(|text| std::fs::write(&path, text.replace(ANY_PORT, &address)));
+        kept.map_err(|error| CliError::internal(&error))
     }
 
     /// Starts its daemon, and waits until it answers.
@@ -343,12 +353,12 @@ impl Pair {
             voice,
         };
         for system in [&mut pair.source, &mut pair.target] {
-            let address = format!("127.0.0.1:{}", free_port()?);
             system
-                .run(&["init", "--name", system.name, "--listen", &address])
+                .run(&["init", "--name", system.name, "--listen", ANY_PORT])
                 .await?;
             system.voice.command(system.name, &["daemon"]);
             system.start().await?;
+            system.keep_address().await?;
         }
         Ok(pair)
     }
@@ -529,12 +539,4 @@ async fn identity(system: &SystemProcess) -> Result<(String, String), CliError> 
             .ok_or_else(|| CliError::internal(&format!("DSPSYSID gives no {name}")))
     };
     Ok((text("fingerprint")?, text("listen")?))
-}
-
-/// A UDP port of loopback that is free now.
-pub(crate) fn free_port() -> Result<u16, CliError> {
-    UdpSocket::bind("127.0.0.1:0")
-        .and_then(|socket| socket.local_addr())
-        .map(|address| address.port())
-        .map_err(|error| CliError::internal(&error))
 }

@@ -11,6 +11,7 @@ use rjournal_apply::serve::DatabaseClient;
 
 use crate::commands::Context;
 use crate::error::CliError;
+use crate::stopped::Wanted;
 use crate::text;
 
 /// Which store is meant.
@@ -38,6 +39,10 @@ impl StoreArgs {
         context: &Context<'_>,
         file: &FileName,
     ) -> Result<Name, CliError> {
+        let wanted = self
+            .store
+            .map_or_else(|| Wanted::File(file.clone()), Wanted::Store);
+        context.wanted.get_or_init(|| wanted);
         match self.store {
             Some(store) => Ok(store),
             None => find(context, file).await,

@@ -528,7 +528,7 @@ pub enum SystemError {
         /// The catalog.
         path: PathBuf,
         /// What is wrong.
-        reason: &'static str,
+        reason: String,
         /// The data directory.
         data: PathBuf,
     },

@@ -420,7 +420,7 @@ fn hold_control(name: &str, control: &Control) {
     let read: Control = serde_json::from_str(&golden).unwrap();
     assert_eq!(read, *control, "{name}");
     let (opened, stale) = ControlFile::open(Arc::new(disk), Path::new("")).unwrap();
-    assert_eq!((opened.get(), stale), (control, false));
+    assert_eq!((opened.get(), stale), (control, None));
 }
 
 fn control(kind: JournalKind) -> Control {
@@ -459,6 +459,7 @@ fn control(kind: JournalKind) -> Control {
         cut: None,
         orphans: 1,
         stopped: Some("an operator must decide".to_owned()),
+        set_unknown: false,
         next_name: Some("PRDLIB/RCV0000003".parse().unwrap()),
     };
     control.checkpoint.set = Some((Sequence::new(259), set_change()));

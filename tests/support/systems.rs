@@ -1,6 +1,6 @@
 //! Package `tests`: whole systems in this process, over real QUIC on loopback and real files in a temporary directory.
 
-use std::net::UdpSocket;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -32,14 +32,6 @@ pub fn rdb(text: &str) -> RdbName {
     RdbName::new(text).expect("a name")
 }
 
-/// A UDP port of loopback that was free a moment ago.
-pub fn free_port() -> u16 {
-    UdpSocket::bind("127.0.0.1:0")
-        .and_then(|socket| socket.local_addr())
-        .expect("loopback has ports")
-        .port()
-}
-
 /// A system and where it lives.
 #[derive(Debug)]
 pub struct Place {
@@ -54,19 +46,20 @@ pub struct Place {
 /// Makes a system below `dir` and starts it.
 pub async fn make(dir: &Path, system: &str) -> (Place, System) {
     let data = dir.join(system);
-    let port = free_port();
-    let listen = Some(std::net::SocketAddr::from(([127, 0, 0, 1], port)));
-    System::create(
-        &data,
-        &Config::new(SystemName::new(system).expect("a name"), listen),
-    )
-    .expect("a fresh directory");
+    let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
+    let mut config = Config::new(SystemName::new(system).expect("a name"), Some(any_port));
+    System::create(&data, &config).expect("a fresh directory");
     let running = start(&data).await;
     let identity = running.run(DescribeSystem {}).await.expect("an answer");
+    // It has one that nobody else had; the next start takes it again.
+    let listen = identity.listen.as_deref().map(str::parse);
+    let listen: SocketAddr = listen.expect("it listens").expect("an address");
+    config.listen = Some(listen);
+    std::fs::write(data.join("rjournal.toml"), config.to_text()).expect("a file");
     (
         Place {
             data,
-            port,
+            port: listen.port(),
             identity,
         },
         running,
@@ -295,4 +288,36 @@ pub async fn activate(
         force: false,
     })
     .await
+}
+
+/// The receivers of the one journal of a system, oldest first; spares, whose header is zeros, are left out.
+pub fn receiver_files(place: &Place) -> Vec<PathBuf> {
+    let journals = std::fs::read_dir(place.data.join("journals")).expect("a directory");
+    let journal = journals.flatten().next().expect("one journal").path();
+    let receivers = std::fs::read_dir(journal.join("receivers")).expect("a directory");
+    let mut files: Vec<PathBuf> = receivers
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|end| end == "rcv"))
+        .filter(|path| std::fs::read(path).is_ok_and(|bytes| bytes.starts_with(b"RJRNRCV")))
+        .collect();
+    files.sort();
+    files
+}
+
+/// What a receiver's file holds, without the zeros it was prepared with: those are given back when it is detached.
+pub fn written(path: &Path) -> Vec<u8> {
+    let mut bytes = std::fs::read(path).expect("a receiver");
+    let end = bytes.iter().rposition(|byte| *byte != 0);
+    bytes.truncate(end.map_or(0, |last| last + 1));
+    bytes
+}
+
+/// Changes bytes of a file.
+pub fn flip(path: &Path, at: usize, count: usize) {
+    let mut bytes = std::fs::read(path).expect("a receiver");
+    for byte in &mut bytes[at..at + count] {
+        *byte ^= 0x55;
+    }
+    std::fs::write(path, bytes).expect("a file that can be written");
 }

@@ -66,7 +66,7 @@ fn without_control(disk: &MemoryDisk) -> CrashedDisk {
 
 fn control(disk: &MemoryDisk) -> Result<Control, JournalError> {
     let (file, stale) = ControlFile::open(Arc::new(disk.clone()), Path::new(DIR))?;
-    assert!(!stale);
+    assert_eq!(stale, None);
     Ok(file.get().clone())
 }
 
@@ -103,6 +103,27 @@ fn chain(control: &Control) -> Vec<impl PartialEq + std::fmt::Debug + use<>> {
             )
         })
         .collect()
+}
+
+/// One slot on blocks that cannot be read leaves the other one, which is told, and is not lost; two are made again.
+#[test]
+fn a_slot_on_unreadable_blocks_is_told_and_two_are_made_again() {
+    let disk = journal();
+    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+    let before = control(&disk).expect("it can be read");
+    disk.fail_reads(&slot("a"));
+    let (_, stale) = ControlFile::open(Arc::clone(&shared), Path::new(DIR)).expect("the other one");
+    assert!(stale.is_some_and(|why| why.starts_with("control.a: ")));
+    assert!(rebuild(&disk).is_err(), "it is not lost");
+    disk.fail_reads(&slot("b"));
+    let refused = ControlFile::open(shared, Path::new(DIR)).expect_err("none can be read");
+    let refused = refused.to_string();
+    for told in ["control.a: ", "control.b: ", "RPRJRN"] {
+        assert!(refused.contains(told), "{told}: {refused}");
+    }
+    assert_eq!(rebuild(&disk).expect("whole receivers").len(), 2);
+    let after = control(&disk).expect("the new one");
+    assert_eq!(chain(&after), chain(&before));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use rjournal::daemon::command::journal::{
-    AttributePatch, ChangeJournal, DescribeJournals, JournalDescription, JournalState,
+    AttributePatch, ChangeJournal, DescribeJournals, JournalDescription, JournalState, OpenChoice,
 };
 use rjournal::daemon::command::repair::{RepairJournal, Repaired};
 use rjournal::daemon::command::verify::Verify;
@@ -13,7 +13,8 @@ use rjournal::entry::QualifiedName;
 use rjournal::journal::{AckClass, DeliveryMode, Role};
 use rjournal::{CommandError, System};
 use rjournal_tests::systems::{
-    Place, Two, activate, deposit, describe, messages, name, start, until,
+    Place, Two, activate, deposit, describe, flip, messages, name, receiver_files, start, until,
+    written,
 };
 
 const SOURCE: &str = "PRDLIB/JRN";
@@ -46,12 +47,7 @@ fn journal_dir(place: &Place) -> PathBuf {
 /// Both slots of the control file are written over.
 fn lose_control(place: &Place) {
     for slot in ["control.a", "control.b"] {
-        let path = journal_dir(place).join(slot);
-        let mut bytes = std::fs::read(&path).expect("a slot");
-        for byte in &mut bytes[..60] {
-            *byte ^= 0x55;
-        }
-        std::fs::write(path, bytes).expect("a file that can be written");
+        flip(&journal_dir(place).join(slot), 0, 60);
     }
 }
 
@@ -186,4 +182,134 @@ async fn a_target_without_its_control_file_comes_back_stopped() {
     until(async || deposit(&two.prd, "again", WITHIN).await == AckClass::Sync).await;
     until(async || holds(&two.prd, SOURCE).await == holds(&two.bkp, TARGET).await).await;
     two.stop().await;
+}
+
+/// Lets the copy be fed, and the source feed it.
+async fn join_again(two: &Two) {
+    let fed = ChangeJournal {
+        journal: name(TARGET),
+        receiver: None,
+        open: None,
+        attributes: AttributePatch::default(),
+        force: false,
+        fed: Some(true),
+    };
+    // Of the two only the one that was made again stands still.
+    drop(two.bkp.run(fed).await);
+    until(async || listed(&two.prd).await.state == JournalState::Active).await;
+    until(async || activate(&two.prd, "BKP", DeliveryMode::Sync).await.is_ok()).await;
+    until(async || deposit(&two.prd, "again", WITHIN).await == AckClass::Sync).await;
+    until(async || holds(&two.prd, SOURCE).await == holds(&two.bkp, TARGET).await).await;
+}
+
+/// MET-2 and RCV-2 at once: the headers that are left prove what the partner sends, and the control file is made from
+/// whole receivers.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn receivers_damaged_with_the_control_file_are_repaired_first() {
+    let mut two = filled().await;
+    for (on_source, role) in [(true, Role::Local), (false, Role::Remote)] {
+        let place = if on_source {
+            two.prd.stop().await;
+            &two.prd_place
+        } else {
+            two.bkp.stop().await;
+            &two.bkp_place
+        };
+        let files = receiver_files(place);
+        let truth = written(&files[1]);
+        flip(&files[1], 4096 + 9000, 9000);
+        // The attached one, below what was flushed.
+        flip(files.last().expect("a receiver"), 4096 + 200, 100);
+        lose_control(place);
+        let system = start(&place.data).await;
+        let journal = listed(&system).await.journal;
+
+        let checked = repair(&system, journal, Some(role), true).await;
+        let checked = checked.expect("a check");
+        assert!(checked.repairable && !checked.repaired, "{checked:?}");
+        assert_eq!(checked.damage.len(), 2, "{checked:?}");
+        assert!(checked.rebuilt.is_none() && checked.note.is_some());
+        assert!(written(&files[1]) != truth, "a check changes nothing");
+
+        let repaired = repair(&system, journal, Some(role), false).await;
+        let repaired = repaired.expect("the partner has everything");
+        assert!(repaired.repaired && repaired.note.is_none(), "{repaired:?}");
+        assert_eq!(repaired.damage, checked.damage);
+        assert!(repaired.rebuilt.is_some(), "{repaired:?}");
+        assert_eq!(repaired.kept.len(), 4, "{repaired:?}");
+        assert!(written(&files[1]) == truth, "other bytes than before");
+        for id in ["RJN2008", "RJN2009"] {
+            assert_eq!(messages(&system, id).await.len(), 1, "{id}");
+        }
+        if on_source {
+            two.prd = system;
+        } else {
+            two.bkp = system;
+        }
+        join_again(&two).await;
+    }
+    two.stop().await;
+}
+
+/// Where nothing here proves a byte, the refusal says which file it is and what an operator may do, and that works.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_receiver_without_a_header_is_put_back_by_hand() {
+    let mut two = filled().await;
+    two.stop().await;
+    let (ours, theirs) = (
+        receiver_files(&two.prd_place),
+        receiver_files(&two.bkp_place),
+    );
+    flip(&ours[1], 0, 500);
+    lose_control(&two.prd_place);
+    two.prd = start(&two.prd_place.data).await;
+    for check in [true, false] {
+        let refused = repair(&two.prd, name(SOURCE), Some(Role::Local), check).await;
+        let refused = refused.expect_err("its header is damaged");
+        assert_eq!(refused.id, "RJN1002", "{refused}");
+        let file = ours[1].file_name().expect("a name").to_string_lossy();
+        assert!(refused.text.contains(&*file), "{refused}");
+        let help = refused.help.expect("the way out");
+        assert!(help.contains("copy") && help.contains("BKP"), "{help}");
+    }
+    two.prd.stop().await;
+    std::fs::copy(&theirs[1], &ours[1]).expect("it can be copied");
+    two.prd = start(&two.prd_place.data).await;
+    two.bkp = start(&two.bkp_place.data).await;
+    let repaired = repair(&two.prd, name(SOURCE), Some(Role::Local), false).await;
+    let repaired = repaired.expect("whole receivers");
+    assert!(repaired.repaired && repaired.note.is_none(), "{repaired:?}");
+    join_again(&two).await;
+    two.stop().await;
+}
+
+/// Nobody knows whom to ask: to adopt from nobody would be to open without asking, which has a name of its own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_source_that_cannot_know_its_set_is_not_opened_by_adopting() {
+    let mut two = filled().await;
+    two.stop().await;
+    // The set was set in it.
+    std::fs::remove_file(&receiver_files(&two.prd_place)[0]).expect("a receiver");
+    lose_control(&two.prd_place);
+    two.prd = start(&two.prd_place.data).await;
+    let repaired = repair(&two.prd, name(SOURCE), Some(Role::Local), false).await;
+    assert!(repaired.expect("whole receivers").repaired);
+    let open = async |choice| {
+        let order = ChangeJournal {
+            journal: name(SOURCE),
+            receiver: None,
+            open: Some(choice),
+            attributes: AttributePatch::default(),
+            force: false,
+            fed: None,
+        };
+        two.prd.run(order).await
+    };
+    let refused = open(OpenChoice::Adopt).await.expect_err("from whom");
+    assert_eq!(refused.id, "RJN4028", "{refused}");
+    assert!(refused.to_string().contains("OPEN(*ALONE)"), "{refused}");
+    assert_eq!(listed(&two.prd).await.state, JournalState::Opening);
+    open(OpenChoice::Alone).await.expect("an operator's word");
+    until(async || listed(&two.prd).await.state == JournalState::Active).await;
+    two.prd.stop().await;
 }

@@ -20,7 +20,6 @@ use tokio::time::Instant;
 
 use super::{MANY, Meter, Plan, Sample, measure};
 use crate::error::CliError;
-use crate::pair::free_port;
 
 /// Data of an entry in the catch-up case.
 const CATCH_UP_PAYLOAD: usize = 1024;
@@ -181,10 +180,10 @@ fn landed(answer: Answer) -> Result<(), CliError> {
 }
 
 async fn system(dir: &Path, name: &str) -> Result<(System, SystemDescription), CliError> {
-    let port = free_port()?;
     let data = dir.join(name);
     let system = SystemName::new(name).map_err(|error| CliError::internal(&error))?;
-    let listen = SocketAddr::from(([127, 0, 0, 1], port));
+    // Any port: its description says which it is.
+    let listen = SocketAddr::from(([127, 0, 0, 1], 0));
     System::create(&data, &Config::new(system, Some(listen))).map_err(CommandError::from)?;
     let system = System::open(SystemOptions::new(&data))
         .await

@@ -4,12 +4,11 @@ use std::io::{BufRead, IsTerminal, Read};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::error::ErrorKind as ClapErrorKind;
 use clap::{CommandFactory, Parser};
 
 use super::{Command, Context};
 use crate::args;
-use crate::cl::{Statement, goes_on, parse};
+use crate::cl::{Parameter, Statement, goes_on, parse};
 use crate::cl_arguments::{arguments, explain};
 use crate::error::CliError;
 
@@ -19,7 +18,7 @@ const TEXT_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// Run commands in CL form: an argument, the lines of a file, or what is typed at a prompt
 ///
 /// One command in a line; a line that ends in + goes on with the next; /* comments */ are passed over. Ends at the first
-/// command that fails, with its exit code.
+/// command that fails, with its exit code. HELP lists the commands, HELP CRTJRN explains one.
 ///
 /// Example: rjournal cl "ADDRMTJRN RDB(BKP) SRCJRN(PRDLIB/JRN) TGTJRN(BKPLIB/JRN)"
 ///
@@ -95,6 +94,10 @@ fn at(mut error: CliError, place: &str) -> CliError {
 }
 
 async fn run_statement(statement: &Statement, context: &Context<'_>) -> Result<ExitCode, CliError> {
+    if statement.name.eq_ignore_ascii_case("help") {
+        help(&statement.parameters)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let commands = args::Args::command();
     let words = arguments(statement, &commands).map_err(CliError::invalid)?;
     let mut given = vec![
@@ -128,7 +131,7 @@ async fn prompt(context: &Context<'_>) -> Result<ExitCode, CliError> {
         match (words.next().as_deref(), words.next()) {
             (None, _) => {}
             (Some("bye" | "exit" | "quit" | "signoff"), None) => return Ok(ExitCode::SUCCESS),
-            (Some("help" | "?"), about) => help(about.as_deref()),
+            (Some("?"), _) => run_typed(&text.replacen('?', "HELP ", 1), context).await,
             _ => run_typed(&text, context).await,
         }
     }
@@ -153,19 +156,29 @@ async fn run_typed(text: &str, context: &Context<'_>) {
 }
 
 /// The help of a command, or the list of all.
-fn help(about: Option<&str>) {
-    let words = std::iter::once("rjournal")
-        .chain(about)
-        .chain(std::iter::once("--help"));
-    if let Err(error) = args::Args::try_parse_from(words)
-        && matches!(
-            error.kind(),
-            ClapErrorKind::DisplayHelp | ClapErrorKind::InvalidSubcommand
-        )
+fn help(parameters: &[Parameter]) -> Result<(), CliError> {
+    let about = match parameters {
+        [] => None,
+        [Parameter::Value(name)] => Some(name.to_ascii_lowercase()),
+        _ => {
+            let text = "HELP takes the name of one command, as in HELP CRTJRN";
+            return Err(CliError::invalid(text));
+        }
+    };
+    let commands = args::Args::command();
+    if let Some(name) = &about
+        && commands.find_subcommand(name).is_none()
     {
+        let name = name.to_ascii_uppercase();
+        let text = format!("there is no command {name}; HELP lists them");
+        return Err(CliError::invalid(text));
+    }
+    let words = ["rjournal".to_owned()].into_iter().chain(about);
+    if let Err(error) = args::Args::try_parse_from(words.chain(["--help".to_owned()])) {
         // Where it cannot be printed there is nobody to tell.
         drop(error.print());
     }
+    Ok(())
 }
 
 /// One command, which may take several lines; nothing at the end of input.

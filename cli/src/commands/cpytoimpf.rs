@@ -16,19 +16,23 @@ use super::Context;
 use super::cpyfrmimpf::delimiter;
 use crate::csv_text::write_record;
 use crate::error::CliError;
-use crate::output::Unit;
+use crate::output::{Meter, Unit};
 use crate::rows::StoreArgs;
 use crate::text;
 
 /// Rows asked for at once.
 const PAGE_ROWS: usize = 4096;
+/// How often a stream file is begun at most.
+const TRIES: u32 = 5;
+/// What is said where the store gives up a snapshot.
+const GIVEN_UP: &str = "RJN6017";
 
 /// Copy to import file: the rows of a file in key order as CSV, with a header line
 ///
 /// A null is nothing at all, an empty text two quotes. Bytes are written in hexadecimal, times as YYYY-MM-DD HH:MM:SS.
 /// All rows are as they were at one entry of the journal, which is told; what is changed meanwhile is not in it. Two stores
 /// at the same place give the same bytes. The store is held as it was for an hour at most; where too much changes under it
-/// for that, the export is given up: HLDAPY holds a replica still.
+/// for that, the file is begun anew, five times at most: HLDAPY holds a replica still. Standard output is not begun anew.
 ///
 /// Example: rjournal cpytoimpf --fromfile PRDLIB/CUSTOMER --tostmf customer.csv
 #[derive(Debug, clap::Args)]
@@ -64,38 +68,35 @@ struct Copied {
 pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, CliError> {
     let delimiter = delimiter(&args.flddlm)?;
     let path = &args.tostmf;
-    let mut database = args.store.connect(context, &args.fromfile).await?;
-    // The file must be there before anything is made.
-    let file = database.snapshot(&args.fromfile).await?;
-    let applied = file.applied;
+    let meter = context.output.meter(Unit::Rows);
+    meter.name(&args.fromfile.to_string());
     if path == Path::new("-") {
         if context.output.is_json() {
             return Err(CliError::invalid(
                 "TOSTMF -: rows and JSON do not go to the same place; leave --json out",
             ));
         }
+        let mut database = args.store.connect(context, &args.fromfile).await?;
+        let file = database.snapshot(&args.fromfile).await?;
         let mut out = BufWriter::new(std::io::stdout().lock());
-        let rows = write_rows(&mut database, &file, &args, delimiter, &mut out, context).await?;
+        // What was printed cannot be taken back: no second try.
+        let rows = write_rows(&mut database, &file, &args, delimiter, &mut out, &meter).await?;
         out.flush().map_err(|error| failed(path, &error))?;
         context.output.remark(&format!(
             "{} of {}, as they were at entry {}.",
             text::counted(rows, "row", "rows"),
             args.fromfile,
-            text::count(applied.get())
+            text::count(file.applied.get())
         ));
         return Ok(ExitCode::SUCCESS);
     }
-    let mut made = Made::create(path, args.replace)?;
-    let rows = write_rows(
-        &mut database,
-        &file,
-        &args,
-        delimiter,
-        &mut made.out,
-        context,
-    )
-    .await?;
-    made.finish()?;
+    let made = tried(async |tries| {
+        if tries > 1 {
+            meter.name(&format!("{}, try {tries} of {TRIES}", args.fromfile));
+        }
+        copy(&args, delimiter, context, &meter).await
+    });
+    let (rows, applied) = made.await?;
     let copied = Copied {
         file: args.fromfile.clone(),
         path: path.clone(),
@@ -114,18 +115,45 @@ pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, C
     Ok(ExitCode::SUCCESS)
 }
 
+/// Makes something of a snapshot, from its beginning each time the store gives the snapshot up, [`TRIES`] times at most.
+async fn tried<T>(mut attempt: impl AsyncFnMut(u32) -> Result<T, CliError>) -> Result<T, CliError> {
+    let mut tries = 1;
+    loop {
+        match attempt(tries).await {
+            Err(error) if error.0.id == GIVEN_UP && tries < TRIES => tries += 1,
+            done => return done,
+        }
+    }
+}
+
+/// Makes the stream file from a snapshot of its own; nothing is left of it where it is not complete. Gives how many rows
+/// it has, and as of which entry.
+async fn copy(
+    args: &Args,
+    delimiter: u8,
+    context: &Context<'_>,
+    meter: &Meter,
+) -> Result<(u64, Sequence), CliError> {
+    let mut database = args.store.connect(context, &args.fromfile).await?;
+    // The file must be there before anything is made.
+    let file = database.snapshot(&args.fromfile).await?;
+    let mut made = Made::create(&args.tostmf, args.replace)?;
+    let rows = write_rows(&mut database, &file, args, delimiter, &mut made.out, meter).await?;
+    made.finish()?;
+    Ok((rows, file.applied))
+}
+
 async fn write_rows(
     database: &mut DatabaseClient,
     file: &SnapshotFile,
     args: &Args,
     delimiter: u8,
     out: &mut impl Write,
-    context: &Context<'_>,
+    meter: &Meter,
 ) -> Result<u64, CliError> {
     let write_failed = |error: std::io::Error| failed(&args.tostmf, &error);
     let format = &file.file.format;
-    let meter = context.output.meter(Unit::Rows);
-    meter.name(&args.fromfile.to_string());
+    meter.show(0, file.file.rows);
     let names = format
         .fields()
         .iter()
@@ -225,5 +253,62 @@ impl Drop for Made<'_> {
             // What is left of it is of no use to anybody.
             drop(self.disk.remove(&self.fresh));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn given_up() -> CliError {
+        let reason = "too much changed under it".to_owned();
+        CliError::from(rjournal_apply::error::DatabaseError::Snapshot { reason })
+    }
+
+    async fn attempts(so_many_fail: u32, error: fn() -> CliError) -> (u32, Result<u32, CliError>) {
+        let mut seen = 0;
+        let done = tried(async |tries| {
+            seen += 1;
+            assert_eq!(tries, seen);
+            if tries <= so_many_fail {
+                Err(error())
+            } else {
+                Ok(tries)
+            }
+        });
+        let done = done.await;
+        (seen, done)
+    }
+
+    /// An export once ended at the first snapshot that sled gave up.
+    #[tokio::test]
+    async fn an_export_is_begun_anew_while_its_snapshot_is_given_up_and_not_for_ever() {
+        assert!(matches!(attempts(0, given_up).await, (1, Ok(1))));
+        assert!(matches!(
+            attempts(TRIES - 1, given_up).await,
+            (TRIES, Ok(TRIES))
+        ));
+        let (seen, done) = attempts(u32::MAX, given_up).await;
+        assert_eq!(seen, TRIES);
+        assert_eq!(done.expect_err("it never held").0.id, GIVEN_UP);
+        let other = || CliError::invalid("another error");
+        assert!(matches!(attempts(1, other).await, (1, Err(_))));
+    }
+
+    #[test]
+    fn a_stream_file_that_is_not_complete_leaves_nothing_behind() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("rows.csv");
+        let names = || std::fs::read_dir(dir.path()).unwrap().count();
+        for _ in 0..2 {
+            let mut made = Made::create(&path, false).unwrap();
+            made.out.write_all(b"half of it").unwrap();
+            assert!(!path.exists());
+            drop(made);
+            assert_eq!(names(), 0);
+        }
+        Made::create(&path, false).unwrap().finish().unwrap();
+        assert!(path.exists());
+        assert_eq!(names(), 1);
     }
 }

@@ -7,6 +7,7 @@ use rjournal_apply::serve::DatabaseClient;
 
 use super::Context;
 use crate::error::CliError;
+use crate::stopped::Wanted;
 use crate::text;
 
 /// Hold an apply job: it applies nothing until it is released; shipping goes on
@@ -22,6 +23,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, CliError> {
+    context.wanted.get_or_init(|| Wanted::Store(args.store));
     let mut database = DatabaseClient::connect(&context.data, args.store).await?;
     database.hold(true).await?;
     let status = database.status().await?;

@@ -49,6 +49,7 @@ mod wrkf;
 mod wrkjrna;
 mod wrkrdbdire;
 
+use std::cell::OnceCell;
 use std::process::ExitCode;
 
 use rjournal::Client;
@@ -56,6 +57,7 @@ use rjournal::Client;
 use crate::args::Args;
 use crate::error::CliError;
 use crate::output::Output;
+use crate::stopped;
 
 /// What a command works with.
 #[derive(Debug)]
@@ -64,6 +66,8 @@ pub(crate) struct Context<'a> {
     pub(crate) data: std::path::PathBuf,
     /// Where to say things.
     pub(crate) output: &'a Output,
+    /// The store whose job is asked, once that is known.
+    pub(crate) wanted: OnceCell<stopped::Wanted>,
 }
 
 impl Context<'_> {
@@ -87,9 +91,13 @@ macro_rules! commands {
 
         /// Runs the command that was given.
         pub(crate) async fn run(args: Args, output: &Output) -> Result<ExitCode, CliError> {
-            let context = Context { data: args.data, output };
-            match args.command {
+            let context = Context { data: args.data, output, wanted: OnceCell::new() };
+            let done = match args.command {
                 $(Command::$variant(args) => $module::run(args, &context).await,)*
+            };
+            match done {
+                Err(error) => Err(stopped::explain(error, &context).await),
+                done => done,
             }
         }
     };

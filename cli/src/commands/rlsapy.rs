@@ -7,6 +7,7 @@ use rjournal_apply::serve::DatabaseClient;
 
 use super::Context;
 use crate::error::CliError;
+use crate::stopped::Wanted;
 
 /// Release an apply job that was held
 ///
@@ -19,6 +20,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, CliError> {
+    context.wanted.get_or_init(|| Wanted::Store(args.store));
     let mut database = DatabaseClient::connect(&context.data, args.store).await?;
     database.hold(false).await?;
     let status = database.status().await?;

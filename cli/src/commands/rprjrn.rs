@@ -26,6 +26,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(300);
 /// Every byte is proven by the chain of hashes before a file is touched; the damaged files are kept. Then the journal is
 /// opened as after a start. A journal whose control file is lost gets it made again from its receivers, once ROLE says
 /// what it is here: local journals ask their in-sync set before they open, remote ones are fed again by CHGJRN JRNSTATE.
+/// Receivers of it that are damaged, too, get their bytes back first.
 /// Exit code 8 if it stays damaged.
 ///
 /// Example: rjournal rprjrn --jrn PRDLIB/JRN
@@ -35,8 +36,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "LIB/NAME")]
     jrn: QualifiedName,
 
-    /// The partner to get bytes from; without it all that have the journal are asked in turn. With ROLE(*REMOTE) the one
-    /// that feeds it
+    /// The partner to get bytes from; without it all that have the journal are asked in turn. With ROLE(*REMOTE) also the
+    /// one that feeds it
     #[arg(long)]
     rdb: Option<RdbName>,
 
@@ -117,6 +118,19 @@ fn page(repaired: &Repaired) -> String {
         ),
     };
     let mut form = Form::new();
+    add_what_was_damaged(&mut form, repaired);
+    if let (false, Some(note)) = (
+        repaired.damage.is_empty() || repaired.repaired,
+        &repaired.note,
+    ) {
+        form.line("Besides", note);
+    }
+    add_what_was_read(&mut form, repaired);
+    format!("{verdict}\n{}", form.text())
+}
+
+/// What was damaged, and who supplied it.
+fn add_what_was_damaged(form: &mut Form, repaired: &Repaired) {
     for damage in &repaired.damage {
         form.line("Damaged", damage.describe());
     }
@@ -127,11 +141,9 @@ fn page(repaired: &Repaired) -> String {
         };
         form.line("Supplied", said);
     }
-    if repaired.repaired {
+    if repaired.repaired && !repaired.damage.is_empty() {
         form.line("Bytes put back", text::bytes(repaired.mended_bytes));
     }
-    add_what_was_read(&mut form, repaired);
-    format!("{verdict}\n{}", form.text())
 }
 
 fn rebuilt_page(repaired: &Repaired, rebuilt: &RebuiltControl) -> String {
@@ -164,6 +176,7 @@ fn rebuilt_page(repaired: &Repaired, rebuilt: &RebuiltControl) -> String {
         }
         None => {}
     }
+    add_what_was_damaged(&mut form, repaired);
     add_what_was_read(&mut form, repaired);
     for look in &rebuilt.look_again {
         form.line("Look again", look);

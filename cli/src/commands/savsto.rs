@@ -9,6 +9,7 @@ use rjournal_apply::serve::DatabaseClient;
 use super::Context;
 use crate::error::CliError;
 use crate::output::Form;
+use crate::stopped::Wanted;
 use crate::text;
 
 /// Save a store while its job goes on: all rows of all files at one position
@@ -37,6 +38,7 @@ pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, C
         ),
         None => None,
     };
+    context.wanted.get_or_init(|| Wanted::Store(args.store));
     let mut database = DatabaseClient::connect(&context.data, args.store).await?;
     let progress = context.output.progress();
     progress.show("the store is being saved");

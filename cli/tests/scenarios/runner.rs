@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::net::UdpSocket;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::rc::Rc;
 use std::time::Duration;
 
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use tokio::time::Instant;
 
 use crate::network::Network;
@@ -16,6 +16,9 @@ use crate::script::{How, Line, parse, settled, words};
 
 /// How long something that is to happen may take.
 const PATIENCE: Duration = Duration::from_mins(2);
+
+/// A port of loopback that a daemon chooses.
+const ANY_PORT: &str = "127.0.0.1:0";
 
 /// One system of a scenario.
 struct System {
@@ -37,13 +40,9 @@ impl Drop for System {
 
 impl System {
     fn new(dir: &Path, name: &str, network: Option<Rc<Network>>) -> Self {
-        let port = UdpSocket::bind("127.0.0.1:0")
-            .and_then(|socket| socket.local_addr())
-            .expect("loopback has ports")
-            .port();
         Self {
             data: dir.join(name),
-            address: format!("127.0.0.1:{port}"),
+            address: ANY_PORT.to_owned(),
             daemon: None,
             beside: None,
             network,
@@ -51,7 +50,10 @@ impl System {
     }
 
     fn program(&self, dir: &Path, words: &[String]) -> Command {
-        let program = env!("CARGO_BIN_EXE_rjournal");
+        self.run(env!("CARGO_BIN_EXE_rjournal"), dir, words)
+    }
+
+    fn run(&self, program: &str, dir: &Path, words: &[String]) -> Command {
         let mut command = match &self.network {
             Some(network) => network.command(program, dir),
             None => Command::new(program),
@@ -88,8 +90,11 @@ impl System {
             .append(true)
             .open(self.data.with_extension("log"))
             .expect("a log file");
+        // A file that may not grow is an error for it, not its end: `fail_writes`.
+        let script = "trap '' XFSZ; exec \"$0\" daemon";
+        let words = ["-c", script, env!("CARGO_BIN_EXE_rjournal")].map(str::to_owned);
         let daemon = self
-            .program(dir, &["daemon".to_owned()])
+            .run("sh", dir, &words)
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
@@ -99,6 +104,37 @@ impl System {
             let status = self.command(dir, &["dspsysid".to_owned()]).status;
             status.success().then_some(())
         });
+        if self.address == ANY_PORT {
+            self.keep_address(dir);
+        }
+    }
+
+    /// The port a daemon got stays its own: partners are told it, and it is started again.
+    fn keep_address(&mut self, dir: &Path) {
+        let described = self.described(dir);
+        let Some(address) = described["listen"].as_str() else {
+            return;
+        };
+        address.clone_into(&mut self.address);
+        let config = self.data.join("rjournal.toml");
+        let text = std::fs::read_to_string(&config).expect("a configuration");
+        std::fs::write(config, text.replace(ANY_PORT, address)).expect("a file");
+    }
+
+    fn described(&self, dir: &Path) -> serde_json::Value {
+        let output = self.command(dir, &["dspsysid".to_owned(), "--json".to_owned()]);
+        serde_json::from_slice(&output.stdout).expect("DSPSYSID gives JSON")
+    }
+
+    /// Every file the daemon writes to is longer than it may be from now on.
+    fn fail_writes(&self) {
+        let daemon = self.daemon.as_ref().expect("a daemon that runs");
+        let pid = i32::try_from(daemon.id()).ok();
+        let none = Rlimit {
+            current: Some(0),
+            maximum: None,
+        };
+        prlimit(pid.and_then(Pid::from_raw), Resource::Fsize, none).expect("it can be limited");
     }
 
     fn kill(&mut self) {
@@ -162,8 +198,16 @@ pub(crate) fn run(text: &str) -> Option<String> {
                 writeln!(out, "!damage {system} {from} {count}").expect("text");
             }
             Line::LoseControl(system) => {
-                lose_control(&systems[&system].data);
+                lose(&first(&systems[&system].data.join("journals")), "control");
                 writeln!(out, "!lose-control {system}").expect("text");
+            }
+            Line::LoseCatalog(system) => {
+                lose(&systems[&system].data, "catalog");
+                writeln!(out, "!lose-catalog {system}").expect("text");
+            }
+            Line::NoWrites(system) => {
+                systems[&system].fail_writes();
+                writeln!(out, "!no-writes {system}").expect("text");
             }
             Line::Network(order) => {
                 match order.as_str() {
@@ -238,11 +282,10 @@ fn damage(data: &Path, from: u64, count: usize) {
     overwrite(&first(&receivers), from, count);
 }
 
-/// Both slots of the control file of the first journal.
-fn lose_control(data: &Path) {
-    let journal = first(&data.join("journals"));
-    for slot in ["control.a", "control.b"] {
-        overwrite(&journal.join(slot), 0, 60);
+/// Both slots of a small file.
+fn lose(dir: &Path, name: &str) {
+    for slot in ["a", "b"] {
+        overwrite(&dir.join(format!("{name}.{slot}")), 0, 60);
     }
 }
 
@@ -286,9 +329,7 @@ fn filled(command: &str, systems: &BTreeMap<String, System>, dir: &Path) -> Stri
         text = text.replace(&format!("${name}_ADDRESS"), &system.address);
         let key = format!("${name}_KEY");
         if text.contains(&key) {
-            let output = system.command(dir, &["dspsysid".to_owned(), "--json".to_owned()]);
-            let value: serde_json::Value =
-                serde_json::from_slice(&output.stdout).expect("DSPSYSID gives JSON");
+            let value = system.described(dir);
             text = text.replace(&key, value["fingerprint"].as_str().expect("a fingerprint"));
         }
     }

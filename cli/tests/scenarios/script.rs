@@ -20,6 +20,10 @@ pub(crate) enum Line {
     Damage(String, u64, usize),
     /// The control file of the first journal of a system is to be lost in both slots.
     LoseControl(String),
+    /// The catalog of a system is to be lost in both copies.
+    LoseCatalog(String),
+    /// Every write of the daemon of a system is to fail.
+    NoWrites(String),
     /// A command.
     Command {
         /// The system.
@@ -80,6 +84,10 @@ pub(crate) fn parse(text: &str) -> Vec<Line> {
             ));
         } else if let Some(system) = line.strip_prefix("!lose-control ") {
             lines.push(Line::LoseControl(system.to_owned()));
+        } else if let Some(system) = line.strip_prefix("!lose-catalog ") {
+            lines.push(Line::LoseCatalog(system.to_owned()));
+        } else if let Some(system) = line.strip_prefix("!no-writes ") {
+            lines.push(Line::NoWrites(system.to_owned()));
         } else if let Some(order) = line.strip_prefix("!network ") {
             lines.push(Line::Network(order.to_owned()));
         } else if let Some(disk) = line.strip_prefix("!disk ") {

@@ -193,11 +193,15 @@ pub(super) struct CatalogFile {
 }
 
 impl CatalogFile {
-    /// Reads the catalog of a data directory, empty when there is none. Says whether an older one had to do.
+    /// Reads the catalog of a data directory, empty when there is none. Says which slot cannot be read, so that an older
+    /// one may have had to do.
     ///
     /// # Errors
     /// [`SystemError`] when it cannot be read.
-    pub(super) fn open(disk: &Arc<dyn Disk>, dir: &Path) -> Result<(Self, bool), SystemError> {
+    pub(super) fn open(
+        disk: &Arc<dyn Disk>,
+        dir: &Path,
+    ) -> Result<(Self, Option<String>), SystemError> {
         let path = dir.join(CATALOG);
         let (slots, content) = SlotFile::open(Arc::clone(disk), Path::new(""), CATALOG)
             .map_err(|source| SystemError::io("could not be read", &path, source))?;
@@ -205,7 +209,7 @@ impl CatalogFile {
             path: path.clone(),
             reason,
         };
-        let lost = |reason: &'static str| SystemError::CatalogLost {
+        let lost = |reason: String| SystemError::CatalogLost {
             path: path.clone(),
             reason,
             data: dir.to_path_buf(),
@@ -213,14 +217,15 @@ impl CatalogFile {
         let (catalog, stale) = match content {
             // A system without a catalog has never had a library, so it has no journal.
             SlotContent::Missing if !is_new(&**disk)? => {
-                return Err(lost("both copies are gone, and there are journals here"));
+                let reason = "both copies are gone, and there are journals here";
+                return Err(lost(reason.to_owned()));
             }
-            SlotContent::Missing => (Catalog::default(), false),
+            SlotContent::Missing => (Catalog::default(), None),
             SlotContent::Found { bytes, stale } => (
                 serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?,
                 stale,
             ),
-            SlotContent::Damaged => return Err(lost("both copies are damaged")),
+            SlotContent::Damaged(why) => return Err(lost(why)),
             SlotContent::Newer(found) => return Err(SystemError::Version { path, found }),
         };
         Ok((
@@ -330,7 +335,7 @@ mod tests {
     use super::*;
     use crate::disk::MemoryDisk;
 
-    fn open(disk: &MemoryDisk) -> Result<(CatalogFile, bool), SystemError> {
+    fn open(disk: &MemoryDisk) -> Result<(CatalogFile, Option<String>), SystemError> {
         let disk: Arc<dyn Disk> = Arc::new(disk.clone());
         CatalogFile::open(&disk, Path::new("data"))
     }
@@ -345,6 +350,36 @@ mod tests {
             .unwrap();
         let refused = open(&disk).expect_err("its catalog is gone");
         assert!(refused.to_string().contains("catalog"), "{refused}");
+    }
+
+    /// One copy on blocks that cannot be read leaves the other one and says so; two are a catalog to be made again, and
+    /// nothing is begun anew over them.
+    #[test]
+    fn a_catalog_on_unreadable_blocks_is_told_or_made_again() {
+        let disk = MemoryDisk::new();
+        let (mut file, _) = open(&disk).expect("a new system");
+        for text in ["one", "two"] {
+            let library = Library {
+                created_at: Timestamp::ZERO,
+                text: text.to_owned(),
+            };
+            let name = Name::new("LIB").unwrap();
+            file.update(|catalog| catalog.libraries.insert(name, library))
+                .unwrap();
+        }
+        disk.fail_reads(Path::new("catalog.a"));
+        let (found, stale) = open(&disk).expect("the one before");
+        assert_eq!(found.get().libraries.len(), 1);
+        assert!(stale.is_some_and(|why| why.starts_with("catalog.a: ")));
+        disk.fail_reads(Path::new("catalog.b"));
+        let refused = open(&disk).expect_err("none can be read").to_string();
+        for told in ["catalog.a: ", "catalog.b: ", "--rebuild-catalog"] {
+            assert!(refused.contains(told), "{told}: {refused}");
+        }
+        let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+        let kept = CatalogFile::replace_lost(&shared, Path::new("data"), &Catalog::default());
+        assert_eq!(kept.expect("it is lost").len(), 2);
+        assert_eq!(open(&disk).expect("the new one").1, None);
     }
 
     #[test]
@@ -386,7 +421,7 @@ mod tests {
                 let after = disk.crash(seed).power_on();
                 match open(&after) {
                     Ok((found, stale)) => {
-                        assert_eq!((found.get(), stale), (&catalog("C"), false));
+                        assert_eq!((found.get(), stale), (&catalog("C"), None));
                     }
                     Err(SystemError::CatalogLost { .. }) => assert!(!replaced, "cut {cut}"),
                     Err(error) => panic!("cut {cut} seed {seed}: {error}"),

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
+use super::catalog::CatalogFile;
 use super::config::{CONFIG_FILE, Config};
 use crate::disk::{DirectoryLock, Disk, OsDisk, SlotContent, SlotFile};
 use crate::entry::{SystemId, SystemName, Timestamp};
@@ -196,8 +197,8 @@ pub fn read_config(path: &Path) -> Result<Config, SystemError> {
 }
 
 /// Checks what can be checked without taking a data directory: that the system of this configuration lives there, that
-/// it was not copied, its key can be read, and that its control socket has room. Nothing is changed; a daemon may run.
-/// `moved` is the operator's word as in [`DataDir::open`].
+/// it was not copied, its key and its catalog can be read, and that its control socket has room. Nothing is changed; a
+/// daemon may run. `moved` is the operator's word as in [`DataDir::open`].
 ///
 /// # Errors
 /// [`SystemError`].
@@ -218,6 +219,7 @@ pub fn check_data(path: &Path, config: &Config, moved: bool) -> Result<SystemRec
         });
     }
     read_identity(&path.join(IDENTITY))?;
+    CatalogFile::open(&disk, path)?;
     let socket = config.socket.clone().unwrap_or_else(|| path.join(SOCKET));
     require_short_socket(path, &socket)?;
     Ok(record)
@@ -272,9 +274,9 @@ fn read_record(path: &Path, disk: &Arc<dyn Disk>) -> Result<SystemRecord, System
         SlotContent::Missing => Err(SystemError::NoSystem {
             path: path.to_path_buf(),
         }),
-        SlotContent::Damaged => Err(SystemError::Damaged {
+        SlotContent::Damaged(reason) => Err(SystemError::Damaged {
             path: path.join(SYSTEM),
-            reason: "both copies are damaged".to_owned(),
+            reason,
         }),
         SlotContent::Newer(found) => Err(SystemError::Version {
             path: path.join(SYSTEM),

@@ -18,16 +18,16 @@ const BYTES_MAX: u64 = 64 * 1024 * 1024;
 pub enum SlotContent {
     /// There is no such file yet.
     Missing,
-    /// Neither slot can be read.
-    Damaged,
+    /// Neither slot can be read, and why.
+    Damaged(String),
     /// A newer program wrote it, in this version.
     Newer(u16),
-    /// This, and whether the newest slot was unreadable and an older one had to do.
+    /// This, and what is wrong with the other slot, which may have been the newer one.
     Found {
         /// The content.
         bytes: Vec<u8>,
-        /// Whether it may be one generation old.
-        stale: bool,
+        /// Which slot cannot be read and why: the content may be one generation old.
+        stale: Option<String>,
     },
 }
 
@@ -41,10 +41,11 @@ pub struct SlotFile {
 }
 
 impl SlotFile {
-    /// Opens the slots `name.a` and `name.b` in `dir`, and gives the newer content.
+    /// Opens the slots `name.a` and `name.b` in `dir`, and gives the newer content. A slot whose bytes the medium cannot
+    /// give back is damaged like one whose bytes are others than were written.
     ///
     /// # Errors
-    /// Whatever the medium says.
+    /// Whatever keeps a slot from being read and says nothing of its bytes (no permission, no file handle): with its name.
     pub fn open(
         disk: Arc<dyn Disk>,
         dir: &Path,
@@ -57,35 +58,38 @@ impl SlotFile {
             generation: 0,
         };
         let mut content = SlotContent::Missing;
-        let mut damaged = false;
+        let (mut bad, mut missing) = (Vec::new(), None);
         for slot in [0, 1] {
-            match read_slot(&*file.disk, &file.path(slot))? {
-                Slot::Damaged => damaged = true,
+            let slot_name = slot_name(name, slot);
+            let read = read_slot(&*file.disk, &file.path(slot))
+                .map_err(|error| io::Error::new(error.kind(), format!("{slot_name}: {error}")))?;
+            match read {
+                Slot::Damaged(why) => bad.push(format!("{slot_name}: {why}")),
+                Slot::Empty => missing = Some(format!("{slot_name}: it is gone")),
                 Slot::Newer(version) => return Ok((file, SlotContent::Newer(version))),
                 Slot::Written(generation, bytes) if generation > file.generation => {
                     file.generation = generation;
-                    content = SlotContent::Found {
-                        bytes,
-                        stale: false,
-                    };
+                    content = SlotContent::Found { bytes, stale: None };
                 }
-                Slot::Empty | Slot::Written(..) => {}
+                Slot::Written(..) => {}
             }
         }
-        match &mut content {
-            SlotContent::Found { stale, .. } => *stale = damaged,
-            other if damaged => *other = SlotContent::Damaged,
-            _ => {}
+        // Behind the first content both slots were written.
+        if file.generation > 1 || !bad.is_empty() {
+            bad.extend(missing);
+        }
+        if !bad.is_empty() {
+            let why = bad.join("; ");
+            match &mut content {
+                SlotContent::Found { stale, .. } => *stale = Some(why),
+                other => *other = SlotContent::Damaged(why),
+            }
         }
         Ok((file, content))
     }
 
     fn path(&self, slot: u64) -> PathBuf {
-        self.dir.join(format!(
-            "{}.{}",
-            self.name,
-            if slot == 0 { "a" } else { "b" }
-        ))
+        self.dir.join(slot_name(self.name, slot))
     }
 
     /// Gives both slots other names, so that the content can begin anew; what they hold is kept, whether it can be read
@@ -149,9 +153,13 @@ fn checksum(generation: u64, content: &[u8]) -> u32 {
     hasher.finalize()
 }
 
+fn slot_name(name: &str, slot: u64) -> String {
+    format!("{name}.{}", if slot == 0 { "a" } else { "b" })
+}
+
 enum Slot {
     Empty,
-    Damaged,
+    Damaged(String),
     Newer(u16),
     Written(u64, Vec<u8>),
 }
@@ -160,10 +168,25 @@ fn read_slot(disk: &dyn Disk, path: &Path) -> io::Result<Slot> {
     let bytes = match read_whole_afresh(disk, path, BYTES_MAX) {
         Ok(Some(bytes)) => bytes,
         Ok(None) => return Ok(Slot::Empty),
-        Err(error) if error.kind() == io::ErrorKind::InvalidData => return Ok(Slot::Damaged),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData || is_lost(&error) => {
+            return Ok(Slot::Damaged(error.to_string()));
+        }
         Err(error) => return Err(error),
     };
-    Ok(parse(&bytes).unwrap_or(Slot::Damaged))
+    Ok(parse(&bytes).unwrap_or_else(|| Slot::Damaged("it is not what was written".to_owned())))
+}
+
+/// Whether the medium cannot give the bytes back.
+fn is_lost(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    const LOST: [Errno; 5] = [
+        Errno::IO,
+        Errno::NODATA,
+        Errno::BADMSG,
+        Errno::ILSEQ,
+        Errno::UCLEAN,
+    ];
+    Errno::from_io_error(error).is_some_and(|errno| LOST.contains(&errno))
 }
 
 fn field<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
@@ -195,10 +218,11 @@ mod tests {
         SlotFile::open(Arc::new(disk.clone()), Path::new(""), "c").unwrap()
     }
 
-    fn found(text: &str, stale: bool) -> SlotContent {
-        SlotContent::Found {
-            bytes: text.as_bytes().to_vec(),
-            stale,
+    /// The content, and the slot that cannot be read.
+    fn found(content: SlotContent) -> (String, Option<String>) {
+        match content {
+            SlotContent::Found { bytes, stale } => (String::from_utf8(bytes).unwrap(), stale),
+            other => panic!("{other:?}"),
         }
     }
 
@@ -217,7 +241,7 @@ mod tests {
                 let (_, content) = open(&after);
                 let possible = [saved, saved + 1].map(|n| format!("content {n}").into_bytes());
                 match content {
-                    SlotContent::Missing | SlotContent::Damaged => {
+                    SlotContent::Missing | SlotContent::Damaged(_) => {
                         assert_eq!(saved, 0, "cut {cut} seed {seed}");
                     }
                     SlotContent::Found { bytes, .. } => {
@@ -247,8 +271,52 @@ mod tests {
         file.save(b"two").unwrap();
         let mut image = disk.image();
         image.flip(Path::new("c.a"), 41, 1);
-        assert_eq!(open(&image.power_on()).1, found("one", true));
+        let (content, stale) = found(open(&image.power_on()).1);
+        assert_eq!(content, "one");
+        assert!(stale.is_some_and(|why| why.starts_with("c.a: ")));
         image.flip(Path::new("c.b"), 41, 1);
-        assert_eq!(open(&image.power_on()).1, SlotContent::Damaged);
+        assert!(matches!(open(&image.power_on()).1, SlotContent::Damaged(_)));
+    }
+
+    /// A medium that gives an error instead of bytes was once taken for the end of everything, with no way on from there.
+    #[test]
+    fn a_slot_the_medium_cannot_read_is_damage_that_is_told_and_never_an_empty_slot() {
+        let disk = MemoryDisk::new();
+        let (mut file, _) = open(&disk);
+        file.save(b"one").unwrap();
+        file.save(b"two").unwrap();
+        for (rotten, left) in [("c.a", "one"), ("c.b", "two")] {
+            let disk = disk.image().power_on();
+            disk.fail_reads(Path::new(rotten));
+            let (mut file, content) = open(&disk);
+            let (content, stale) = found(content);
+            assert_eq!(content, left);
+            assert!(stale.is_some_and(|why| why.starts_with(rotten)));
+            file.save(b"three").unwrap();
+            let other = if rotten == "c.a" { "c.b" } else { "c.a" };
+            disk.fail_reads(Path::new(other));
+            match open(&disk).1 {
+                SlotContent::Damaged(why) => {
+                    assert!(why.contains("c.a: ") && why.contains("c.b: "), "{why}");
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_slot_that_is_gone_was_there_once_there_were_two() {
+        let disk = MemoryDisk::new();
+        let (mut file, _) = open(&disk);
+        file.save(b"one").unwrap();
+        assert_eq!(found(open(&disk).1), ("one".to_owned(), None));
+        file.save(b"two").unwrap();
+        disk.remove(Path::new("c.a")).unwrap();
+        let (content, stale) = found(open(&disk).1);
+        assert_eq!(content, "one");
+        assert_eq!(stale, None, "the first content, as far as anybody can tell");
+        file.save(b"three").unwrap();
+        let (content, stale) = found(open(&disk).1);
+        assert_eq!((content.as_str(), stale.is_some()), ("three", true));
     }
 }

@@ -197,6 +197,10 @@ pub struct Control {
     /// Why the journal stopped for good, until an operator decides.
     #[serde(default)]
     pub stopped: Option<String>,
+    /// Of a local journal made again from its receivers: its in-sync set was set before the oldest of them, so nobody knows
+    /// whom to ask. Until an operator opens it without asking.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub set_unknown: bool,
     /// The name the next receiver gets, where one was given; of a new journal that of its first.
     #[serde(default)]
     pub next_name: Option<QualifiedName>,
@@ -250,22 +254,24 @@ impl ControlFile {
     /// That no control file can be read in `dir`.
     ///
     /// # Errors
-    /// [`RebuildError::NotLost`] when one can, [`JournalError::ControlVersion`] when a newer program can.
+    /// [`RebuildError::NotLost`] when one can, [`JournalError::ControlVersion`] when a newer program can; `Io` when that
+    /// cannot be told now.
     pub fn require_lost(disk: &Arc<dyn Disk>, dir: &Path) -> Result<(), JournalError> {
         match Self::open(Arc::clone(disk), dir) {
             Ok(_) => Err(RebuildError::NotLost.into()),
-            Err(error @ JournalError::ControlVersion { .. }) => Err(error),
             // Damaged, gone, or on blocks that cannot be read any more.
-            Err(_) => Ok(()),
+            Err(JournalError::ControlDamaged { .. }) => Ok(()),
+            // What may be read another time is not lost.
+            Err(error) => Err(error),
         }
     }
 
-    /// Reads the newer of the two slots. Says as the second value whether the newest was unreadable and an older one
+    /// Reads the newer of the two slots. Says as the second value which one cannot be read, so that an older one may have
     /// had to do.
     ///
     /// # Errors
     /// [`JournalError::ControlDamaged`] when neither can be read; `ControlVersion` when a newer program wrote it.
-    pub fn open(disk: Arc<dyn Disk>, dir: &Path) -> Result<(Self, bool), JournalError> {
+    pub fn open(disk: Arc<dyn Disk>, dir: &Path) -> Result<(Self, Option<String>), JournalError> {
         let (slots, content) = open_slots(disk, dir)?;
         let damaged = |reason: String| JournalError::ControlDamaged {
             dir: dir.to_path_buf(),
@@ -288,7 +294,7 @@ impl ControlFile {
                 dir: dir.to_path_buf(),
                 found,
             }),
-            SlotContent::Damaged => Err(damaged("both slots are damaged".to_owned())),
+            SlotContent::Damaged(why) => Err(damaged(why)),
             SlotContent::Missing => Err(damaged("there is none".to_owned())),
         }
     }

@@ -147,6 +147,7 @@ impl Copy {
             cut: None,
             orphans: 0,
             stopped: None,
+            set_unknown: false,
             next_name: None,
         };
         create_dirs(&*disk, dir)?;

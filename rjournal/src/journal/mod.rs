@@ -33,7 +33,8 @@ pub use local::{Journal, NewJournal, Owner, Recovered};
 pub use name::{ReceiverNames, next_receiver_name};
 pub use orphan::{Orphan, is_archived};
 pub use rebuild::{
-    History, Order, Rebuilt, Role, Traced, decide, sealed_by, stored_entries, traced,
+    History, Order, Rebuilt, Remains, Role, Traced, decide, remains, sealed_by, stored_entries,
+    traced,
 };
 pub use repair::{Outline, outline};
 pub use retire::{Hold, Retirement, retire};

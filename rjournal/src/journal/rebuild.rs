@@ -5,7 +5,7 @@
 //! a copy is not fed, until an operator says so. [`decide`] has no IO. Must not know who asks for it.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -20,11 +20,13 @@ use super::orphan;
 use crate::disk::Disk;
 use crate::entry::control_entry::{Member, SetChange};
 use crate::entry::{
-    Epoch, Kind, QualifiedName, RdbName, ReceiverHeader, SealedBundle, Sequence, SystemId,
-    SystemName, Timestamp,
+    Epoch, JournalId, Kind, QualifiedName, RdbName, ReceiverHeader, SealedBundle, Sequence,
+    SystemId, SystemName, Timestamp,
 };
 use crate::error::{JournalError, RebuildError, ReceiverError};
-use crate::receiver::{Evidence, Met, ReceiverRecord, headers, trace};
+use crate::receiver::{
+    Ending, Evidence, Expected, Met, ReceiverRecord, expected_by_headers, headers, trace,
+};
 
 /// What a journal is here, in an operator's words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -187,14 +189,9 @@ pub fn decide(
     if let Some(error) = history.facts.damage.take() {
         return Err(error);
     }
-    let (journal, origin, origin_name) = history.origin();
-    let here = origin == order.owner.system;
+    require_role(order.role, &history.header, order.owner.system)?;
+    let journal = history.header.journal_name;
     let (kind, name) = match order.role {
-        Role::Local if !here => {
-            let origin = origin_name;
-            return Err(RebuildError::SealedElsewhere { origin, journal }.into());
-        }
-        Role::Remote if here => return Err(RebuildError::SealedHere { journal }.into()),
         Role::Local if order.name.is_some_and(|name| name != journal) => {
             return Err(RebuildError::OtherName { found: journal }.into());
         }
@@ -233,6 +230,7 @@ pub fn decide(
         cut: None,
         orphans,
         stopped,
+        set_unknown: local && !history.knows_set(),
         next_name: None,
     };
     let members = set.map_or_else(Vec::new, |set| set.members.clone());
@@ -241,6 +239,18 @@ pub fn decide(
         members: (local && history.knows_set()).then_some(members),
         look_again,
     })
+}
+
+/// A journal is local where it was sealed, and nowhere else.
+fn require_role(role: Role, header: &ReceiverHeader, here: SystemId) -> Result<(), RebuildError> {
+    let (journal, origin) = (header.journal_name, header.origin_name);
+    match role {
+        Role::Local if header.origin != here => {
+            Err(RebuildError::SealedElsewhere { origin, journal })
+        }
+        Role::Remote if header.origin == here => Err(RebuildError::SealedHere { journal }),
+        _ => Ok(()),
+    }
 }
 
 /// Who feeds a copy: whom the operator names, or the system that sealed it where its own history names this copy.
@@ -407,6 +417,53 @@ fn evidence(
         known: known.max(marked),
         sealed_here,
         cut_at: None,
+    })
+}
+
+/// What should be there of a journal whose control file is lost, as far as the headers of its receivers say it.
+#[derive(Debug)]
+pub struct Remains {
+    /// The journal.
+    pub journal: JournalId,
+    /// The system that sealed it.
+    pub origin: SystemId,
+    /// Where its receivers are.
+    pub receivers_dir: PathBuf,
+    /// Its receivers, oldest first.
+    pub expected: Vec<Expected>,
+}
+
+/// What should be there of the journal in `dir`, whose control file is lost and whose receivers do not hold: every
+/// receiver up to the place and head where the next one begins, the last one up to the flush mark, and to `known`, an entry
+/// that something else here proves to have been flushed. `here` is this system.
+///
+/// # Errors
+/// [`JournalError`]: a header cannot be read, the headers are no chain, or the role is not theirs. Nothing is changed.
+pub fn remains(
+    disk: &Arc<dyn Disk>,
+    dir: &Path,
+    (role, known): (Role, Sequence),
+    here: SystemId,
+) -> Result<Remains, JournalError> {
+    let receivers_dir = dir.join(RECEIVERS_DIR);
+    let chain = headers(disk, &receivers_dir)?;
+    let Some((_, header)) = chain.last() else {
+        return Err(ReceiverError::NoReceivers { dir: receivers_dir }.into());
+    };
+    require_role(role, header, here)?;
+    let (_, mark) = MarkFile::open(&**disk, dir)?;
+    let mark = mark.map(|mark| mark.written);
+    let marked = mark.map_or(Sequence::NONE, |mark| mark.sequence);
+    let last = Ending::Open {
+        known: known.max(marked),
+        mark,
+        sealed_here: role == Role::Local,
+    };
+    Ok(Remains {
+        journal: header.journal,
+        origin: header.origin,
+        expected: expected_by_headers(&chain, last),
+        receivers_dir,
     })
 }
 

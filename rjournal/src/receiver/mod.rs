@@ -29,5 +29,7 @@ pub use reader::{ChainReader, StoredBundle};
 pub use record::ReceiverRecord;
 pub use recovery::{Evidence, Leftover};
 pub use spare::{Space, SpareSlot, SpareState};
-pub use survey::{Damaged, Expected, FileDamage, Survey, expected_on_disk, survey};
+pub use survey::{
+    Damaged, Expected, FileDamage, Survey, expected_by_headers, expected_on_disk, survey,
+};
 pub use trace::{Met, headers, trace};

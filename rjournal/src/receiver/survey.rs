@@ -14,7 +14,8 @@ use crate::disk::{Disk, DiskFile};
 use crate::entry::codec::{self, BUNDLE_HEADER_BYTES};
 use crate::entry::control_entry::Neighbour;
 use crate::entry::{
-    CodecError, JournalId, Kind, RECEIVER_HEADER_BYTES, ReceiverId, SealedBundle, SystemId,
+    CodecError, JournalId, Kind, RECEIVER_HEADER_BYTES, ReceiverHeader, ReceiverId, SealedBundle,
+    SystemId,
 };
 use crate::error::ReceiverError;
 
@@ -168,21 +169,41 @@ fn unknown_receivers(
         if let Ok(header) = file::read_header(&Forgiving(file), &path)?
             && header.journal == journal
         {
-            let record = ReceiverRecord {
-                receiver: header.receiver,
-                name: header.name,
-                file: number,
-                before: header.before,
-                last: None,
-                bytes: RECEIVER_HEADER_BYTES as u64,
-                attached_at: crate::entry::Timestamp::ZERO,
-                detached_at: None,
-                saved: false,
-            };
-            found.push((record, header.previous));
+            found.push((record_of(number, &header), header.previous));
         }
     }
     Ok(found)
+}
+
+/// What the header of a receiver says of it.
+fn record_of(number: u64, header: &ReceiverHeader) -> ReceiverRecord {
+    ReceiverRecord {
+        receiver: header.receiver,
+        name: header.name,
+        file: number,
+        before: header.before,
+        last: None,
+        bytes: RECEIVER_HEADER_BYTES as u64,
+        attached_at: crate::entry::Timestamp::ZERO,
+        detached_at: None,
+        saved: false,
+    }
+}
+
+/// What should be there of a journal of which only the headers of its receivers are known, in the order of the chain: each
+/// ends where the next one begins, at the head that one names; the last one as `last` says.
+pub fn expected_by_headers(chain: &[(u64, ReceiverHeader)], last: Ending) -> Vec<Expected> {
+    let expected = chain.iter().enumerate().map(|(index, (number, header))| {
+        let next = chain.get(index + 1).map(|(_, next)| next.before);
+        Expected {
+            record: ReceiverRecord {
+                last: next,
+                ..record_of(*number, header)
+            },
+            ending: next.map_or(last, |at| Ending::At(End::head(at))),
+        }
+    });
+    expected.collect()
 }
 
 /// Reads all receivers and finds what is not what it was. `read` is told bytes as they are read, and says whether to go on.

@@ -117,7 +117,10 @@ impl OpeningCrank {
     /// # Errors
     /// [`JournalError::Io`] when the disk refuses.
     pub fn open_alone(&mut self) -> Result<(), JournalError> {
-        self.recovered.update(|control| control.stopped = None)?;
+        self.recovered.update(|control| {
+            control.stopped = None;
+            control.set_unknown = false;
+        })?;
         self.opening.open_alone();
         Ok(())
     }

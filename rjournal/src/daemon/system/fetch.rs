@@ -1,6 +1,7 @@
 //! Room `daemon`, a system: what a damaged receiver lacks is fetched from partners, one answer after the other, into a file
 //! beside it. Whether bytes are the ones that stood here is decided in room `receiver`.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -10,7 +11,6 @@ use crate::daemon::command::CommandError;
 use crate::daemon::command::repair::Supply;
 use crate::entry::{JournalId, RdbName, ReceiverId, SealedBundle, Sequence};
 use crate::error::ReceiverError;
-use crate::journal::Outline;
 use crate::receiver::{Damaged, FileDamage, Fill, Patch};
 use crate::remote::{Frame, PartnerReply, PartnerRequest};
 
@@ -61,15 +61,11 @@ impl Shared {
     pub(super) async fn fetch(
         self: &Arc<Self>,
         (journal, partners): (JournalId, &[RdbName]),
-        outline: &Outline,
+        dir: &Path,
         damaged: Damaged,
         supply: &mut Vec<Supply>,
     ) -> Result<Result<Ready, Damaged>, CommandError> {
-        let (shared, dir, copy) = (
-            Arc::clone(self),
-            outline.receivers_dir.clone(),
-            damaged.clone(),
-        );
+        let (shared, dir, copy) = (Arc::clone(self), dir.to_path_buf(), damaged.clone());
         let patch = tokio::task::spawn_blocking(move || Patch::begin(&shared.disk, &dir, &copy))
             .await
             .map_err(internal)??;

@@ -11,9 +11,11 @@ use super::shared::Shared;
 use crate::daemon::command::repair::{RebuiltControl, RepairJournal, RepairPhase, Repaired};
 use crate::daemon::command::{CommandError, ErrorKind};
 use crate::daemon::messages::Severity;
-use crate::entry::{QualifiedName, RdbName, Sequence, SystemId};
-use crate::error::{JournalError, RebuildError};
-use crate::journal::{Control, ControlFile, Order, Rebuilt, decide, sealed_by, traced};
+use crate::entry::{JournalId, QualifiedName, RdbName, Sequence, SystemId};
+use crate::error::{JournalError, RebuildError, ReceiverError};
+use crate::journal::{
+    Control, ControlFile, Order, Rebuilt, Role, decide, remains, sealed_by, traced,
+};
 use crate::receiver::Survey;
 
 /// A journal whose control file is lost, and the name it is listed under.
@@ -98,7 +100,29 @@ impl Shared {
         self.repairs
             .begin(request.journal, RepairPhase::Reading, None);
         let known = self.proven(request.journal);
-        let (rebuilt, mut repaired) = self.read_all(&broken, order, known).await?;
+        let (rebuilt, mut repaired) = match self.read_all(&broken, order, known).await? {
+            Ok(read) => read,
+            Err(JournalError::Receiver(error)) => {
+                let lost = (listed, &broken);
+                let mended = self.mend(request, role, lost, (known, error)).await?;
+                if request.check {
+                    return Ok(mended);
+                }
+                self.repairs
+                    .begin(request.journal, RepairPhase::Reading, None);
+                let read = self.read_all(&broken, order, known).await?;
+                let (rebuilt, read) = read.map_err(|error| self.not_rebuilt(error))?;
+                let repaired = Repaired {
+                    damage: mended.damage,
+                    supply: mended.supply,
+                    mended_bytes: mended.mended_bytes,
+                    kept: mended.kept,
+                    ..read
+                };
+                (rebuilt, repaired)
+            }
+            Err(error) => return Err(self.not_rebuilt(error)),
+        };
         let name = rebuilt.control.name;
         repaired.journal = name;
         self.require_unique(&rebuilt.control, listed)?;
@@ -119,10 +143,11 @@ impl Shared {
         let put =
             tokio::task::spawn_blocking(move || ControlFile::replace_lost(&disk, &dir, control));
         let kept = put.await.map_err(internal)??;
-        repaired.kept = kept.iter().map(|path| path.display().to_string()).collect();
+        let kept: Vec<String> = kept.iter().map(|path| path.display().to_string()).collect();
         repaired.repaired = true;
         self.forget(listed);
-        self.tell_rebuilt(&repaired);
+        self.tell_rebuilt(&repaired, &kept);
+        repaired.kept.extend(kept);
         self.reopen(name, &broken).await;
         repaired.note = self.broken_reason(name);
         Ok(repaired)
@@ -146,7 +171,7 @@ impl Shared {
         broken: &Broken,
         order: Order,
         known: Sequence,
-    ) -> Result<(Rebuilt, Repaired), CommandError> {
+    ) -> Result<Result<(Rebuilt, Repaired), JournalError>, CommandError> {
         let (shared, dir) = (Arc::clone(self), broken.dir.clone());
         let reading = tokio::task::spawn_blocking(move || {
             let bundles = AtomicU64::new(0);
@@ -169,20 +194,77 @@ impl Shared {
             repaired.rebuilt = Some(RebuiltControl::from_rebuilt(&rebuilt, found.tip));
             Ok((rebuilt, repaired))
         });
-        reading.await.map_err(internal)?.map_err(not_rebuilt)
+        reading.await.map_err(internal)
+    }
+
+    /// Receivers are damaged, too: they get back from partners what their headers, the flush mark and what was known prove
+    /// to have stood there. The journal stays closed meanwhile, and without a control file.
+    async fn mend(
+        self: &Arc<Self>,
+        request: &RepairJournal,
+        role: Role,
+        (listed, broken): (QualifiedName, &Arc<Broken>),
+        (known, error): (Sequence, ReceiverError),
+    ) -> Result<Repaired, CommandError> {
+        let name = request.journal;
+        let (disk, dir, here) = (Arc::clone(&self.disk), broken.dir.clone(), self.id);
+        let told = tokio::task::spawn_blocking(move || remains(&disk, &dir, (role, known), here));
+        let told = told.await.map_err(internal)?;
+        let remains = told.map_err(|error| self.not_rebuilt(error))?;
+        self.require_only(remains.journal, listed)?;
+        let partners = self.partners(remains.origin, request.partner);
+        let there = (remains.journal, &*remains.receivers_dir);
+        let survey = self.survey(name, there, remains.expected).await?;
+        if survey.damaged.is_empty() {
+            return Err(self.not_rebuilt(error.into()));
+        }
+        let mut mended = Repaired::found(name, &survey, there.1);
+        if request.check {
+            mended.note = Some(broken.reason.clone());
+            self.check_supply(there.0, &partners, survey.damaged, &mut mended)
+                .await?;
+            return Ok(mended);
+        }
+        let fetched = self.fetch_all(there, &partners, survey.damaged, &mut mended);
+        let ready = fetched.await.map_err(|error| match error.kind {
+            ErrorKind::Damaged => error.help(self.by_hand()),
+            _ => error,
+        })?;
+        self.repairs.begin(name, RepairPhase::Writing, None);
+        let runtime = JournalRuntime::Broken(Arc::clone(broken));
+        mended.kept = self.put_in_place(listed, &runtime, ready).await?;
+        self.tell_repaired(name, &mended);
+        Ok(mended)
+    }
+
+    /// Who may have the journal: whom the operator names, or the system that sealed it, then all others. Which are its
+    /// remote journals was in the control file; what they send proves itself.
+    fn partners(&self, origin: SystemId, named: Option<RdbName>) -> Vec<RdbName> {
+        if let Some(rdb) = named {
+            return vec![rdb];
+        }
+        self.catalog(|catalog| {
+            let partners = catalog.partners.iter();
+            let mut partners: Vec<(bool, RdbName)> = partners
+                .map(|(rdb, partner)| (partner.system != origin, *rdb))
+                .collect();
+            partners.sort_unstable();
+            partners.into_iter().map(|(_, rdb)| rdb).collect()
+        })
     }
 
     /// A journal has one directory here, a name one journal.
     fn require_unique(&self, control: &Control, listed: QualifiedName) -> Result<(), CommandError> {
         self.require_library(control.name.library)?;
+        if control.name != listed && self.runtime_of(control.name).is_some() {
+            return Err(CommandError::exists("journal", control.name));
+        }
+        self.require_only(control.journal, listed)
+    }
+
+    fn require_only(&self, journal: JournalId, listed: QualifiedName) -> Result<(), CommandError> {
         for (name, runtime) in self.runtimes_by_name() {
-            if name == listed {
-                continue;
-            }
-            if name == control.name {
-                return Err(CommandError::exists("journal", name));
-            }
-            if runtime.id() == Some(control.journal) {
+            if name != listed && runtime.id() == Some(journal) {
                 let text = format!("journal {name} of this system is the same journal");
                 return Err(CommandError::refused("RJN4027", text).help(
                     "one of the two directories is a copy of the other: nothing was changed",
@@ -192,17 +274,53 @@ impl Shared {
         Ok(())
     }
 
-    fn tell_rebuilt(&self, repaired: &Repaired) {
+    fn not_rebuilt(&self, error: JournalError) -> CommandError {
+        let help = match &error {
+            JournalError::Rebuild(why) => match why {
+                RebuildError::NoName => {
+                    "give its name here in JRN, as the source's WRKJRNA shows it"
+                }
+                RebuildError::NoFeeder => "RDB names the partner that feeds it",
+                RebuildError::Contradiction { .. } => "no control file was made",
+                _ => "nothing was changed",
+            },
+            JournalError::Receiver(_) => return CommandError::from(error).help(self.by_hand()),
+            JournalError::Entry { .. } => {
+                return CommandError::from(error)
+                    .help("no control file was made: restore the receiver, or a control file");
+            }
+            _ => return CommandError::from(error),
+        };
+        CommandError::refused("RJN4027", error.to_string()).help(help)
+    }
+
+    /// The way out where no partner's bytes can be proven from here: a whole file of the receiver carries its own proof.
+    fn by_hand(&self) -> String {
+        let partners = self.catalog(|catalog| {
+            let names = catalog.partners.keys().map(ToString::to_string);
+            names.collect::<Vec<_>>().join(", ")
+        });
+        let from = if partners.is_empty() {
+            "a system that has the journal".to_owned()
+        } else {
+            format!("a system that has the journal (of {partners})")
+        };
+        format!(
+            "a control file is made from whole receivers only, and none was made. Stop this system and {from}, move the \
+             file of that receiver out of its directory, copy the same receiver's file from there into it (VERIFY there \
+             says whether it is whole; it is the same bytes), start both, and give the command again. Or restore a control \
+             file; a remote journal can be loaded anew"
+        )
+    }
+
+    fn tell_rebuilt(&self, repaired: &Repaired, kept: &[String]) {
         let Some(rebuilt) = &repaired.rebuilt else {
             return;
         };
-        let kept = if repaired.kept.is_empty() {
+        let kept = if kept.is_empty() {
             "nothing was left of it".to_owned()
         } else {
-            format!(
-                "what was left of it is kept as {}",
-                repaired.kept.join(", ")
-            )
+            format!("what was left of it is kept as {}", kept.join(", "))
         };
         let text = format!(
             "its control file was lost and was made again from {} receivers up to entry {}; {kept}. Look again: {}",
@@ -212,23 +330,4 @@ impl Shared {
         );
         self.post("RJN2009", Severity::Alarm, repaired.journal, text);
     }
-}
-
-fn not_rebuilt(error: JournalError) -> CommandError {
-    let text = error.to_string();
-    let help = match &error {
-        JournalError::Rebuild(why) => match why {
-            RebuildError::NoName => "give its name here in JRN, as the source's WRKJRNA shows it",
-            RebuildError::NoFeeder => "RDB names the partner that feeds it",
-            _ => "nothing was changed",
-        },
-        JournalError::Receiver(_) | JournalError::Entry { .. } => {
-            return CommandError::from(error).help(
-                "a control file is made from whole receivers only; nothing was changed. Restore the receiver, or a control \
-                 file; a remote journal can be loaded anew",
-            );
-        }
-        _ => return CommandError::from(error),
-    };
-    CommandError::refused("RJN4027", text).help(help)
 }

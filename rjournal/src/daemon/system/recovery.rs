@@ -94,9 +94,12 @@ impl Shared {
             Ok((control, stale)) => (control.get().clone(), stale),
             Err(error) => return self.recover_nothing(dir, error),
         };
-        if stale {
-            let text = "the newest copy of its control file was damaged; the one before it is used, and the receivers";
-            self.post("RJN1004", Severity::Alarm, control.name, text.to_owned());
+        if let Some(why) = stale {
+            let text = format!(
+                "a copy of its control file cannot be read ({why}); the other one is used, which may be the one before, and \
+                 the receivers"
+            );
+            self.post("RJN1004", Severity::Alarm, control.name, text);
         }
         let disk = Arc::clone(&self.disk);
         let opened = match control.kind {

@@ -5,7 +5,7 @@
 //! A journal in use goes on while it is read and while bytes are fetched. It is closed for a moment only where its
 //! attached receiver is concerned. Everything is fetched and proven before the first file is touched.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -18,10 +18,10 @@ use crate::daemon::command::repair::{
 };
 use crate::daemon::command::{CommandError, ErrorKind};
 use crate::daemon::messages::Severity;
-use crate::entry::{QualifiedName, RdbName};
+use crate::entry::{JournalId, QualifiedName, RdbName};
 use crate::error::ReceiverError;
 use crate::journal::{Control, Gate, JournalKind, Outline, outline};
-use crate::receiver::{Damaged, FileDamage, Survey, survey};
+use crate::receiver::{Damaged, Expected, FileDamage, Survey, survey};
 
 /// The one repair that can be under way.
 #[derive(Debug, Default)]
@@ -95,7 +95,8 @@ impl Shared {
         let outline = self.outline_of(name, &runtime).await?;
         let control = outline.control.clone();
         let partners = self.suppliers(&control, request.partner)?;
-        let survey = self.survey(name, &outline).await?;
+        let there = (control.journal, &*outline.receivers_dir);
+        let survey = self.survey(name, there, outline.expected.clone()).await?;
         let mut repaired = Repaired::found(name, &survey, &outline.receivers_dir);
         if survey.damaged.is_empty() {
             if let JournalRuntime::Broken(broken) = &runtime {
@@ -106,39 +107,69 @@ impl Shared {
             }
             return Ok(repaired);
         }
-        let lacking: u64 = survey.damaged.iter().map(bytes_lacking).sum();
-        self.repairs
-            .begin(name, RepairPhase::Fetching, Some(lacking));
-        let asked = (control.journal, &*partners);
-        let mut ready = Vec::new();
-        for damaged in survey.damaged {
-            if request.check {
-                repaired.repairable &= self
-                    .ask_everybody(asked, &damaged, &mut repaired.supply)
-                    .await?;
-                continue;
-            }
-            match self
-                .fetch(asked, &outline, damaged, &mut repaired.supply)
-                .await?
-            {
-                Ok(receiver) => ready.push(receiver),
-                Err(damaged) => {
-                    repaired.repairable = false;
-                    return Err(not_supplied(&damaged, &repaired));
-                }
-            }
-        }
         if request.check {
+            self.check_supply(there.0, &partners, survey.damaged, &mut repaired)
+                .await?;
             return Ok(repaired);
         }
-        repaired.mended_bytes = self.repairs.done.load(Ordering::Relaxed);
+        let ready = self
+            .fetch_all(there, &partners, survey.damaged, &mut repaired)
+            .await?;
         self.repairs.begin(name, RepairPhase::Writing, None);
         repaired.kept = self.put_in_place(name, &runtime, ready).await?;
         repaired.repaired = true;
         repaired.note = self.broken_reason(name);
         self.tell_repaired(name, &repaired);
         Ok(repaired)
+    }
+
+    /// Who could supply what all damaged receivers lack.
+    pub(super) async fn check_supply(
+        self: &Arc<Self>,
+        journal: JournalId,
+        partners: &[RdbName],
+        damaged: Vec<Damaged>,
+        repaired: &mut Repaired,
+    ) -> Result<(), CommandError> {
+        self.begin_fetching(repaired.journal, &damaged);
+        for damaged in &damaged {
+            repaired.repairable &= self
+                .ask_everybody((journal, partners), damaged, &mut repaired.supply)
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Fetches what all damaged receivers lack, which stay as they are.
+    pub(super) async fn fetch_all(
+        self: &Arc<Self>,
+        (journal, dir): (JournalId, &Path),
+        partners: &[RdbName],
+        damaged: Vec<Damaged>,
+        repaired: &mut Repaired,
+    ) -> Result<Vec<Ready>, CommandError> {
+        self.begin_fetching(repaired.journal, &damaged);
+        let mut ready = Vec::new();
+        for damaged in damaged {
+            let fetched = self
+                .fetch((journal, partners), dir, damaged, &mut repaired.supply)
+                .await?;
+            match fetched {
+                Ok(receiver) => ready.push(receiver),
+                Err(damaged) => {
+                    repaired.repairable = false;
+                    return Err(not_supplied(&damaged, repaired));
+                }
+            }
+        }
+        repaired.mended_bytes = self.repairs.done.load(Ordering::Relaxed);
+        Ok(ready)
+    }
+
+    fn begin_fetching(&self, name: QualifiedName, damaged: &[Damaged]) {
+        let lacking: u64 = damaged.iter().map(bytes_lacking).sum();
+        self.repairs
+            .begin(name, RepairPhase::Fetching, Some(lacking));
     }
 
     /// What should be there, whether the journal is in use or not.
@@ -209,19 +240,15 @@ impl Shared {
         }))
     }
 
-    async fn survey(
+    pub(super) async fn survey(
         self: &Arc<Self>,
         name: QualifiedName,
-        outline: &Outline,
+        (journal, dir): (JournalId, &Path),
+        expected: Vec<Expected>,
     ) -> Result<Survey, CommandError> {
-        let total = outline
-            .expected
-            .iter()
-            .map(|expected| expected.record.bytes)
-            .sum();
+        let total = expected.iter().map(|expected| expected.record.bytes).sum();
         self.repairs.begin(name, RepairPhase::Reading, Some(total));
-        let (disk, dir) = (Arc::clone(&self.disk), outline.receivers_dir.clone());
-        let (journal, expected) = (outline.control.journal, outline.expected.clone());
+        let (disk, dir) = (Arc::clone(&self.disk), dir.to_path_buf());
         let done = Arc::clone(&self.repairs.done);
         let surveyed = tokio::task::spawn_blocking(move || {
             survey(&disk, &dir, journal, &expected, &|bytes| {
@@ -232,7 +259,7 @@ impl Shared {
     }
 
     /// Puts all repaired files in place. The journal is closed meanwhile only where its attached receiver is one of them.
-    async fn put_in_place(
+    pub(super) async fn put_in_place(
         self: &Arc<Self>,
         name: QualifiedName,
         runtime: &JournalRuntime,
@@ -266,6 +293,8 @@ impl Shared {
         }
         let closes = ready.iter().any(grows);
         let broken = match runtime {
+            // Without a control file it cannot be opened: that is made from what is whole now.
+            JournalRuntime::Broken(broken) if broken.control.is_none() => None,
             JournalRuntime::Broken(broken) => Some(Arc::clone(broken)),
             JournalRuntime::Opening(_) if closes => {
                 let text = format!(
@@ -319,7 +348,7 @@ impl Shared {
         }
     }
 
-    fn tell_repaired(&self, name: QualifiedName, repaired: &Repaired) {
+    pub(super) fn tell_repaired(&self, name: QualifiedName, repaired: &Repaired) {
         let damage: Vec<String> = repaired
             .damage
             .iter()
@@ -363,7 +392,7 @@ fn bytes_lacking(damaged: &Damaged) -> u64 {
 
 /// Exactly what is missing, and who was asked.
 fn not_supplied(damaged: &Damaged, repaired: &Repaired) -> CommandError {
-    let missing: Vec<String> = stretches(damaged, std::path::Path::new(""))
+    let missing: Vec<String> = stretches(damaged, Path::new(""))
         .iter()
         .map(crate::daemon::command::repair::DamagedStretch::describe)
         .collect();

@@ -101,9 +101,12 @@ impl Shared {
             claims: Claims::default(),
             repairs: Repairs::default(),
         });
-        if stale {
-            let text = "the newest copy of the catalog was damaged; the one before it is used. Check definitions made last";
-            shared.post_about("RJN1004", Severity::Alarm, "catalog", text.to_owned());
+        if let Some(why) = stale {
+            let text = format!(
+                "a copy of the catalog cannot be read ({why}); the other one is used, which may be the one before. Check \
+                 definitions made last"
+            );
+            shared.post_about("RJN1004", Severity::Alarm, "catalog", text);
         }
         Ok(shared)
     }

@@ -56,6 +56,7 @@ pub(super) struct State {
     pub(super) fails_at_sync: Option<u64>,
     pub(super) writes: u64,
     pub(super) fails_at_write: Option<u64>,
+    pub(super) unreadable: BTreeSet<usize>,
     pub(super) bytes_max: Option<u64>,
 }
 

@@ -54,6 +54,13 @@ impl MemoryDisk {
         self.lock().fails_at_write = Some(nth);
     }
 
+    /// Reading this file fails from now on, as where its blocks cannot be read any more.
+    pub fn fail_reads(&self, path: &Path) {
+        let mut state = self.lock();
+        let number = state.names.get(path).copied();
+        state.unreadable.extend(number);
+    }
+
     /// The disk holds this many bytes; writes beyond fail after filling it up.
     pub fn limit_bytes(&self, bytes_max: Option<u64>) {
         self.lock().bytes_max = bytes_max;
@@ -247,6 +254,9 @@ impl DiskFile for MemoryFile {
     fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
         let mut state = self.disk.lock();
         state.alive()?;
+        if state.unreadable.contains(&self.number) {
+            return Err(rustix::io::Errno::IO.into());
+        }
         let from = state
             .inode(self.number)
             .cached

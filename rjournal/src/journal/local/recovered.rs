@@ -88,6 +88,7 @@ impl Recovered {
             cut: None,
             orphans: 0,
             stopped: None,
+            set_unknown: false,
             next_name: Some(first_receiver),
         };
         create_dirs(&*disk, dir)?;
@@ -136,7 +137,7 @@ impl Recovered {
             facts,
             owner,
             leftovers,
-            control_damaged,
+            control_damaged: control_damaged.is_some(),
             adopted: 0,
         })
     }

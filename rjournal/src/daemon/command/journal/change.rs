@@ -253,6 +253,19 @@ async fn open_journal(
             "the journal does not wait to be opened",
         ));
     };
+    if choice == OpenChoice::Adopt && opening.control.set_unknown {
+        let text = format!(
+            "who was in the in-sync set of journal {} cannot be known here, so there is nobody to take anything over from: \
+             OPEN(*ADOPT) would open it without asking",
+            opening.name
+        );
+        let help = format!(
+            "ask the targets first: WRKJRNA on every system with a copy shows its last entry. Where none goes beyond entry \
+             {}, CHGJRN OPEN(*ALONE) opens it; where one does, restore this journal from it first",
+            opening.tip.sequence
+        );
+        return Err(CommandError::refused("RJN4028", text).help(help));
+    }
     let (done, answer) = tokio::sync::oneshot::channel();
     opening
         .order(match choice {
