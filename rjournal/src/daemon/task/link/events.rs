@@ -64,6 +64,7 @@ impl LinkTask {
             status.acknowledged = tip;
             status.heard_at = self.shared.clock.wall();
         }
+        self.look_back();
         tracing::info!(link = about, %tip, "coupled");
         if archived > 0 {
             let text = format!(
