@@ -38,6 +38,9 @@ pub struct RemoteJournalAdded {
     pub target: QualifiedName,
     /// Whether it was there already and is tied again.
     pub again: bool,
+    /// Whether the journal here is itself a remote journal: it feeds others *ASYNC only.
+    #[serde(default)]
+    pub forwards: bool,
 }
 
 /// Where an empty remote journal begins (IBM i: STRJRNRCV).
@@ -193,7 +196,11 @@ impl Shared {
         if let Some((links, shared)) = runtime.link_set().zip(self.arc()) {
             links.start(&shared, source, record);
         }
-        Ok(RemoteJournalAdded { target, again })
+        Ok(RemoteJournalAdded {
+            target,
+            again,
+            forwards: matches!(runtime, JournalRuntime::Copy(_)),
+        })
     }
 
     fn find_link(
