@@ -12,7 +12,7 @@ use crate::daemon::task::link::{LinkCommand, LinkHandle};
 use crate::entry::control_entry::{Level, Policy};
 use crate::entry::{Position, QualifiedName, RdbName, Sequence};
 use crate::journal::{DeliveryMode, LinkRecord};
-use crate::remote::{LinkState, PartnerReply, PartnerRequest, RefusalCode};
+use crate::remote::{LinkState, PartnerReply, PartnerRequest, Refusal, RefusalCode};
 
 /// Most remote journals on one journal (IBM i).
 const REMOTE_JOURNALS_MAX: usize = 255;
@@ -166,11 +166,7 @@ impl Shared {
         let (system, again) = match self.ask_partner(request.rdb, ask).await? {
             PartnerReply::Added { system, again, .. } => (system, again),
             PartnerReply::Refused(refusal) => {
-                return Err(CommandError::new(
-                    refusal_kind(refusal.code),
-                    "CPF70D5",
-                    format!("{} refused: {}", request.rdb, refusal.text),
-                ));
+                return Err(refused_by(request.rdb, &refusal));
             }
             _ => {
                 return Err(CommandError::new(
@@ -439,6 +435,12 @@ fn begin_at(
         }
     };
     Ok(found.map(|record| record.before))
+}
+
+/// What a partner refuses, in its words; the kind says what it is about.
+pub(in crate::daemon::command) fn refused_by(rdb: RdbName, refusal: &Refusal) -> CommandError {
+    let kind = refusal_kind(refusal.code);
+    CommandError::new(kind, "CPF70D5", format!("{rdb} refused: {}", refusal.text))
 }
 
 const fn refusal_kind(code: RefusalCode) -> ErrorKind {
