@@ -165,6 +165,18 @@ async fn a_partner_is_told_only_of_journals_it_feeds_or_is_fed_with() {
     let refused = prd.run(verify("PRDLIB/JRN", "BKP")).await;
     let refused = refused.expect_err("its entry allows nothing any more");
     assert!(refused.text.contains("CHGRDBDIRE"), "{refused:?}");
+    let (kind, id) = (refused.kind, refused.id.as_str());
+    assert_eq!((kind, id), (ErrorKind::NotAuthorised, "CPF70D5"));
+    // Each side says it in its own words, and without positions that nobody looked at.
+    let here = "the directory entry PRD does not allow feeding it: CHGRDBDIRE --rdb PRD --alwjrn BKPLIB/JRN";
+    until(async || describe(bkp, "BKPLIB/JRN").await.note.as_deref() == Some(here)).await;
+    let there =
+        "the directory entry PRD on BKP does not allow feeding BKPLIB/JRN; there: CHGRDBDIRE";
+    until(async || {
+        let note = describe(prd, "PRDLIB/JRN").await.links[0].note.clone();
+        note.is_some_and(|note| note.contains(there) && !note.contains("target at"))
+    })
+    .await;
     bkp.run(verify("BKPLIB/JRN", "PRD"))
         .await
         .expect("it is fed with that journal");
