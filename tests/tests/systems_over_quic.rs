@@ -4,12 +4,15 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use rjournal::System;
-use rjournal::daemon::command::journal::AttributePatch;
+use rjournal::daemon::command::journal::{AttributePatch, ChangeJournal, ReceiverChoice};
 use rjournal::daemon::command::remote_journal::{
     AddRemoteJournal, BeginAt, ChangeRemoteJournal, WantedState,
 };
 use rjournal::daemon::command::verify::Verify;
-use rjournal::journal::{AckClass, DeliveryMode};
+use rjournal::daemon::{ErrorKind, Severity};
+use rjournal::entry::control_entry::Policy;
+use rjournal::entry::{Draft, Kind};
+use rjournal::journal::{AckClass, Answer, DeliveryMode};
 use rjournal::link::{Fingerprint, Identity, LinkEndpoint, Partners, Wired};
 use rjournal::remote::{PartnerReply, PartnerRequest, RefusalCode};
 use rjournal_tests::systems::{
@@ -92,6 +95,64 @@ async fn an_operator_is_told_when_a_target_enters_and_leaves_the_set() {
     prd.stop().await;
 }
 
+fn change_journal(attributes: AttributePatch, receiver: Option<ReceiverChoice>) -> ChangeJournal {
+    ChangeJournal {
+        journal: name("PRDLIB/JRN"),
+        receiver,
+        open: None,
+        attributes,
+        force: false,
+        fed: None,
+    }
+}
+
+/// Nothing but a warning that a session ended was told when deposits were no longer answered.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_operator_is_alarmed_when_deposits_are_held_off_and_told_when_they_go_on() {
+    let strict = AttributePatch {
+        policy: Some(Policy::Block),
+        ..AttributePatch::default()
+    };
+    let two = Two::in_sync(strict).await;
+    let prd = &two.prd;
+    two.bkp.stop().await;
+    // Not before: a busy machine is slow, too.
+    let impatient = AttributePatch {
+        sync_timeout_ms: Some(100),
+        ..AttributePatch::default()
+    };
+    prd.run(change_journal(impatient, None))
+        .await
+        .expect("it is open");
+    let journal = prd.journal(name("PRDLIB/JRN")).expect("an open journal");
+    let draft = Draft::new(Kind::USER, b"held");
+    let ticket = journal.deposit(&draft).await.expect("it is taken");
+    until(async || !messages(prd, "RJN2010").await.is_empty()).await;
+    let held = messages(prd, "RJN2010").await;
+    assert_eq!((held.len(), held[0].severity), (1, Severity::Alarm));
+    let who = "BKP:BKPLIB/JRN does not answer";
+    assert!(held[0].text.starts_with(who), "{}", held[0].text);
+    assert!(messages(prd, "RJN2011").await.is_empty());
+    let bkp = start(&two.bkp_place.data).await;
+    assert!(matches!(ticket.await, Answer::Landed { .. }));
+    until(async || !messages(prd, "RJN2011").await.is_empty()).await;
+    assert_eq!(messages(prd, "RJN2010").await.len(), 1);
+    prd.stop().await;
+    bkp.stop().await;
+}
+
+/// It was called a remote journal, whose receivers change with its source's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_journal_that_waits_for_its_set_is_not_open_for_a_change_of_receivers() {
+    let two = Two::in_sync(AttributePatch::default()).await;
+    two.stop().await;
+    let prd = start(&two.prd_place.data).await;
+    let change = change_journal(AttributePatch::default(), Some(ReceiverChoice::Generate));
+    let refused = prd.run(change).await.expect_err("it waits");
+    assert_eq!(refused.id, "RJN4010", "{refused:?}");
+    prd.stop().await;
+}
+
 /// Section 10 of the design: a partner is admitted only for the journals its entry allows.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_partner_is_told_only_of_journals_it_feeds_or_is_fed_with() {
@@ -108,6 +169,18 @@ async fn a_partner_is_told_only_of_journals_it_feeds_or_is_fed_with() {
     let refused = prd.run(verify("PRDLIB/JRN", "BKP")).await;
     let refused = refused.expect_err("its entry allows nothing any more");
     assert!(refused.text.contains("CHGRDBDIRE"), "{refused:?}");
+    let (kind, id) = (refused.kind, refused.id.as_str());
+    assert_eq!((kind, id), (ErrorKind::NotAuthorised, "CPF70D5"));
+    // Each side says it in its own words, and without positions that nobody looked at.
+    let here = "the directory entry PRD does not allow feeding it: CHGRDBDIRE --rdb PRD --alwjrn BKPLIB/JRN";
+    until(async || describe(bkp, "BKPLIB/JRN").await.note.as_deref() == Some(here)).await;
+    let there =
+        "the directory entry PRD on BKP does not allow feeding BKPLIB/JRN; there: CHGRDBDIRE";
+    until(async || {
+        let note = describe(prd, "PRDLIB/JRN").await.links[0].note.clone();
+        note.is_some_and(|note| note.contains(there) && !note.contains("target at"))
+    })
+    .await;
     bkp.run(verify("BKPLIB/JRN", "PRD"))
         .await
         .expect("it is fed with that journal");

@@ -141,7 +141,7 @@ impl Beginning {
                     biased;
                     _ = &mut self.wanted => return Ok(None),
                     order = self.orders.recv() => {
-                        if !self.take_order(order) {
+                        if !self.take_order(order).await {
                             return Ok(None);
                         }
                     }
@@ -152,15 +152,15 @@ impl Beginning {
     }
 
     /// Takes an order. Says whether the job goes on.
-    fn take_order(&mut self, order: Option<Order>) -> bool {
+    async fn take_order(&mut self, order: Option<Order>) -> bool {
         // Who asked may be gone.
         match order {
             Some(Order::Hold(done)) => {
-                self.hold(true);
+                self.hold(true).await;
                 let _heard = done.send(());
             }
             Some(Order::Release(done)) => {
-                self.hold(false);
+                self.hold(false).await;
                 let _heard = done.send(());
             }
             Some(Order::Save { done, .. }) => {
@@ -172,9 +172,17 @@ impl Beginning {
         true
     }
 
-    fn hold(&mut self, held: bool) {
+    async fn hold(&mut self, held: bool) {
         self.held = held;
         self.shared.set_held(held);
+        let held = Some(held);
+        let report = Report {
+            held,
+            ..Report::default()
+        };
+        if let Err(error) = self.port.report(report).await {
+            tracing::debug!(%error, "the daemon was not told of the hold");
+        }
     }
 }
 

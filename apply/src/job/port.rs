@@ -149,6 +149,7 @@ impl Port {
             saved: report.saved,
             stopped: report.stopped,
             message: report.message,
+            held: report.held,
         };
         Ok(client.run(request).await?.save_wanted)
     }
@@ -165,6 +166,8 @@ pub struct Report {
     pub stopped: Option<Stopped>,
     /// Something an operator should read.
     pub message: Option<JobMessage>,
+    /// Whether an operator holds the job, where that changed.
+    pub held: Option<bool>,
 }
 
 /// A journal being read.

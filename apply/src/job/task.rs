@@ -204,7 +204,7 @@ impl Task {
                 biased;
                 _ = &mut self.wanted => return Ok(()),
                 order = self.orders.recv() => {
-                    if self.take_order(order) {
+                    if self.take_order(order).await {
                         return Ok(());
                     }
                 }
@@ -340,19 +340,26 @@ impl Task {
     }
 
     /// Takes an order. Says whether the job is to end.
-    fn take_order(&mut self, order: Option<Order>) -> bool {
+    async fn take_order(&mut self, order: Option<Order>) -> bool {
         match order {
-            Some(Order::Hold(done)) => self.hold(true, done),
-            Some(Order::Release(done)) => self.hold(false, done),
+            Some(Order::Hold(done)) => self.hold(true, done).await,
+            Some(Order::Release(done)) => self.hold(false, done).await,
             Some(Order::Save { path, done }) => self.order_save(path, done),
             Some(Order::Stop) | None => return true,
         }
         false
     }
 
-    fn hold(&mut self, held: bool, done: oneshot::Sender<()>) {
+    async fn hold(&mut self, held: bool, done: oneshot::Sender<()>) {
         self.held = held;
         self.shared.set_held(held);
+        // Who gave the order sees it in the status behind it.
+        let held = Some(held);
+        self.report(Report {
+            held,
+            ..Report::default()
+        })
+        .await;
         // Who asked may be gone.
         let _heard = done.send(());
     }

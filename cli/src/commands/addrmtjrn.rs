@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use rjournal::daemon::command::remote_journal::AddRemoteJournal;
+use rjournal::daemon::command::remote_journal::{AddRemoteJournal, RemoteJournalAdded};
 use rjournal::entry::QualifiedName;
 use rjournal::entry::RdbName;
 
@@ -45,15 +45,24 @@ pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, C
             text: args.text,
         })
         .await?;
-    context.output.result(&added, |added| {
-        let done = if added.again { "was there and is tied again" } else { "was made" };
-        format!(
-            "Remote journal {} at {rdb} {done}, *INACTIVE.\nActivate it with: rjournal chgrmtjrn --rdb {rdb} --srcjrn {source} --jrnstate \
-             '*ACTIVE' --delivery '*SYNC'",
-            added.target
-        )
-    });
+    context
+        .output
+        .result(&added, |added| page(added, rdb, source));
     Ok(ExitCode::SUCCESS)
+}
+
+fn page(added: &RemoteJournalAdded, rdb: RdbName, source: QualifiedName) -> String {
+    let done = if added.again {
+        "was there and is tied again"
+    } else {
+        "was made"
+    };
+    let delivery = if added.forwards { "*ASYNC" } else { "*SYNC" };
+    format!(
+        "Remote journal {} at {rdb} {done}, *INACTIVE.\nActivate it with: rjournal chgrmtjrn --rdb {rdb} --srcjrn {source} --jrnstate \
+         '*ACTIVE' --delivery '{delivery}'",
+        added.target
+    )
 }
 
 /// A target journal's name; nothing for *SRCJRN.
@@ -66,4 +75,23 @@ pub(super) fn target(given: &str) -> Result<Option<QualifiedName>, CliError> {
             "TGTJRN {given}: *SRCJRN or LIB/NAME is needed ({error})"
         ))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_it_advises_is_one_that_is_taken() {
+        let source = "BKPLIB/JRN".parse().unwrap();
+        for (forwards, delivery) in [(false, "'*SYNC'"), (true, "'*ASYNC'")] {
+            let added = RemoteJournalAdded {
+                target: "THRLIB/JRN".parse().unwrap(),
+                again: false,
+                forwards,
+            };
+            let page = page(&added, RdbName::new("THR").unwrap(), source);
+            assert!(page.ends_with(delivery), "{page}");
+        }
+    }
 }

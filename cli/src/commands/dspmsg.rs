@@ -44,8 +44,7 @@ pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, C
         severity,
         count: usize::from(args.count),
     };
-    let client = context.client().await?;
-    let list = client.run(request.clone()).await?;
+    let list = context.ask(request.clone()).await?;
     if !args.watch {
         context
             .output
@@ -56,7 +55,7 @@ pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, C
         return Ok(ExitCode::SUCCESS);
     }
     let mut last = show(&list.messages, args.after, context);
-    let (mut client, mut gone) = (Some(client), false);
+    let (mut client, mut gone) = (None, false);
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
         let connected = match client.take() {

@@ -17,7 +17,7 @@ use crate::text;
 pub(crate) struct Args {}
 
 pub(crate) async fn run(_args: Args, context: &Context<'_>) -> Result<ExitCode, CliError> {
-    let system = context.client().await?.run(DescribeSystem {}).await?;
+    let system = context.ask(DescribeSystem {}).await?;
     context.output.result(&system, |system| {
         format!(
             "System       {}\nIdentity     {}\nFingerprint  {}\nListens on   {}\nMade         {}\nVersion      {}",

@@ -51,13 +51,20 @@ mod wrkrdbdire;
 
 use std::cell::OnceCell;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use rjournal::Client;
+use rjournal::daemon::command::Command as Question;
+use rjournal::daemon::{CommandError, ErrorKind};
 
 use crate::args::Args;
 use crate::error::CliError;
 use crate::output::Output;
 use crate::stopped;
+use crate::text;
+
+/// How long what a daemon answers from memory is waited for.
+const ANSWER_MAX: Duration = Duration::from_secs(10);
 
 /// What a command works with.
 #[derive(Debug)]
@@ -74,6 +81,34 @@ impl Context<'_> {
     /// A connection to the daemon.
     pub(crate) async fn client(&self) -> Result<Client, CliError> {
         Ok(Client::connect(&self.data).await?)
+    }
+
+    /// Asks the daemon something it answers from memory. One that is stopped or hangs takes the connection and says
+    /// nothing: it is not waited for.
+    pub(crate) async fn ask<Q: Question>(&self, question: Q) -> Result<Q::Reply, CliError> {
+        self.ask_within(question, ANSWER_MAX).await
+    }
+
+    async fn ask_within<Q: Question>(
+        &self,
+        question: Q,
+        limit: Duration,
+    ) -> Result<Q::Reply, CliError> {
+        let asked = async { Ok(self.client().await?.run(question).await?) };
+        let silent = |_| {
+            let text = format!(
+                "the daemon of {} does not answer: nothing was heard from it for {}",
+                self.data.display(),
+                text::millis(u64::try_from(limit.as_millis()).unwrap_or(u64::MAX))
+            );
+            let help = "its process is there and is stopped, overloaded or hangs; look at it and at the machine";
+            Err(CliError(
+                CommandError::new(ErrorKind::Unreachable, "RJN1006", text).help(help),
+            ))
+        };
+        tokio::time::timeout(limit, asked)
+            .await
+            .unwrap_or_else(silent)
     }
 }
 
@@ -151,4 +186,29 @@ commands! {
     demo => Demo,
     bench => Bench,
     applyjob => ApplyJob,
+}
+
+#[cfg(test)]
+mod tests {
+    use rjournal::daemon::command::status::DescribeStatus;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_daemon_that_says_nothing_is_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("rjournal.toml"), "name = \"PRD\"\n").unwrap();
+        let _silent = tokio::net::UnixListener::bind(dir.path().join("control.sock")).unwrap();
+        let output = Output::new(false);
+        let context = Context {
+            data: dir.path().to_path_buf(),
+            output: &output,
+            wanted: OnceCell::new(),
+        };
+        let limit = Duration::from_millis(20);
+        let asked = context.ask_within(DescribeStatus {}, limit).await;
+        let error = asked.expect_err("nobody answers");
+        assert_eq!((error.0.id.as_str(), error.exit_code()), ("RJN1006", 6));
+        assert!(error.0.text.contains("nothing was heard from it"));
+    }
 }

@@ -25,9 +25,7 @@ use crate::text;
 pub(crate) struct Args {}
 
 pub(crate) async fn run(_args: Args, context: &Context<'_>) -> Result<ExitCode, CliError> {
-    let asked =
-        async { Ok::<Status, CliError>(context.client().await?.run(DescribeStatus {}).await?) };
-    match asked.await {
+    match context.ask(DescribeStatus {}).await {
         Ok(status) => {
             context.output.result(&status, page);
             Ok(ExitCode::from(exit_code(status.health)))

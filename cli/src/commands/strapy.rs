@@ -4,8 +4,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use rjournal::Client;
-use rjournal::daemon::JobState;
 use rjournal::daemon::command::apply::{JobDescription, ListJobs, SkipEntry, StartApply};
+use rjournal::daemon::{CommandError, JobState};
 use rjournal::entry::{Name, QualifiedName, Sequence};
 use rjournal_apply::serve::DatabaseClient;
 
@@ -53,6 +53,17 @@ async fn describe(client: &Client, store: Name) -> Result<Option<JobDescription>
     Ok(jobs.into_iter().find(|job| job.store == store))
 }
 
+/// The job read its store and journal, and will not be started again by itself.
+fn stopped(job: &JobDescription) -> CliError {
+    let (store, why) = (
+        job.store,
+        job.note.as_deref().unwrap_or("it did not say why"),
+    );
+    let text = format!("the apply job of store {store} stopped at once: {why}");
+    let help = "DSPMSG has its message (RJN5002); once its cause is gone, STRAPY starts it again";
+    CliError(CommandError::refused("RJN5002", text).help(help))
+}
+
 pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, CliError> {
     let kind = choose(args.kind, "TYPE", &[("SLED", "sled"), ("REDB", "redb")])?.map(str::to_owned);
     let skip = args
@@ -86,6 +97,9 @@ pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, C
         job = describe(&client, args.store).await?.unwrap_or(job);
     }
     drop(progress);
+    if job.state == JobState::Stopped {
+        return Err(stopped(&job));
+    }
     context.output.result(&job, |job| {
         let store = job.store;
         // A store that was forgotten, not one the daemon knew.

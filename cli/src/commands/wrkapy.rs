@@ -22,7 +22,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, CliError> {
-    let mut found = context.client().await?.run(ListJobs {}).await?;
+    let mut found = context.ask(ListJobs {}).await?;
     if let Some(store) = args.store {
         found.jobs.retain(|job| job.store == store);
         if found.jobs.is_empty() {

@@ -21,11 +21,7 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, CliError> {
     let single = args.file.is_some();
-    let found = context
-        .client()
-        .await?
-        .run(ListFiles { file: args.file })
-        .await?;
+    let found = context.ask(ListFiles { file: args.file }).await?;
     context
         .output
         .result(&found, |found| match found.files.as_slice() {

@@ -28,11 +28,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, CliError> {
-    let found = context
-        .client()
-        .await?
-        .run(DescribeJournals { journal: args.jrn })
-        .await?;
+    let found = context.ask(DescribeJournals { journal: args.jrn }).await?;
     context.output.result(&found, |found| {
         if found.journals.is_empty() {
             return "There are no journals; CRTJRN makes one.".to_owned();

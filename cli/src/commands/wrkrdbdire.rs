@@ -21,7 +21,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, CliError> {
-    let mut found = context.client().await?.run(ListPartners {}).await?;
+    let mut found = context.ask(ListPartners {}).await?;
     if let Some(rdb) = args.rdb {
         found.partners.retain(|partner| partner.rdb == rdb);
         if found.partners.is_empty() {

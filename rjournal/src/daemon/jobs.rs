@@ -5,13 +5,15 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::process::{Child, Command};
 use tokio::sync::oneshot;
 
+use super::messages::Severity;
+use super::system::Shared;
 use crate::entry::Name;
 
 /// Exit code of a job that must not be started again by itself: a poison entry, a conflict.
@@ -31,6 +33,9 @@ pub enum JobState {
     /// Its process runs.
     #[serde(rename = "*RUNNING")]
     Running,
+    /// Its process runs and applies nothing until an operator releases it.
+    #[serde(rename = "*HELD")]
+    Held,
     /// It fell and will be started again.
     #[serde(rename = "*WAITING")]
     Waiting,
@@ -47,6 +52,7 @@ impl JobState {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Running => "*RUNNING",
+            Self::Held => "*HELD",
             Self::Waiting => "*WAITING",
             Self::Ended => "*ENDED",
             Self::Stopped => "*STOPPED",
@@ -67,7 +73,10 @@ pub struct JobProgram {
 struct Watched {
     state: JobState,
     pid: Option<u32>,
+    /// Why it fell last, until it ran for a while again.
     note: Option<String>,
+    /// An operator holds it, for as long as its process runs.
+    held: bool,
     /// Its process is ending for good, and an operator ordered a new one meanwhile.
     again: bool,
 }
@@ -78,6 +87,7 @@ impl Watched {
             state,
             pid: None,
             note,
+            held: false,
             again: false,
         }
     }
@@ -96,6 +106,10 @@ pub(crate) struct Jobs {
     runtime: tokio::runtime::Handle,
     program: Option<JobProgram>,
     data: PathBuf,
+    /// Whose messages tell of a job that fell.
+    system: Weak<Shared>,
+    /// How long a job that fell runs until nothing more is said of it.
+    steady: Duration,
     by_store: Mutex<BTreeMap<Name, Job>>,
 }
 
@@ -104,11 +118,14 @@ impl Jobs {
         runtime: tokio::runtime::Handle,
         program: Option<JobProgram>,
         data: PathBuf,
+        system: Weak<Shared>,
     ) -> Self {
         Self {
             runtime,
             program,
             data,
+            system,
+            steady: STEADY,
             by_store: Mutex::new(BTreeMap::new()),
         }
     }
@@ -131,7 +148,7 @@ impl Jobs {
         if let Some(job) = jobs.get(&store).filter(|job| !job.task.is_finished()) {
             let mut watched = lock(&job.watched);
             match watched.state {
-                JobState::Running | JobState::Waiting => {
+                JobState::Running | JobState::Held | JobState::Waiting => {
                     watched.again |= again;
                     return Ok(());
                 }
@@ -141,13 +158,15 @@ impl Jobs {
         }
         let watched = Arc::new(Mutex::new(Watched::new(JobState::Waiting, None)));
         let (stop, stopped) = oneshot::channel();
-        let task = self.runtime.spawn(watch(
+        let watcher = Watcher {
             program,
-            self.data.clone(),
+            data: self.data.clone(),
             store,
-            Arc::clone(&watched),
-            stopped,
-        ));
+            system: Weak::clone(&self.system),
+            steady: self.steady,
+            watched: Arc::clone(&watched),
+        };
+        let task = self.runtime.spawn(watcher.watch(stopped));
         jobs.insert(
             store,
             Job {
@@ -189,8 +208,19 @@ impl Jobs {
             .get(&store)
             .map_or((JobState::Ended, None), |job| {
                 let watched = lock(&job.watched);
-                (watched.state, watched.pid)
+                let state = match watched.state {
+                    JobState::Running if watched.held => JobState::Held,
+                    state => state,
+                };
+                (state, watched.pid)
             })
+    }
+
+    /// The job says that an operator holds it, or released it.
+    pub(super) fn set_held(&self, store: Name, held: bool) {
+        if let Some(job) = self.lock().get(&store) {
+            lock(&job.watched).held = held;
+        }
     }
 
     /// Why it fell last.
@@ -205,61 +235,114 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Keeps one job running until it is told to stop, or the job says that it must not run.
-async fn watch(
+/// What watches one job.
+struct Watcher {
     program: JobProgram,
     data: PathBuf,
     store: Name,
+    system: Weak<Shared>,
+    steady: Duration,
     watched: Arc<Mutex<Watched>>,
-    mut stopped: oneshot::Receiver<()>,
-) {
-    let mut wait = WAIT_MIN;
-    loop {
-        let began = tokio::time::Instant::now();
-        let note = match spawn(&program, &data, store) {
-            Ok(child) => {
-                {
-                    let mut watched = lock(&watched);
-                    watched.state = JobState::Running;
-                    watched.pid = child.id();
-                }
-                match run(child, &mut stopped).await {
-                    Ended::AsTold => {
-                        *lock(&watched) = Watched::new(JobState::Ended, None);
-                        return;
+}
+
+impl Watcher {
+    /// Keeps the job running until it is told to stop, or says that it must not run.
+    async fn watch(self, mut stopped: oneshot::Receiver<()>) {
+        let mut wait = WAIT_MIN;
+        loop {
+            let began = tokio::time::Instant::now();
+            let note = match spawn(&self.program, &self.data, self.store) {
+                Ok(child) => {
+                    {
+                        let mut watched = lock(&self.watched);
+                        watched.state = JobState::Running;
+                        watched.pid = child.id();
+                        watched.held = false;
                     }
-                    Ended::Stopped => {
-                        let mut watched = lock(&watched);
-                        let again = watched.again;
-                        let state = if again {
-                            JobState::Waiting
-                        } else {
-                            JobState::Stopped
-                        };
-                        *watched = Watched::new(state, None);
-                        if again {
-                            continue;
+                    match self.run(child, &mut stopped).await {
+                        Ended::AsTold => {
+                            *lock(&self.watched) = Watched::new(JobState::Ended, None);
+                            return;
                         }
-                        return;
+                        Ended::Stopped => {
+                            let mut watched = lock(&self.watched);
+                            let again = watched.again;
+                            let state = if again {
+                                JobState::Waiting
+                            } else {
+                                JobState::Stopped
+                            };
+                            *watched = Watched::new(state, None);
+                            if again {
+                                continue;
+                            }
+                            return;
+                        }
+                        Ended::Fell(note) => note,
                     }
-                    Ended::Fell(note) => note,
+                }
+                Err(error) => format!("its process cannot be started: {error}"),
+            };
+            self.fell(&note);
+            wait = if began.elapsed() >= self.steady {
+                WAIT_MIN
+            } else {
+                (wait * 2).min(WAIT_MAX)
+            };
+            tokio::select! {
+                _ = &mut stopped => {
+                    *lock(&self.watched) = Watched::new(JobState::Ended, None);
+                    return;
+                }
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+    }
+
+    async fn run(&self, mut child: Child, stopped: &mut oneshot::Receiver<()>) -> Ended {
+        // Taken out first: waiting for a child closes an input that is still in it, and the job would end at once.
+        let input = child.stdin.take();
+        let mut steady = std::pin::pin!(tokio::time::sleep(self.steady));
+        let mut is_steady = false;
+        loop {
+            tokio::select! {
+                status = child.wait() => return match status {
+                    Ok(status) if status.code() == Some(EXIT_STOPPED) => Ended::Stopped,
+                    Ok(status) => Ended::Fell(format!("it ended with {status}")),
+                    Err(error) => Ended::Fell(format!("it cannot be watched: {error}")),
+                },
+                _ = &mut *stopped => {
+                    // The end of its input tells it to finish what it is doing.
+                    drop(input);
+                    if tokio::time::timeout(END_MAX, child.wait()).await.is_err() {
+                        drop(child.kill().await);
+                    }
+                    return Ended::AsTold;
+                }
+                () = &mut steady, if !is_steady => {
+                    is_steady = true;
+                    lock(&self.watched).note = None;
                 }
             }
-            Err(error) => format!("its process cannot be started: {error}"),
-        };
+        }
+    }
+
+    /// It fell, and is started again. Of a row of falls one message tells; the note stays until it is steady.
+    fn fell(&self, note: &str) {
+        let store = self.store;
         tracing::warn!(%store, note, "an apply job ended; it is started again");
-        *lock(&watched) = Watched::new(JobState::Waiting, Some(note));
-        wait = if began.elapsed() >= STEADY {
-            WAIT_MIN
-        } else {
-            (wait * 2).min(WAIT_MAX)
-        };
-        tokio::select! {
-            _ = &mut stopped => {
-                *lock(&watched) = Watched::new(JobState::Ended, None);
-                return;
-            }
-            () = tokio::time::sleep(wait) => {}
+        let before = std::mem::replace(
+            &mut *lock(&self.watched),
+            Watched::new(JobState::Waiting, Some(note.to_owned())),
+        );
+        if let (None, Some(system)) = (before.note, self.system.upgrade()) {
+            let text = format!("the apply job fell: {note}. It is started again by itself");
+            system.post_about(
+                "RJN5011",
+                Severity::Warning,
+                &format!("store {store}"),
+                text,
+            );
         }
     }
 }
@@ -281,26 +364,6 @@ enum Ended {
     AsTold,
     Stopped,
     Fell(String),
-}
-
-async fn run(mut child: Child, stopped: &mut oneshot::Receiver<()>) -> Ended {
-    // Taken out first: waiting for a child closes an input that is still in it, and the job would end at once.
-    let input = child.stdin.take();
-    tokio::select! {
-        status = child.wait() => match status {
-            Ok(status) if status.code() == Some(EXIT_STOPPED) => Ended::Stopped,
-            Ok(status) => Ended::Fell(format!("it ended with {status}")),
-            Err(error) => Ended::Fell(format!("it cannot be watched: {error}")),
-        },
-        _ = stopped => {
-            // The end of its input tells it to finish what it is doing.
-            drop(input);
-            if tokio::time::timeout(END_MAX, child.wait()).await.is_err() {
-                drop(child.kill().await);
-            }
-            Ended::AsTold
-        }
-    }
 }
 
 #[cfg(test)]
@@ -325,6 +388,7 @@ mod tests {
             tokio::runtime::Handle::current(),
             Some(program),
             data.into(),
+            Weak::new(),
         )
     }
 
@@ -375,6 +439,36 @@ mod tests {
         jobs.start(store, false).unwrap();
         std::fs::write(dir.path().join("go"), "").unwrap();
         until(|| dir.path().join("run2").exists()).await;
+        jobs.stop(store).await;
+    }
+
+    #[tokio::test]
+    async fn what_is_said_of_a_job_that_fell_is_said_until_it_ran_for_a_while_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut jobs = jobs(dir.path(), 1);
+        jobs.steady = Duration::from_millis(50);
+        let store = Name::new("S").unwrap();
+        jobs.start(store, false).unwrap();
+        std::fs::write(dir.path().join("go"), "").unwrap();
+        until(|| jobs.note(store).is_some()).await;
+        until(|| jobs.note(store).is_none()).await;
+        assert!(dir.path().join("run2").exists());
+        assert_eq!(jobs.state(store).0, JobState::Running);
+        jobs.stop(store).await;
+    }
+
+    #[tokio::test]
+    async fn a_hold_is_shown_and_ends_with_the_process() {
+        let dir = tempfile::tempdir().unwrap();
+        let jobs = jobs(dir.path(), 1);
+        let store = Name::new("S").unwrap();
+        jobs.start(store, false).unwrap();
+        until(|| dir.path().join("run1").exists()).await;
+        jobs.set_held(store, true);
+        assert_eq!(jobs.state(store).0, JobState::Held);
+        std::fs::write(dir.path().join("go"), "").unwrap();
+        until(|| dir.path().join("run2").exists()).await;
+        until(|| jobs.state(store).0 == JobState::Running).await;
         jobs.stop(store).await;
     }
 }

@@ -19,6 +19,7 @@ mod rebuild;
 mod repair;
 mod retire;
 mod tail;
+mod trail;
 mod write;
 
 pub use answer::{AckClass, Answer, Answers, Release, Ticket, UnknownReason};
@@ -38,5 +39,5 @@ pub use rebuild::{
 };
 pub use repair::{Outline, outline};
 pub use retire::{Hold, Retirement, retire};
-pub use tail::{Limit, Tail, TailMarks};
+pub use tail::{Behind, Limit, Tail, TailMarks};
 pub use write::{Batch, Entropy, Writer};

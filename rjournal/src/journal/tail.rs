@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use event_listener::{Event, EventListener};
 
+use super::trail::Trail;
 use crate::entry::{ChainHead, Position, SealedBundle, Sequence, Timestamp};
 use crate::error::ReceiverError;
 use crate::receiver::{ChainReader, StoredBundle};
@@ -36,8 +37,6 @@ pub struct TailMarks {
     pub settled: Sequence,
     /// When the last sealed entry was deposited.
     pub sealed_time: Timestamp,
-    /// When the last settled entry's bundle was deposited.
-    pub settled_time: Timestamp,
 }
 
 impl TailMarks {
@@ -51,10 +50,44 @@ impl TailMarks {
     }
 }
 
+/// What somebody who has everything up to an entry lacks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Behind {
+    /// Bytes of bundles from the first one lacking to the end; up to 128 KiB too many where the first one lacking is no
+    /// longer in memory.
+    pub bytes: u64,
+    /// When the first one lacking was deposited, or up to a thousandth of its age before; nothing where that is not known,
+    /// or nothing is lacking.
+    pub since: Option<Timestamp>,
+}
+
+/// A bundle in memory.
+#[derive(Debug)]
+struct Held {
+    bundle: StoredBundle,
+    time: Timestamp,
+    /// Bytes of all bundles since the tail began, this one included.
+    upto: u64,
+}
+
+impl Held {
+    const fn last(&self) -> Sequence {
+        self.bundle.header.last()
+    }
+
+    const fn begin(&self) -> u64 {
+        self.upto - self.bundle.bytes.len() as u64
+    }
+}
+
 #[derive(Debug)]
 struct State {
-    bundles: VecDeque<(StoredBundle, Timestamp)>,
+    bundles: VecDeque<Held>,
     bytes: usize,
+    /// Bytes of all bundles since the tail began.
+    total: u64,
+    /// Those that are no longer in memory.
+    trail: Trail,
     marks: TailMarks,
     /// Chain head at the sealed watermark.
     head: ChainHead,
@@ -82,6 +115,8 @@ impl Tail {
         let state = State {
             bundles: VecDeque::new(),
             bytes: 0,
+            total: 0,
+            trail: Trail::new(),
             marks,
             head: at.head,
             closed: false,
@@ -146,20 +181,21 @@ impl Tail {
         state.head = bundle.last().head;
         state.marks.sealed_time = bundle.last_time();
         state.bytes += stored.bytes.len();
-        state.bundles.push_back((stored, bundle.last_time()));
+        state.total += stored.bytes.len() as u64;
+        let held = Held {
+            bundle: stored,
+            time: bundle.last_time(),
+            upto: state.total,
+        };
+        state.bundles.push_back(held);
         while state.bytes > MEMORY_BYTES_MAX && state.bundles.len() > 1 {
             // What is not written yet cannot be read from the receivers.
-            let oldest = state
-                .bundles
-                .front()
-                .map(|(oldest, _)| (oldest.header.last(), oldest.bytes.len()));
-            match oldest {
-                Some((last, bytes)) if last <= state.marks.written => {
-                    state.bundles.pop_front();
-                    state.bytes -= bytes;
-                }
-                _ => break,
-            }
+            let written = state.marks.written;
+            let Some(oldest) = state.bundles.pop_front_if(|held| held.last() <= written) else {
+                break;
+            };
+            state.bytes -= oldest.bundle.bytes.len();
+            state.trail.note(&oldest.bundle, oldest.time);
         }
         drop(state);
         self.sealed.notify(usize::MAX);
@@ -196,14 +232,6 @@ impl Tail {
             return;
         }
         state.marks.settled = settled;
-        let holding = state
-            .bundles
-            .iter()
-            .rev()
-            .find(|(bundle, _)| bundle.header.last() <= settled);
-        if let Some(time) = holding.map(|(_, time)| *time) {
-            state.marks.settled_time = time;
-        }
         drop(state);
         self.settled.notify(usize::MAX);
     }
@@ -211,14 +239,14 @@ impl Tail {
     /// A copy was cut: what lies behind `at` is gone.
     pub fn cut(&self, at: Position) {
         let mut state = self.lock();
-        state
-            .bundles
-            .retain(|(bundle, _)| bundle.header.last() <= at.sequence);
+        state.bundles.retain(|held| held.last() <= at.sequence);
         state.bytes = state
             .bundles
             .iter()
-            .map(|(bundle, _)| bundle.bytes.len())
+            .map(|held| held.bundle.bytes.len())
             .sum();
+        state.total = state.bundles.back().map_or(state.total, |held| held.upto);
+        state.trail.cut(at.sequence);
         state.head = at.head;
         state.marks.sealed = at.sequence;
         state.marks.written = state.marks.written.min(at.sequence);
@@ -258,16 +286,14 @@ impl Tail {
         if after >= upto {
             return Some(Vec::new());
         }
-        let start = state
-            .bundles
-            .partition_point(|(bundle, _)| bundle.header.last() <= after);
+        let start = state.bundles.partition_point(|held| held.last() <= after);
         let first = state.bundles.get(start)?;
-        if first.0.header.first > after.next() {
+        if first.bundle.header.first > after.next() {
             return None;
         }
         let mut room = bytes_max;
         let mut found = Vec::new();
-        for (bundle, _) in state.bundles.iter().skip(start) {
+        for Held { bundle, .. } in state.bundles.iter().skip(start) {
             let fits = found.is_empty() || bundle.bytes.len() <= room;
             if bundle.header.last() > upto || !fits {
                 break;
@@ -295,8 +321,8 @@ impl Tail {
             let found = state
                 .bundles
                 .iter()
-                .find(|(bundle, _)| holding(bundle))
-                .map(|(bundle, _)| bundle.clone());
+                .find(|held| holding(&held.bundle))
+                .map(|held| held.bundle.clone());
             found.filter(|_| sequence > state.marks.written)
         };
         match unwritten {
@@ -321,6 +347,56 @@ impl Tail {
             return Ok(found);
         }
         let marks = self.marks();
-        reader.bundles_after(after, marks.at(limit).min(marks.written), bytes_max)
+        let found = reader.bundles_after(after, marks.at(limit).min(marks.written), bytes_max)?;
+        // Whoever reads this lacks it: from now on it is known since when.
+        if let Some(bundle) = found.first()
+            && let Some(Ok(view)) = bundle.entries().next()
+        {
+            self.lock().trail.note(bundle, view.time);
+        }
+        Ok(found)
+    }
+
+    /// What one who has everything up to `after` lacks under a limit; from memory.
+    pub fn behind(&self, reader: &ChainReader, after: Sequence, limit: Limit) -> Behind {
+        let state = self.lock();
+        let upto = state.marks.at(limit);
+        if after >= upto {
+            return Behind::default();
+        }
+        let upto_of = |sequence: Sequence| {
+            let count = state
+                .bundles
+                .partition_point(|held| held.last() <= sequence);
+            let before = count
+                .checked_sub(1)
+                .and_then(|last| state.bundles.get(last));
+            let oldest = state.bundles.front();
+            before
+                .map(|held| held.upto)
+                .or_else(|| oldest.map(Held::begin))
+                .unwrap_or(state.total)
+        };
+        let end = upto_of(upto);
+        let start = state.bundles.partition_point(|held| held.last() <= after);
+        let first = state
+            .bundles
+            .get(start)
+            .filter(|held| held.bundle.header.first <= after.next());
+        if let Some(first) = first {
+            return Behind {
+                bytes: end.saturating_sub(first.begin()),
+                since: Some(first.time),
+            };
+        }
+        let written = upto_of(state.marks.written);
+        let mark = state.trail.before(after.next());
+        drop(state);
+        let place = mark.map(|mark| (mark.receiver, mark.offset));
+        Behind {
+            // On this disk, and what is not there yet; less what is there and beyond the limit.
+            bytes: (reader.bytes_after(after, place) + end).saturating_sub(written),
+            since: mark.map(|mark| mark.time),
+        }
     }
 }

@@ -251,6 +251,27 @@ impl ChainReader {
         receivers.get(behind.checked_sub(1)?).cloned()
     }
 
+    /// How many bytes of bundles are written after an entry, from memory: at most the distance of two marks of the index
+    /// too many. `place`, a receiver and a byte of it at or before the entry, makes it more exact.
+    pub fn bytes_after(&self, after: Sequence, place: Option<(ReceiverId, u64)>) -> u64 {
+        const HEADER: u64 = RECEIVER_HEADER_BYTES as u64;
+        let receivers = self.shared.receivers();
+        let behind = receivers.partition_point(|receiver| receiver.header.before.sequence <= after);
+        let mut holding = receivers.iter().skip(behind.saturating_sub(1));
+        let first = holding.next().map_or(0, |receiver| {
+            let state = receiver.lock();
+            let known = place
+                .filter(|(found, _)| *found == receiver.header.receiver)
+                .map(|(_, offset)| offset);
+            let from = state.index.start_for(after.next()).max(known);
+            state.end.saturating_sub(from.unwrap_or(HEADER))
+        });
+        let later: u64 = holding
+            .map(|receiver| receiver.lock().end.saturating_sub(HEADER))
+            .sum();
+        first + later
+    }
+
     /// Whole bundles holding the entries after `after` up to `upto`, all from one receiver, as many as fit into
     /// `bytes_max` but at least one. The first may begin at or before `after`. Nothing when there is nothing after it.
     ///

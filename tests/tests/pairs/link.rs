@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
+use rjournal::entry::Sequence;
 use rjournal::entry::control_entry::SetReason;
+use rjournal::journal::{Behind, Limit};
 use rjournal::remote::{EndReason, Frame, LinkEvent, LinkState};
 use rjournal_tests::pair::{Pair, SOURCE, Said, TARGET, THIRD, behind, block, broadcast, degrade};
 
@@ -182,4 +184,50 @@ fn an_async_target_never_leaves_because_it_is_slow() {
     pair.seconds(3_600);
     assert_eq!(pair.link(SOURCE, 0).state, LinkState::Active);
     pair.mend().recovers_whole();
+}
+
+/// The age of what a target lacks was counted from the last deposit: under load a target that was away seemed level.
+#[test]
+fn how_long_a_target_is_behind_counts_from_the_oldest_entry_it_lacks() {
+    let mut pair = behind();
+    let level = pair.open().journal.tail().marks().sealed;
+    assert_eq!(lacks(&mut pair, level), Behind::default());
+    pair.cut().deposit("a").seal().write();
+    let first = pair.wall();
+    pair.seconds(40).deposit("b").seal().write();
+    assert!(pair.wall().since(first) >= Duration::from_secs(40));
+    assert_eq!(lacks(&mut pair, level).since, Some(first));
+    // After a restart nothing of it is in memory, until it was read once.
+    pair.lose_power(SOURCE).start(SOURCE).seconds(1);
+    assert_eq!(lacks(&mut pair, level).since, None);
+    let journal = &pair.open().journal;
+    let read = journal.bundles_after(level, Limit::Sealed, 0);
+    assert_eq!(read.expect("readable").len(), 1);
+    assert_eq!(lacks(&mut pair, level).since, Some(first));
+}
+
+/// The bytes a target lacks were an average over the receivers: two small entries after a large one counted megabytes.
+#[test]
+fn how_many_bytes_a_target_lacks_is_counted() {
+    let mut pair = behind();
+    pair.deposit_large("large").settle();
+    let level = pair.open().journal.tail().marks().sealed;
+    pair.cut().deposit("a").deposit("b").seal().write();
+    let in_memory = lacks(&mut pair, level).bytes;
+    assert!((100..2_000).contains(&in_memory), "{in_memory}");
+    pair.lose_power(SOURCE).start(SOURCE).seconds(1);
+    let journal = &pair.open().journal;
+    journal
+        .bundles_after(level, Limit::Sealed, 0)
+        .expect("readable");
+    // With the entry of the new boot.
+    let read = lacks(&mut pair, level).bytes;
+    assert!((in_memory..in_memory + 2_000).contains(&read), "{read}");
+}
+
+fn lacks(pair: &mut Pair, after: Sequence) -> Behind {
+    let journal = &pair.open().journal;
+    journal
+        .tail()
+        .behind(journal.reader(), after, Limit::Sealed)
 }

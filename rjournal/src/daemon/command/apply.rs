@@ -63,6 +63,9 @@ pub struct ReportJob {
     pub stopped: Option<Stopped>,
     /// Something an operator should read.
     pub message: Option<JobMessage>,
+    /// Whether an operator holds it, where that changed.
+    #[serde(default)]
+    pub held: Option<bool>,
 }
 
 /// Where a store stands.
@@ -110,7 +113,7 @@ pub struct JobDescription {
     pub needs_reinit: bool,
     /// A store save would let receivers go before the cap is reached (ruling 8).
     pub save_wanted: bool,
-    /// Why it stopped.
+    /// Why it stopped or fell, or that it is held.
     pub note: Option<String>,
     /// The entry an operator ordered to pass over last.
     pub skip: Option<SkipOrder>,
@@ -124,6 +127,9 @@ pub struct Jobs {
     /// The jobs.
     pub jobs: Vec<JobDescription>,
 }
+
+/// Said of a job that an operator holds.
+const HELD: &str = "held by an operator: nothing is applied until RLSAPY releases it";
 
 impl Shared {
     pub(super) fn start_apply(&self, request: StartApply) -> Result<JobDescription, CommandError> {
@@ -294,6 +300,9 @@ impl Shared {
             }
             Ok(record.clone())
         })?;
+        if let Some(held) = request.held {
+            self.jobs.set_held(store, held);
+        }
         if let Some(message) = request.message {
             self.post_about(
                 &message.id,
@@ -352,16 +361,15 @@ impl Shared {
             .map_or(Sequence::NONE, |runtime: JournalRuntime| {
                 Self::readable_upto(&runtime)
             });
+        let stopped = record.stopped.as_ref();
+        let state = stopped.map_or(state, |_| JobState::Stopped);
+        let held = (state == JobState::Held).then(|| HELD.to_owned());
         JobDescription {
             store,
             kind: record.store.clone(),
             journal: record.journal,
             active: record.active,
-            state: if record.stopped.is_some() {
-                JobState::Stopped
-            } else {
-                state
-            },
+            state,
             pid,
             applied: record.applied,
             lag_entries: readable.entries_since(record.applied),
@@ -370,10 +378,9 @@ impl Shared {
             save_wanted: self.is_save_wanted(record),
             skip: record.skip.clone(),
             cache_mib: self.config().store_cache_mib,
-            note: record
-                .stopped
-                .as_ref()
+            note: stopped
                 .map(|stopped| stopped.reason.clone())
+                .or(held)
                 .or_else(|| self.jobs.note(store)),
         }
     }

@@ -6,8 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{CommandError, Done};
 use crate::daemon::catalog::{Partner, parse_pattern};
 use crate::daemon::system::{JournalRuntime, Shared};
-use crate::daemon::task::accept::not_allowed;
-use crate::daemon::task::copy::CopyEvent;
+use crate::daemon::task::accept::dismiss;
 use crate::entry::{RdbName, SystemId, SystemName, Timestamp};
 use crate::link::Fingerprint;
 
@@ -173,8 +172,7 @@ impl Shared {
             if let JournalRuntime::Copy(copy) = runtime
                 && !self.may_feed(system, copy.copy.name())
             {
-                let text = not_allowed(self, system, copy.copy.name());
-                copy.tell(CopyEvent::Dismiss { system, text }).await;
+                copy.tell(dismiss(self, system, copy.copy.name())).await;
             }
         }
     }

@@ -34,9 +34,9 @@ pub enum Health {
 pub struct Exposure {
     /// Entries no target has on its disk.
     pub entries: u64,
-    /// About how many bytes of receivers they take.
+    /// How many bytes of receivers they take; up to 128 KiB too many where the target is far behind.
     pub bytes: u64,
-    /// How old the oldest of them is at most, in seconds.
+    /// How old the oldest of them is, in seconds.
     pub seconds: u64,
 }
 

@@ -3,11 +3,12 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::remote_journal::refused_by;
 use super::{CommandError, ErrorKind};
 use crate::daemon::system::{JournalRuntime, Shared};
 use crate::entry::{ChainHead, Position, QualifiedName, RdbName, Sequence};
 use crate::receiver::{ChainReader, Checked};
-use crate::remote::{PartnerReply, PartnerRequest};
+use crate::remote::{Held, PartnerReply, PartnerRequest, RefusalCode};
 
 /// Heads compared with a partner: one about every so many entries.
 const COMPARED: u64 = 1024;
@@ -98,23 +99,7 @@ impl Shared {
             journal: source.id(),
             at,
         };
-        let held = match self.ask_partner(partner, ask(Vec::new())).await? {
-            PartnerReply::Held(held) => held,
-            PartnerReply::Refused(refusal) => {
-                return Err(CommandError::new(
-                    ErrorKind::NotFound,
-                    "RJN4020",
-                    refusal.text,
-                ));
-            }
-            _ => {
-                return Err(CommandError::new(
-                    ErrorKind::Internal,
-                    "CPF70C5",
-                    "the partner gave another answer than was asked for",
-                ));
-            }
-        };
+        let held = held_by(partner, self.ask_partner(partner, ask(Vec::new())).await?)?;
         let from = reader.oldest().sequence.max(held.oldest);
         let to = upto.min(held.written);
         let step = (to.entries_since(from) / COMPARED).max(1);
@@ -125,16 +110,7 @@ impl Shared {
         if at.last() != Some(&to) {
             at.push(to);
         }
-        let heads = match self.ask_partner(partner, ask(at)).await? {
-            PartnerReply::Held(held) => held.heads,
-            _ => {
-                return Err(CommandError::new(
-                    ErrorKind::Internal,
-                    "CPF70C5",
-                    "the partner gave another answer than was asked for",
-                ));
-            }
-        };
+        let heads = held_by(partner, self.ask_partner(partner, ask(at)).await?)?.heads;
         // The head before the oldest entry is compared, too, but that entry is not here.
         let first = from.next().min(to.max(Sequence::FIRST));
         let mut verified = nothing_yet(journal, first, to);
@@ -153,6 +129,22 @@ impl Shared {
             verified.head = ours;
         }
         Ok(verified)
+    }
+}
+
+/// What a partner says it holds, or why it does not say so.
+fn held_by(partner: RdbName, reply: PartnerReply) -> Result<Held, CommandError> {
+    match reply {
+        PartnerReply::Held(held) => Ok(held),
+        PartnerReply::Refused(refusal) if refusal.code == RefusalCode::NoSuchJournal => Err(
+            CommandError::new(ErrorKind::NotFound, "RJN4020", refusal.text),
+        ),
+        PartnerReply::Refused(refusal) => Err(refused_by(partner, &refusal)),
+        _ => Err(CommandError::new(
+            ErrorKind::Internal,
+            "CPF70C5",
+            "the partner gave another answer than was asked for",
+        )),
     }
 }
 

@@ -56,6 +56,8 @@ pub struct TargetCrank {
     pub archived: Option<Orphan>,
     /// How it ended.
     pub ended: Option<EndReason>,
+    /// Whether it refused its source, rather than was refused by it.
+    pub refused: bool,
     /// The source's last word of where it is.
     pub source_at: Option<(crate::entry::Sequence, Timestamp)>,
     failure: Option<JournalError>,
@@ -69,6 +71,7 @@ impl TargetCrank {
             flush_due: false,
             archived: None,
             ended: None,
+            refused: false,
             source_at: None,
             failure: None,
         }
@@ -79,6 +82,7 @@ impl TargetCrank {
         while let Some(output) = self.session.poll_output() {
             let done = match output {
                 TargetOutput::Send(text) => {
+                    self.refused |= matches!(text, Message::Refuse(_));
                     out.push(message(text));
                     Ok(())
                 }

@@ -75,7 +75,7 @@ impl Shared {
         let messages = Messages::open(&options.data, config.on_message.as_deref())?;
         let keys = Arc::new(KnownKeys::default());
         keys.set(catalog.get());
-        let jobs = Jobs::new(runtime.clone(), options.job_program, options.data.clone());
+        let (job_program, data) = (options.job_program, options.data);
         let shared = Arc::new_cyclic(|me| Self {
             me: Weak::clone(me),
             id: record.system,
@@ -83,10 +83,10 @@ impl Shared {
             disk,
             clock: Arc::new(SystemClock::start()),
             entropy: Arc::new(SystemEntropy),
+            jobs: Jobs::new(runtime.clone(), job_program, data, Weak::clone(me)),
             runtime,
             endpoint: Mutex::new(None),
             messages,
-            jobs,
             admin: tokio::sync::Mutex::new(()),
             data_dir,
             config,

@@ -138,8 +138,7 @@ async fn feed(
     // An operator may have taken the permission away between the look at it and this: nobody would end the session.
     let name = copy.copy.name();
     if !shared.may_feed(partner.system, name) {
-        let (system, text) = (partner.system, not_allowed(shared, partner.system, name));
-        copy.tell(CopyEvent::Dismiss { system, text }).await;
+        copy.tell(dismiss(shared, partner.system, name)).await;
     }
     let mut fed = None;
     copy.hand_over(id, Frame::Message(Message::Hello(hello)), &mut fed)
@@ -200,21 +199,44 @@ fn find_copy(
     }
 }
 
-/// What a source is told that may not feed a journal, as the directory is now.
-pub(crate) fn not_allowed(shared: &Shared, system: SystemId, journal: QualifiedName) -> String {
-    let here = shared.name;
-    let entry = shared.catalog(|catalog| {
+/// The directory entry of a system, and what ALWJRN would have to be.
+fn entry_of(
+    shared: &Shared,
+    system: SystemId,
+    journal: QualifiedName,
+) -> Option<(RdbName, String)> {
+    shared.catalog(|catalog| {
         let mut partners = catalog.partners.iter();
         let found = partners.find(|(_, partner)| partner.system == system);
         found.map(|(rdb, partner)| (*rdb, partner.allowing(journal)))
-    });
-    match entry {
+    })
+}
+
+/// What a source is told that may not feed a journal, as the directory is now.
+pub(crate) fn not_allowed(shared: &Shared, system: SystemId, journal: QualifiedName) -> String {
+    let here = shared.name;
+    match entry_of(shared, system, journal) {
         Some((rdb, allowed)) => format!(
             "the directory entry {rdb} on {here} does not allow feeding {journal}; there: CHGRDBDIRE --rdb {rdb} --alwjrn {allowed}"
         ),
         None => format!(
             "{here} has no directory entry for this system any more; there: ADDRDBDIRE, with what DSPSYSID prints here"
         ),
+    }
+}
+
+/// The end of what a system feeds here and may not feed any more.
+pub(crate) fn dismiss(shared: &Shared, system: SystemId, journal: QualifiedName) -> CopyEvent {
+    let here = match entry_of(shared, system, journal) {
+        Some((rdb, allowed)) => format!(
+            "the directory entry {rdb} does not allow feeding it: CHGRDBDIRE --rdb {rdb} --alwjrn {allowed}"
+        ),
+        None => "the directory has no entry for its source any more: ADDRDBDIRE, with what DSPSYSID prints there".to_owned(),
+    };
+    CopyEvent::Dismiss {
+        system,
+        told: not_allowed(shared, system, journal),
+        here,
     }
 }
 

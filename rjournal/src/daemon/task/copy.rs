@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
-use super::link::{LinkSet, describe_end};
+use super::link::{LinkSet, describe_end_here};
 use super::local::{PREPARE_AGAIN, lock, prepare_copy_spare};
 use crate::daemon::crank::{TargetCrank, target_facts};
 use crate::daemon::messages::Severity;
@@ -79,7 +79,9 @@ pub(crate) enum CopyEvent {
         /// The system.
         system: SystemId,
         /// What it is told.
-        text: String,
+        told: String,
+        /// What is said of it here.
+        here: String,
     },
     /// The system stops.
     Shutdown,
@@ -325,17 +327,15 @@ impl CopyThread {
                 }
                 if stopped && self.session.is_some() {
                     self.close(&shared, EndReason::Inactivated);
-                    if let Some(runtime) = self.runtime.upgrade() {
-                        lock(&runtime.status).last_end =
-                            Some("an operator made the remote journal inactive here".to_owned());
-                    }
+                    self.tell_end("an operator made the remote journal inactive here".to_owned());
                 }
             }
-            CopyEvent::Dismiss { system, text } => {
+            CopyEvent::Dismiss { system, told, here } => {
                 let session = self.session.as_mut();
                 if let Some(session) = session.filter(|session| session.peer == system) {
-                    session.crank.session.handle_dismissed(text);
+                    session.crank.session.handle_dismissed(told);
                     self.turn(&shared);
+                    self.tell_end(here);
                 }
             }
             CopyEvent::Shutdown => {
@@ -424,6 +424,7 @@ impl CopyThread {
         let failure = session.crank.take_failure();
         let archived = session.crank.archived.take();
         let ended = session.crank.ended.clone();
+        let refused_here = session.crank.refused;
         if let Some(orphan) = archived {
             let text = format!(
                 "{} entries ({} to {}) were not in the source's history any more and were set aside in {}; nothing was lost from \
@@ -437,11 +438,9 @@ impl CopyThread {
         }
         if let Some(reason) = ended {
             self.session = None;
-            let text = describe_end(&reason);
+            let text = describe_end_here(&reason, refused_here);
             tracing::info!(journal = %self.name(), "the session ended: {text}");
-            if let Some(runtime) = self.runtime.upgrade() {
-                lock(&runtime.status).last_end = Some(text);
-            }
+            self.tell_end(text);
         }
         match failure {
             Some(error) if error.is_disk_full() => {
@@ -454,6 +453,13 @@ impl CopyThread {
             }
             Some(error) => self.fail(shared, &error.to_string()),
             None => {}
+        }
+    }
+
+    /// How the last session ended, for people.
+    fn tell_end(&self, text: String) {
+        if let Some(runtime) = self.runtime.upgrade() {
+            lock(&runtime.status).last_end = Some(text);
         }
     }
 

@@ -14,7 +14,7 @@ use crate::daemon::command::CommandError;
 use crate::daemon::crank::{carry_confirmation, seal_and_tell, write_and_tell};
 use crate::daemon::messages::Severity;
 use crate::daemon::system::Shared;
-use crate::entry::control_entry::{Level, Member, SetChange, SetReason};
+use crate::entry::control_entry::{Level, Member, Policy, SetChange, SetReason};
 use crate::entry::{Moment, ReceiverId};
 use crate::error::JournalError;
 use crate::journal::{AckClass, Gate, Journal, Work, Writer};
@@ -58,6 +58,8 @@ pub(crate) struct LocalRuntime {
     stopping: AtomicBool,
     prepared_at: Mutex<Moment>,
     looked_at: Mutex<Moment>,
+    /// An operator was told that deposits are held off, and not yet that they go on.
+    told_held: AtomicBool,
     /// Whoever holds it writes: the thread, or a depositor that waits for its answer. Empty once the thread has ended.
     desk: Mutex<Option<Desk>>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -92,6 +94,7 @@ impl LocalRuntime {
             stopping: AtomicBool::new(false),
             prepared_at: Mutex::new(Moment::ZERO),
             looked_at: Mutex::new(Moment::ZERO),
+            told_held: AtomicBool::new(false),
             desk: Mutex::new(Some(Desk { writer, told: None })),
             thread: Mutex::new(None),
         });
@@ -333,10 +336,41 @@ impl LocalRuntime {
             let (id, severity, text) = describe_change(&change);
             shared.post(id, severity, self.journal.name(), text);
         }
+        self.tell_held(shared);
         let mut looked_at = lock(&self.looked_at);
         if now.since(*looked_at) >= LOOK_AGAIN {
             *looked_at = now;
             self.journal.intake().nudge();
+        }
+    }
+
+    /// An operator is told once that deposits are held off, and once that they go on.
+    fn tell_held(&self, shared: &Shared) {
+        let gate = self.journal.gate();
+        let held = matches!(gate, Gate::Held { .. });
+        // A journal that stopped says so itself.
+        let goes_on = gate == Gate::Open;
+        let told = self.told_held.load(Ordering::Acquire);
+        if told == held || !(held || goes_on) {
+            return;
+        }
+        self.told_held.store(held, Ordering::Release);
+        let name = self.journal.name();
+        if held {
+            let away: Vec<String> = {
+                let links = self.links.all();
+                let away = links.iter().filter(|link| self.is_member_away(link));
+                let named = away.map(|link| {
+                    let record = lock(&link.record);
+                    format!("{}:{}", record.rdb, record.target)
+                });
+                named.collect()
+            };
+            let text = describe_held(self.journal.attributes().policy, &away);
+            shared.post("RJN2010", Severity::Alarm, name, text);
+        } else {
+            let text = "deposits are no longer held off".to_owned();
+            shared.post("RJN2011", Severity::Info, name, text);
         }
     }
 
@@ -411,6 +445,23 @@ fn describe_change(change: &SetChange) -> (&'static str, Severity, String) {
     let left: Vec<String> = change.left.iter().map(named).collect();
     let text = format!("{} is out of sync ({why}): {class}", left.join(", "));
     ("RJN3005", Severity::Warning, text)
+}
+
+/// What it means that deposits are held off, and what an operator can do.
+fn describe_held(policy: Policy, away: &[String]) -> String {
+    let means = match policy {
+        Policy::Reject => {
+            "no deposit is answered, those that wait are UNKNOWN and further ones are refused"
+        }
+        Policy::Block | Policy::Degrade => "no deposit is answered, and further ones wait",
+    };
+    let who = match away {
+        [] => "a *SYNC target".to_owned(),
+        away => away.join(", "),
+    };
+    format!(
+        "{who} does not answer: by the policy of the journal {means} until it does. Bring it back; giving it up instead          (CHGRMTJRN JRNSTATE(*INACTIVE), --force) voids the guarantee that nothing is answered without it"
+    )
 }
 
 fn named(member: &Member) -> String {

@@ -82,7 +82,10 @@ impl Shared {
         }
         let attributes = self.change_attributes(&request, &runtime)?;
         let receiver = match request.receiver {
-            Some(choice) => Some(self.change_receiver(&runtime, choice).await?),
+            Some(choice) => {
+                let changed = self.change_receiver(request.journal, &runtime, choice);
+                Some(changed.await?)
+            }
             None => None,
         };
         Ok(JournalChanged {
@@ -155,14 +158,21 @@ impl Shared {
 
     async fn change_receiver(
         &self,
+        journal: QualifiedName,
         runtime: &JournalRuntime,
         choice: ReceiverChoice,
     ) -> Result<QualifiedName, CommandError> {
-        let JournalRuntime::Local(local) = runtime else {
-            return Err(CommandError::refused(
-                "RJN4006",
-                "receivers of a remote journal change with their source's",
-            ));
+        let local = match runtime {
+            JournalRuntime::Local(local) => local,
+            JournalRuntime::Copy(_) => {
+                return Err(CommandError::refused(
+                    "RJN4006",
+                    "receivers of a remote journal change with their source's",
+                ));
+            }
+            JournalRuntime::Opening(_) | JournalRuntime::Broken(_) => {
+                return Err(not_open(journal));
+            }
         };
         let name = match choice {
             ReceiverChoice::Generate => None,

@@ -9,8 +9,7 @@ use crate::daemon::system::{JournalRuntime, Shared};
 use crate::daemon::task::describe_outrun;
 use crate::daemon::task::link::LinkStatus;
 use crate::entry::{Epoch, QualifiedName, Sequence, Timestamp};
-use crate::journal::{DeliveryMode, JournalKind, LinkRecord};
-use crate::receiver::ReceiverRecord;
+use crate::journal::{Behind, DeliveryMode, JournalKind, Limit, LinkRecord};
 use crate::remote::{LinkState, Shown};
 
 impl Shared {
@@ -155,10 +154,6 @@ impl Shared {
             last_time: marks.sealed_time,
         };
         description.open_cycles = journal.intake().open_cycles().len();
-        let (sealed, bytes) = (
-            marks.sealed,
-            average_bytes(&description.receivers, marks.sealed),
-        );
         description.links = local
             .links
             .all()
@@ -172,14 +167,12 @@ impl Shared {
                 let in_sync = members.iter().any(|member| {
                     member.system == record.system && member.journal == record.target
                 });
-                self.describe_link(
-                    &record,
-                    &link.status(),
-                    in_sync,
-                    sealed,
-                    marks.sealed_time,
-                    bytes,
-                )
+                let status = link.status();
+                let behind =
+                    journal
+                        .tail()
+                        .behind(journal.reader(), status.acknowledged, Limit::Sealed);
+                self.describe_link(&record, &status, in_sync, marks.sealed, behind)
             })
             .collect();
     }
@@ -224,7 +217,6 @@ impl Shared {
             last_time: marks.sealed_time,
         };
         description.orphans = control.orphans;
-        let bytes = average_bytes(&description.receivers, marks.sealed);
         description.links = copy
             .links
             .all()
@@ -235,14 +227,13 @@ impl Shared {
                     .lock()
                     .unwrap_or_else(std::sync::PoisonError::into_inner)
                     .clone();
-                self.describe_link(
-                    &record,
-                    &link.status(),
-                    false,
-                    marks.settled,
-                    marks.settled_time,
-                    bytes,
-                )
+                let status = link.status();
+                let shared = &copy.copy;
+                let behind =
+                    shared
+                        .tail()
+                        .behind(shared.reader(), status.acknowledged, Limit::Settled);
+                self.describe_link(&record, &status, false, marks.settled, behind)
             })
             .collect();
     }
@@ -271,7 +262,7 @@ impl Shared {
                 low_space: false,
                 dial_error: None,
             };
-            self.describe_link(record, &status, in_sync, last, Timestamp::ZERO, 0)
+            self.describe_link(record, &status, in_sync, last, Behind::default())
         };
         records.iter().map(describe).collect()
     }
@@ -282,8 +273,7 @@ impl Shared {
         status: &LinkStatus,
         in_sync: bool,
         last: Sequence,
-        last_time: Timestamp,
-        bytes_per_entry: u64,
+        behind: Behind,
     ) -> LinkDescription {
         let lag_entries = last.entries_since(status.acknowledged);
         let level = status.shown.caught_up && (in_sync || record.delivery == DeliveryMode::Async);
@@ -311,13 +301,12 @@ impl Shared {
             in_sync,
             acknowledged: status.acknowledged,
             lag_entries,
-            lag_bytes: lag_entries * bytes_per_entry,
+            lag_bytes: behind.bytes,
             lag_ms: if lag_entries == 0 {
                 Some(0)
             } else {
-                let waiting = self.clock.wall().since(status.heard_at.max(last_time));
-                (status.heard_at != Timestamp::ZERO)
-                    .then(|| u64::try_from(waiting.as_millis()).unwrap_or(u64::MAX))
+                let waiting = behind.since.map(|since| self.clock.wall().since(since));
+                waiting.map(|waiting| u64::try_from(waiting.as_millis()).unwrap_or(u64::MAX))
             },
             heard_at: status.heard_at,
             note,
@@ -332,13 +321,4 @@ fn no_room(bytes: u64) -> String {
         "deposits are refused (CPF7003): the disk that holds the receivers is full and has no room for {bytes} more bytes; free \
          space or delete receivers with DLTJRNRCV, and they are taken again by themselves"
     )
-}
-
-/// About how many bytes of receivers one entry takes.
-fn average_bytes(receivers: &[ReceiverRecord], last: Sequence) -> u64 {
-    let entries = receivers
-        .first()
-        .map_or(0, |first| last.entries_since(first.before.sequence));
-    let bytes: u64 = receivers.iter().map(|receiver| receiver.bytes).sum();
-    bytes.checked_div(entries).unwrap_or(0)
 }

@@ -101,9 +101,9 @@ pub struct LinkDescription {
     pub acknowledged: Sequence,
     /// How many entries it is behind.
     pub lag_entries: u64,
-    /// How many bytes of receivers it is behind, about.
+    /// How many bytes of bundles it is behind; up to 128 KiB too many where it is far behind.
     pub lag_bytes: u64,
-    /// How many milliseconds its last entry is older than the journal's; nothing where that is not known.
+    /// How many milliseconds ago the oldest entry it has not acknowledged was deposited; nothing where that is not known.
     pub lag_ms: Option<u64>,
     /// When it last acknowledged.
     pub heard_at: Timestamp,

@@ -4,6 +4,7 @@ mod source;
 mod supply;
 mod target;
 
+pub(super) use source::refused_by;
 pub use source::{
     AddRemoteJournal, BeginAt, ChangeRemoteJournal, RemoteJournalAdded, RemoteJournalChanged,
     RemoveRemoteJournal, WantedState,

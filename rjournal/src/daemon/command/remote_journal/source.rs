@@ -12,7 +12,7 @@ use crate::daemon::task::link::{LinkCommand, LinkHandle};
 use crate::entry::control_entry::{Level, Policy};
 use crate::entry::{Position, QualifiedName, RdbName, Sequence};
 use crate::journal::{DeliveryMode, LinkRecord};
-use crate::remote::{LinkState, PartnerReply, PartnerRequest, RefusalCode};
+use crate::remote::{LinkState, PartnerReply, PartnerRequest, Refusal, RefusalCode};
 
 /// Most remote journals on one journal (IBM i).
 const REMOTE_JOURNALS_MAX: usize = 255;
@@ -38,6 +38,9 @@ pub struct RemoteJournalAdded {
     pub target: QualifiedName,
     /// Whether it was there already and is tied again.
     pub again: bool,
+    /// Whether the journal here is itself a remote journal: it feeds others *ASYNC only.
+    #[serde(default)]
+    pub forwards: bool,
 }
 
 /// Where an empty remote journal begins (IBM i: STRJRNRCV).
@@ -163,11 +166,7 @@ impl Shared {
         let (system, again) = match self.ask_partner(request.rdb, ask).await? {
             PartnerReply::Added { system, again, .. } => (system, again),
             PartnerReply::Refused(refusal) => {
-                return Err(CommandError::new(
-                    refusal_kind(refusal.code),
-                    "CPF70D5",
-                    format!("{} refused: {}", request.rdb, refusal.text),
-                ));
+                return Err(refused_by(request.rdb, &refusal));
             }
             _ => {
                 return Err(CommandError::new(
@@ -193,7 +192,11 @@ impl Shared {
         if let Some((links, shared)) = runtime.link_set().zip(self.arc()) {
             links.start(&shared, source, record);
         }
-        Ok(RemoteJournalAdded { target, again })
+        Ok(RemoteJournalAdded {
+            target,
+            again,
+            forwards: matches!(runtime, JournalRuntime::Copy(_)),
+        })
     }
 
     fn find_link(
@@ -432,6 +435,12 @@ fn begin_at(
         }
     };
     Ok(found.map(|record| record.before))
+}
+
+/// What a partner refuses, in its words; the kind says what it is about.
+pub(in crate::daemon::command) fn refused_by(rdb: RdbName, refusal: &Refusal) -> CommandError {
+    let kind = refusal_kind(refusal.code);
+    CommandError::new(kind, "CPF70D5", format!("{rdb} refused: {}", refusal.text))
 }
 
 const fn refusal_kind(code: RefusalCode) -> ErrorKind {

@@ -4,7 +4,7 @@ use super::task::LinkTask;
 use crate::daemon::messages::Severity;
 use crate::daemon::task::local::lock;
 use crate::entry::Sequence;
-use crate::remote::{EndReason, LinkEvent, Outrun, RefusalCode};
+use crate::remote::{EndReason, LinkEvent, Outrun, Refusal, RefusalCode};
 
 impl LinkTask {
     pub(super) fn take_events(&mut self) {
@@ -64,6 +64,7 @@ impl LinkTask {
             status.acknowledged = tip;
             status.heard_at = self.shared.clock.wall();
         }
+        self.look_back();
         tracing::info!(link = about, %tip, "coupled");
         if archived > 0 {
             let text = format!(
@@ -135,10 +136,74 @@ pub(in crate::daemon) fn describe_end(reason: &EndReason) -> String {
         EndReason::Silent => "the other side was silent for too long".to_owned(),
         EndReason::Lost => "the connection was lost or could not be made".to_owned(),
         EndReason::Refused(refusal) => {
+            let (code, text, at) = (refusal.code, &refusal.text, positions(refusal));
+            format!("refused ({code}): {text}{at}")
+        }
+    }
+}
+
+/// Why a session ended, for people where its target is. What refuses there speaks to the source's operator.
+pub(in crate::daemon) fn describe_end_here(reason: &EndReason, refused_here: bool) -> String {
+    match reason {
+        EndReason::Refused(refusal) if refused_here => {
+            let (code, text, at) = (refusal.code, &refusal.text, positions(refusal));
+            format!("this system refused its source ({code}), and told it: {text}{at}")
+        }
+        other => describe_end(other),
+    }
+}
+
+/// Both positions, where they are what does not fit.
+fn positions(refusal: &Refusal) -> String {
+    match refusal.code {
+        RefusalCode::Fenced
+        | RefusalCode::StaleSource
+        | RefusalCode::DuplicateIdentity
+        | RefusalCode::Diverged
+        | RefusalCode::ReceiverMissing
+        | RefusalCode::SourceBehind => {
             format!(
-                "refused ({}): {} (source at {}, target at {})",
-                refusal.code, refusal.text, refusal.source, refusal.target
+                " (source at {}, target at {})",
+                refusal.source, refusal.target
             )
         }
+        _ => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(code: RefusalCode) -> EndReason {
+        EndReason::Refused(Refusal {
+            code,
+            source: Sequence::new(15_898),
+            target: Sequence::NONE,
+            fork: None,
+            text: "there: ADDRDBDIRE".to_owned(),
+        })
+    }
+
+    #[test]
+    fn a_refusal_names_positions_only_where_they_are_what_does_not_fit() {
+        assert_eq!(
+            describe_end(&refused(RefusalCode::NotAuthorised)),
+            "refused (NOT_AUTHORISED): there: ADDRDBDIRE"
+        );
+        assert_eq!(
+            describe_end(&refused(RefusalCode::Diverged)),
+            "refused (DIVERGED): there: ADDRDBDIRE (source at 15898, target at 0)"
+        );
+    }
+
+    #[test]
+    fn a_refusal_is_told_from_the_side_it_is_shown_on() {
+        let refused = refused(RefusalCode::Busy);
+        assert_eq!(
+            describe_end_here(&refused, true),
+            "this system refused its source (BUSY), and told it: there: ADDRDBDIRE"
+        );
+        assert_eq!(describe_end_here(&refused, false), describe_end(&refused));
     }
 }

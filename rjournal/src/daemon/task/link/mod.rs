@@ -20,6 +20,7 @@ use crate::entry::{Position, QualifiedName, RdbName, Sequence, Timestamp};
 use crate::journal::LinkRecord;
 use crate::remote::{MemberKey, Shown};
 
+pub(super) use self::events::describe_end_here;
 pub(in crate::daemon) use self::events::{describe_end, describe_outrun};
 pub(crate) use self::places::Places;
 

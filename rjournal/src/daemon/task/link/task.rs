@@ -88,7 +88,18 @@ impl LinkTask {
             .activate(Activation { sync }, self.shared.clock.now());
     }
 
+    /// Looks up once what the target lacks first, where that is no longer in memory: since when it is behind is told from
+    /// memory afterwards.
+    pub(super) fn look_back(&self) {
+        let acknowledged = lock(&self.status).acknowledged;
+        let limit = self.crank.source.limit(self.crank.record.delivery);
+        if let Err(error) = self.crank.source.bundles_after(acknowledged, limit, 0) {
+            tracing::debug!(journal = %self.crank.source.name(), %error, "since when a target is behind is not known");
+        }
+    }
+
     async fn run(mut self) {
+        self.look_back();
         loop {
             while let Some(command) = self.queued.pop_front() {
                 self.take_command(command);
