@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rjournal::daemon::crank::{TargetCrank, Wire, target_facts};
 use rjournal::entry::Moment;
-use rjournal::remote::{EndReason, Frame, LinkEvent, MemberKey, RefusalCode, TargetSession};
+use rjournal::remote::{EndReason, Frame, LinkEvent, MemberKey, TargetSession};
 
 use super::systems::Cluster;
 use crate::node::{Running, Side};
@@ -259,11 +259,7 @@ impl Cluster {
         else {
             return;
         };
-        let closes = matches!(
-            refusal.code,
-            RefusalCode::Fenced | RefusalCode::StaleSource | RefusalCode::DuplicateIdentity
-        );
-        if let (true, 0, Some(open)) = (closes, node, self.open_mut()) {
+        if let (true, 0, Some(open)) = (refusal.code.closes_source(), node, self.open_mut()) {
             open.journal.close();
             let text = refusal.text.clone();
             let kept = open.journal.update(|control| control.stopped = Some(text));

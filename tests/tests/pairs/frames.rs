@@ -27,17 +27,45 @@ fn frames_of_an_older_session_change_nothing_once_a_newer_one_was_accepted() {
 
 /// LNK-5, at the source: a second welcome of another session is nobody's.
 #[test]
-fn a_welcome_of_another_session_is_refused() {
+fn a_welcome_of_another_session_is_a_breach() {
+    let mut pair = welcomed_with(|welcome| welcome.session ^= 1);
+    let last_end = pair.link(SOURCE, 0).last_end;
+    assert!(
+        matches!(last_end, Some(EndReason::Violation(_))),
+        "{last_end:?}"
+    );
+    assert!(pair.is_open());
+    pair.activate().recovers_whole();
+}
+
+/// CFG-5: that another system stands in the target's place says nothing about the source. A directory entry that was given
+/// another system's key once closed the journal for deposits.
+#[test]
+fn a_welcome_of_another_system_ends_the_session_and_the_source_stays_open() {
+    let mut pair = welcomed_with(|welcome| {
+        welcome.system = rjournal::entry::SystemId::from_bytes([66; 16]);
+    });
+    let refusal = pair.is_refused(rjournal::remote::RefusalCode::WrongSystem);
+    assert!(refusal.text.contains("CHGRDBDIRE"), "{}", refusal.text);
+    assert!(pair.is_open());
+    pair.deposit("a").seconds(3).answers("a", Said::Local);
+    // The directory was put right: the link goes on by itself.
+    pair.seconds(15).deposit("b").settle();
+    pair.answers("b", Said::Sync).recovers_whole();
+}
+
+/// A greeting that is answered with a changed welcome.
+fn welcomed_with(change: impl Fn(&mut rjournal::remote::Welcome)) -> Pair {
     let mut pair = degrade();
     pair.break_between(SOURCE, TARGET).notice();
     pair.wait(Duration::from_millis(200)).dial().arrive(TARGET);
     for frame in pair.frames_from(TARGET) {
         if let Frame::Message(Message::Welcome(welcome)) = frame {
-            welcome.session ^= 1;
+            change(welcome);
         }
     }
     pair.return_from(TARGET);
-    pair.is_refused(rjournal::remote::RefusalCode::DuplicateIdentity);
+    pair
 }
 
 /// LNK-1, CAT-3: a frame that comes twice is never written twice.

@@ -18,17 +18,24 @@ impl SourceSession {
         welcome: Box<Welcome>,
         now: Moment,
     ) -> Result<(), Violation> {
-        if welcome.session != self.facts.session || welcome.system != self.facts.target {
-            let text = "another system answered than the one this remote journal was added on; \
-                        compare WRKRDBDIRE here with DSPSYSID there";
+        if welcome.system != self.facts.target {
+            let text = "another system answered than the one this remote journal was added on; compare WRKRDBDIRE here \
+                        with DSPSYSID there. CHGRDBDIRE puts the directory entry right; on another system the remote \
+                        journal is added anew: RMVRMTJRN, ADDRMTJRN";
             self.refuse(
-                RefusalCode::DuplicateIdentity,
+                RefusalCode::WrongSystem,
                 Sequence::NONE,
                 None,
                 text.into(),
                 now,
             );
             return Ok(());
+        }
+        if welcome.session != self.facts.session {
+            return Err(Violation::Order {
+                message: "a welcome of another session",
+                state: self.state_name(),
+            });
         }
         let epochs = [welcome.promised, welcome.tip_epoch];
         check_greeting(&epochs, self.facts.epoch, welcome.oldest, welcome.tip)?;

@@ -4,7 +4,7 @@ use super::task::LinkTask;
 use crate::daemon::messages::Severity;
 use crate::daemon::task::local::lock;
 use crate::entry::Sequence;
-use crate::remote::{EndReason, LinkEvent, Outrun, RefusalCode};
+use crate::remote::{EndReason, LinkEvent, Outrun};
 
 impl LinkTask {
     pub(super) fn take_events(&mut self) {
@@ -84,14 +84,10 @@ impl LinkTask {
     fn ended(&self, reason: &EndReason, failed: bool, about: &str) {
         let text = describe_end(reason);
         let first = self.crank.link.shown().attempts <= 1;
-        if let EndReason::Refused(refusal) = reason {
-            let closes = matches!(
-                refusal.code,
-                RefusalCode::Fenced | RefusalCode::StaleSource | RefusalCode::DuplicateIdentity
-            );
-            if closes {
-                self.shared.close_journal(self.crank.source.name(), refusal);
-            }
+        if let EndReason::Refused(refusal) = reason
+            && refusal.code.closes_source()
+        {
+            self.shared.close_journal(self.crank.source.name(), refusal);
         }
         if failed {
             let text = format!("{text}. It stays ended until CHGRMTJRN JRNSTATE(*ACTIVE)");
