@@ -279,9 +279,9 @@ pub enum Message {
         /// The last entry the source has.
         after: Position,
     },
-    /// Target: that was all of it.
+    /// Target: that was all of it, or the piece that may be sent at once.
     TailEnded {
-        /// The last entry it has.
+        /// The last entry sent.
         tip: Position,
     },
     /// Target: how far it has got. Absolute numbers: no meaning depends on the order of streams.

@@ -231,6 +231,26 @@ struct CopySession {
     out: mpsc::Sender<Vec<Wired>>,
 }
 
+/// Hands over what a session has to say, waiting for room; says whether there is still somebody to hear it. Before a piece of
+/// the tail everything else goes out: a source that asks for the next piece without taking in the last would have them all
+/// in memory here.
+fn say(shared: &Shared, to: &mpsc::Sender<Vec<Wired>>, frames: Vec<Frame>) -> bool {
+    let holds_bundles = frames.iter().any(|frame| matches!(frame, Frame::Bundle(_)));
+    let wired: Vec<Wired> = frames.into_iter().map(Wired::Session).collect();
+    if !holds_bundles {
+        return to.blocking_send(wired).is_ok();
+    }
+    let all = to.reserve_many(to.max_capacity());
+    let place = shared.runtime.block_on(all).map(|mut places| places.next());
+    match place {
+        Ok(Some(place)) => {
+            place.send(wired);
+            true
+        }
+        Ok(None) | Err(_) => false,
+    }
+}
+
 struct CopyThread {
     shared: Weak<Shared>,
     runtime: Weak<CopyRuntime>,
@@ -410,11 +430,7 @@ impl CopyThread {
         let Some(session) = &mut self.session else {
             return;
         };
-        let lost = !out.is_empty()
-            && session
-                .out
-                .blocking_send(out.into_iter().map(Wired::Session).collect())
-                .is_err();
+        let lost = !out.is_empty() && !say(shared, &session.out, out);
         if lost {
             session.crank.session.handle_lost();
             session
