@@ -88,6 +88,11 @@ impl TargetSession {
         matches!(self.state, State::Streaming { .. })
     }
 
+    /// Whether the greeting was welcome: it is refused before anything of the copy changes.
+    pub const fn is_let_in(&self) -> bool {
+        matches!(self.state, State::Greeted { .. })
+    }
+
     /// The greeting, once it came.
     pub fn hello(&self) -> Option<&Hello> {
         match &self.state {

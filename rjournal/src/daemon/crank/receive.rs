@@ -3,7 +3,7 @@
 
 use super::carry::{frames, message};
 use crate::disk::Disk;
-use crate::entry::{Position, SystemId, Timestamp};
+use crate::entry::{Moment, Position, SystemId, Timestamp};
 use crate::error::{JournalError, ReceiverError};
 use crate::journal::{Copy, JournalKind, Orphan};
 use crate::remote::{EndReason, Frame, Message, TargetFacts, TargetOutput, TargetSession};
@@ -19,7 +19,7 @@ const SERVE_BYTES: usize = 4 * 1024 * 1024;
 ///
 /// # Errors
 /// [`JournalError`] when it cannot be flushed.
-pub fn target_facts(
+fn target_facts(
     copy: &mut Copy,
     system: SystemId,
     peer: SystemId,
@@ -45,6 +45,24 @@ pub fn target_facts(
         free_bytes: disk.free_bytes().unwrap_or(0),
         stopped: control.stopped,
     })
+}
+
+/// A newcomer's session, begun with the first thing it says. Only one that [`TargetSession::is_let_in`] takes the place of
+/// the session that feeds the copy: whoever is refused disturbs nobody.
+///
+/// # Errors
+/// [`JournalError`] when what an earlier session left cannot be flushed.
+pub fn greet(
+    copy: &mut Copy,
+    (system, peer): (SystemId, SystemId),
+    disk: &dyn Disk,
+    first: Frame,
+    now: Moment,
+) -> Result<TargetCrank, JournalError> {
+    let facts = target_facts(copy, system, peer, disk)?;
+    let mut crank = TargetCrank::new(TargetSession::new(facts, now));
+    crank.session.handle_frame(first, now);
+    Ok(crank)
 }
 
 /// A target's session and what it has asked for but not got yet.
