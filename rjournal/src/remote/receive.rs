@@ -13,7 +13,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::accept::{Acceptor, Violation, check_greeting};
+use super::accept::{Acceptor, Side, Violation, check_greeting};
 use super::message::message_name;
 use super::message::{
     EndReason, Frame, Hello, Message, PATH_MAX, PROTOCOL_VERSION, Purpose, Refusal, RefusalCode,
@@ -191,7 +191,7 @@ impl TargetSession {
             (_, Message::End { reason }) => self.end(reason),
             (State::Awaiting, Message::Hello(hello)) => {
                 let known = self.facts.promised;
-                check_greeting(&[hello.epoch], known, hello.oldest, hello.tip)?;
+                check_greeting(Side::Source, &[hello.epoch], known, hello.oldest, hello.tip)?;
                 self.handle_hello(hello);
             }
             (State::Greeted { .. }, Message::HeadAsked { sequence }) => {

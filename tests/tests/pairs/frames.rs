@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use rjournal::entry::Sequence;
 use rjournal::remote::{EndReason, Frame, LinkEvent, LinkState, Message};
-use rjournal_tests::pair::{Pair, SOURCE, Said, TARGET, degrade};
+use rjournal_tests::pair::{Pair, SOURCE, Said, TARGET, THIRD, broadcast, degrade};
 
 /// LNK-5, at the target.
 #[test]
@@ -254,6 +254,30 @@ fn a_welcome_with_numbers_at_their_end_is_a_breach_and_the_source_waits_on() {
         assert!(!pair.is_open());
         // Asked again, it answers as it should.
         pair.seconds(3).recovers_whole();
+    }
+}
+
+/// What one target claims leads the source to no opening another target would not believe: one that claimed the highest that
+/// was believed once had all others end the session as a breach, for good.
+#[test]
+fn a_target_that_claims_a_late_opening_does_not_part_the_source_from_the_others() {
+    for (claimed, opened) in [(1 << 62, 2), (1 << 32, (1 << 32) + 1)] {
+        let mut pair = broadcast();
+        pair.deposit("a").settle();
+        pair.kill(SOURCE).start(SOURCE).dial();
+        pair.arrive(TARGET).arrive(THIRD);
+        let mut changed = 0;
+        for frame in pair.frames_from(TARGET) {
+            if let Frame::Message(Message::Welcome(welcome)) = frame {
+                welcome.promised.boot = claimed;
+                changed += 1;
+            }
+        }
+        assert_eq!(changed, 1);
+        pair.return_from(TARGET).return_from(THIRD);
+        pair.seconds(3).recovers_whole();
+        assert_eq!(pair.epoch().boot, opened);
+        pair.deposit("b").settle().answers("b", Said::Sync);
     }
 }
 

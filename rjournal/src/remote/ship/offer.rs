@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::facts::SourceOutput;
 use super::session::{SourceSession, State, Streaming};
 use crate::entry::{ChainHead, Epoch, Moment, Position, Sequence};
-use crate::remote::accept::{Acceptor, Violation, check_greeting};
+use crate::remote::accept::{Acceptor, Side, Violation, check_greeting};
 use crate::remote::couple::{Coupling, Extent, Search, Wanted};
 use crate::remote::message::{EndReason, Message, Purpose, Refusal, RefusalCode, Welcome};
 
@@ -38,7 +38,8 @@ impl SourceSession {
             });
         }
         let epochs = [welcome.promised, welcome.tip_epoch];
-        check_greeting(&epochs, self.facts.epoch, welcome.oldest, welcome.tip)?;
+        let known = self.facts.epoch;
+        check_greeting(Side::Target, &epochs, known, welcome.oldest, welcome.tip)?;
         let target = Extent {
             oldest: welcome.oldest,
             tip: welcome.tip,
