@@ -74,7 +74,7 @@ pub async fn start(data: &Path) -> System {
 }
 
 /// Makes two systems know each other; `to` may be fed by `from` in library BKPLIB.
-async fn introduce(from: (&Place, &System), to: (&Place, &System)) {
+pub async fn introduce(from: (&Place, &System), to: (&Place, &System)) {
     let entry = |place: &Place, allow: Option<Vec<String>>| PutPartner {
         rdb: rdb(place.identity.name.as_str()),
         fingerprint: Some(place.identity.fingerprint),
@@ -224,19 +224,7 @@ impl Two {
         library(&prd, "PRDLIB").await;
         library(&bkp, "BKPLIB").await;
         journal(&prd, "PRDLIB/JRN", attributes).await;
-        let add = AddRemoteJournal {
-            rdb: rdb("BKP"),
-            source: name("PRDLIB/JRN"),
-            target: Some(name("BKPLIB/JRN")),
-            text: String::new(),
-        };
-        // A target too busy to answer is asked again.
-        until(async || match prd.run(add.clone()).await {
-            Ok(_) => true,
-            Err(error) if error.kind == ErrorKind::Unreachable => false,
-            Err(error) => panic!("no remote journal: {error}"),
-        })
-        .await;
+        add_remote_journal(&prd, "BKP").await;
         Self {
             prd_place,
             bkp_place,
@@ -264,6 +252,23 @@ impl Two {
         self.prd.stop().await;
         self.bkp.stop().await;
     }
+}
+
+/// Makes BKPLIB/JRN at a partner the remote journal of PRDLIB/JRN.
+pub async fn add_remote_journal(prd: &System, partner: &str) {
+    let add = AddRemoteJournal {
+        rdb: rdb(partner),
+        source: name("PRDLIB/JRN"),
+        target: Some(name("BKPLIB/JRN")),
+        text: String::new(),
+    };
+    // A target too busy to answer is asked again.
+    until(async || match prd.run(add.clone()).await {
+        Ok(_) => true,
+        Err(error) if error.kind == ErrorKind::Unreachable => false,
+        Err(error) => panic!("no remote journal: {error}"),
+    })
+    .await;
 }
 
 /// Activates the remote journal and waits until it has caught up.

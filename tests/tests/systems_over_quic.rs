@@ -4,9 +4,10 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use rjournal::System;
+use rjournal::daemon::command::directory::{PutPartner, RemovePartner};
 use rjournal::daemon::command::journal::{AttributePatch, ChangeJournal, ReceiverChoice};
 use rjournal::daemon::command::remote_journal::{
-    AddRemoteJournal, BeginAt, ChangeRemoteJournal, WantedState,
+    AddRemoteJournal, BeginAt, ChangeRemoteJournal, RemoveRemoteJournal, WantedState,
 };
 use rjournal::daemon::command::verify::Verify;
 use rjournal::daemon::{ErrorKind, Severity};
@@ -16,8 +17,8 @@ use rjournal::journal::{AckClass, Answer, DeliveryMode};
 use rjournal::link::{Fingerprint, Identity, LinkEndpoint, Partners, Wired};
 use rjournal::remote::{PartnerReply, PartnerRequest, RefusalCode};
 use rjournal_tests::systems::{
-    self, PATIENCE, Two, activate, allow_journals, deposit, describe, library, messages, name, rdb,
-    start, until,
+    self, PATIENCE, Place, Two, activate, add_remote_journal, allow_journals, deposit, describe,
+    introduce, library, make, messages, name, rdb, start, until,
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -185,6 +186,53 @@ async fn a_partner_is_told_only_of_journals_it_feeds_or_is_fed_with() {
         .await
         .expect("it is fed with that journal");
     two.stop().await;
+}
+
+/// CFG-5: a backup takes another's place in the directory. Its own copy of the journal is none of this link's; the source
+/// once took the stranger for a clone's witness, and closed for deposits until it was started again and opened by hand.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_directory_entry_given_to_another_backup_leaves_the_source_open() {
+    let two = Two::in_sync(AttributePatch::default()).await;
+    let prd = &two.prd;
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let (other_place, other) = make(dir.path(), "BKP2").await;
+    introduce((&two.prd_place, prd), (&other_place, &other)).await;
+    library(&other, "BKPLIB").await;
+    add_remote_journal(prd, "BKP2").await;
+    let removed = RemoveRemoteJournal {
+        rdb: rdb("BKP2"),
+        source: name("PRDLIB/JRN"),
+        target: None,
+    };
+    prd.run(removed).await.expect("it was there");
+    let forgotten = RemovePartner { rdb: rdb("BKP2") };
+    prd.run(forgotten).await.expect("nothing uses it");
+    let entry = |place: &Place| PutPartner {
+        rdb: rdb("BKP"),
+        fingerprint: Some(place.identity.fingerprint),
+        address: Some(format!("127.0.0.1:{}", place.port)),
+        allow_journals: None,
+        text: None,
+        change: true,
+    };
+    prd.run(entry(&other_place)).await.expect("a free key");
+    // The link has to connect anew.
+    two.bkp.stop().await;
+    until(async || {
+        let links = describe(prd, "PRDLIB/JRN").await.links;
+        let note = links[0].note.as_deref();
+        note.is_some_and(|why| why.contains("WRONG_SYSTEM"))
+    })
+    .await;
+    assert_eq!(deposit(prd, "alone", PATIENCE).await, AckClass::Local);
+    assert!(messages(prd, "RJN2006").await.is_empty());
+    // The right system again: the link goes on by itself.
+    let bkp = start(&two.bkp_place.data).await;
+    prd.run(entry(&two.bkp_place)).await.expect("a free key");
+    until(async || deposit(prd, "with it", PATIENCE).await == AckClass::Sync).await;
+    prd.stop().await;
+    bkp.stop().await;
+    other.stop().await;
 }
 
 /// Admits nobody: it only dials.

@@ -86,18 +86,35 @@ const RANK_MAX: u64 = 1 << 62;
 /// A system that was away long may be this many openings behind.
 const RANK_AHEAD_MAX: u64 = 1 << 32;
 
+/// Whose numbers are judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Side {
+    /// A source's: the epoch it is open in.
+    Source,
+    /// A target's: what it has promised. The source opens above it, and every other target is to follow it there: what one
+    /// target says takes the source only a little nearer to what no target believes.
+    Target,
+}
+
 /// Numbers a greeting brings, before anything is reckoned with them: the next opening is counted on from the highest epoch
 /// heard of, the next entry from the last. `known` is the highest epoch this side knows itself.
 ///
 /// # Errors
 /// [`Violation::Claim`] naming the number that cannot be.
 pub(super) fn check_greeting(
+    from: Side,
     epochs: &[Epoch],
     known: Epoch,
     oldest: Position,
     tip: Position,
 ) -> Result<(), Violation> {
-    let most = |known: u64| known.saturating_add(RANK_AHEAD_MAX).max(RANK_MAX);
+    let most = |known: u64| {
+        let ahead = known.saturating_add(RANK_AHEAD_MAX);
+        match from {
+            Side::Source => ahead.max(RANK_MAX),
+            Side::Target => ahead,
+        }
+    };
     for epoch in epochs {
         for (what, found, limit) in [
             ("a term of", epoch.term, most(known.term)),

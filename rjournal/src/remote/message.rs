@@ -123,6 +123,8 @@ pub enum RefusalCode {
     StaleSource,
     /// Two processes claim one identity.
     DuplicateIdentity,
+    /// Another system answered than the one the remote journal was added on.
+    WrongSystem,
     /// The remote journal is fed by another system.
     Busy,
     /// The histories fork below what is confirmed.
@@ -152,6 +154,7 @@ impl RefusalCode {
             Self::Fenced => "FENCED",
             Self::StaleSource => "STALE_SOURCE",
             Self::DuplicateIdentity => "DUPLICATE_IDENTITY",
+            Self::WrongSystem => "WRONG_SYSTEM",
             Self::Busy => "BUSY",
             Self::Diverged => "DIVERGED",
             Self::ReceiverMissing => "RECEIVER_MISSING",
@@ -163,16 +166,27 @@ impl RefusalCode {
         }
     }
 
-    /// Whether trying again by itself can help: an operator, or time, may have changed the other side.
+    /// Whether trying again by itself can help: an operator, or time, may have changed the other side, or the directory.
     pub const fn may_pass(self) -> bool {
         matches!(
             self,
             Self::NoSuchJournal
                 | Self::NotAuthorised
+                | Self::WrongSystem
                 | Self::Busy
                 | Self::Stopped
                 | Self::Damaged
                 | Self::Protocol
+        )
+    }
+
+    /// Whether the target says with it that another source, or another opening of this one, is the one to go on: the source
+    /// gives no further answer (failures.md COU-5, COU-7, COU-8). A source never refuses with one of these: whoever
+    /// answers in a target's place says nothing about the source's history.
+    pub const fn closes_source(self) -> bool {
+        matches!(
+            self,
+            Self::Fenced | Self::StaleSource | Self::DuplicateIdentity
         )
     }
 }
@@ -265,9 +279,9 @@ pub enum Message {
         /// The last entry the source has.
         after: Position,
     },
-    /// Target: that was all of it.
+    /// Target: that was all of it, or the piece that may be sent at once.
     TailEnded {
-        /// The last entry it has.
+        /// The last entry sent.
         tip: Position,
     },
     /// Target: how far it has got. Absolute numbers: no meaning depends on the order of streams.
@@ -333,6 +347,7 @@ mod tests {
             RefusalCode::Fenced,
             RefusalCode::StaleSource,
             RefusalCode::DuplicateIdentity,
+            RefusalCode::WrongSystem,
             RefusalCode::Busy,
             RefusalCode::Diverged,
             RefusalCode::ReceiverMissing,

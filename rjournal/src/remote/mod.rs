@@ -18,6 +18,7 @@ mod opening;
 mod pace;
 mod partner;
 mod receive;
+mod receive_facts;
 mod ship;
 
 pub use accept::{Acceptor, Violation};
@@ -30,5 +31,6 @@ pub use message::{
 pub use opening::{ADOPT_WINDOW, Heard, Opening, OpeningStep};
 pub use pace::Outrun;
 pub use partner::{Held, PartnerReply, PartnerRequest, STORED_BYTES_MAX};
-pub use receive::{TargetFacts, TargetOutput, TargetSession};
+pub use receive::TargetSession;
+pub use receive_facts::{TargetFacts, TargetOutput};
 pub use ship::{SessionFacts, ShipLimit, SourceMarks, SourceOutput, SourceSession};

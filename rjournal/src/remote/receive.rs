@@ -13,16 +13,14 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::accept::{Acceptor, Violation, check_greeting};
+use super::accept::{Acceptor, Side, Violation, check_greeting};
 use super::greeting::refusal;
 use super::message::message_name;
 use super::message::{EndReason, Frame, Hello, Message, Purpose, Refusal, RefusalCode, Welcome};
+use super::receive_facts::{TargetFacts, TargetOutput};
 use crate::entry::control_entry::Level;
 use crate::entry::progress::CopyProgress;
-use crate::entry::{
-    ChainHead, Epoch, JournalId, Moment, Place, Position, ReceiverHeader, SealedBundle, Sequence,
-    SystemId, Timestamp,
-};
+use crate::entry::{ChainHead, Epoch, Moment, Place, Position, SealedBundle, Sequence};
 
 /// Nothing heard for this long ends the session.
 const SILENCE_MAX: Duration = Duration::from_secs(8);
@@ -30,67 +28,6 @@ const SILENCE_MAX: Duration = Duration::from_secs(8);
 const HISTORY_BYTES_PER_FLUSH: u64 = 1024 * 1024;
 /// or what came within this time: a source that hears nothing takes its target for dead.
 const HISTORY_TIME_PER_FLUSH: Duration = Duration::from_millis(100);
-
-/// What this side is when a session begins.
-#[derive(Debug, Clone)]
-pub struct TargetFacts {
-    /// This system.
-    pub system: SystemId,
-    /// The journal this is a copy of.
-    pub journal: JournalId,
-    /// The only system that may feed it.
-    pub bound_to: SystemId,
-    /// The system at the other end, as its key says.
-    pub peer: SystemId,
-    /// The session epoch promised so far.
-    pub promised: Epoch,
-    /// Position before the oldest entry here.
-    pub oldest: Position,
-    /// The last entry here, flushed.
-    pub tip: Position,
-    /// Epoch of its bundle.
-    pub tip_epoch: Epoch,
-    /// How far this copy is confirmed.
-    pub confirmed: Sequence,
-    /// The attached receiver and the byte where the next bundle goes.
-    pub place: Place,
-    /// Free bytes on the disk.
-    pub free_bytes: u64,
-    /// Why it may not be fed now, if so.
-    pub stopped: Option<String>,
-}
-
-/// What a session wants done, in this order.
-#[derive(Debug, Clone)]
-pub enum TargetOutput {
-    /// Send this.
-    Send(Message),
-    /// Look up the own chain head at an entry; answer with [`TargetSession::handle_head`].
-    LookUpHead(Sequence),
-    /// Make this promise durable; answer with [`TargetSession::handle_promised`].
-    Promise(Epoch),
-    /// Move everything behind this position into an archive; answer with [`TargetSession::handle_archived`].
-    Archive(Position),
-    /// Begin this receiver.
-    Attach(ReceiverHeader),
-    /// Write this bundle.
-    Write(SealedBundle),
-    /// Flush when nothing more is waiting to be handled; answer with [`TargetSession::handle_flushed`].
-    Flush,
-    /// Make this confirmation durable; answer with [`TargetSession::handle_flushed`].
-    Confirm(Sequence),
-    /// Send receiver headers and bundles after this position up to the tip, then [`Message::TailEnded`].
-    ServeTail(Position),
-    /// The source said where it is.
-    SourceAt {
-        /// Its last entry.
-        sealed: Sequence,
-        /// When it was deposited.
-        time: Timestamp,
-    },
-    /// The session is over.
-    End(EndReason),
-}
 
 #[derive(Debug)]
 enum State {
@@ -157,6 +94,11 @@ impl TargetSession {
     /// Whether entries are being received.
     pub const fn is_streaming(&self) -> bool {
         matches!(self.state, State::Streaming { .. })
+    }
+
+    /// Whether the greeting was welcome: it is refused before anything of the copy changes.
+    pub const fn is_let_in(&self) -> bool {
+        matches!(self.state, State::Greeted { .. })
     }
 
     /// The greeting, once it came.
@@ -257,7 +199,7 @@ impl TargetSession {
             (_, Message::End { reason }) => self.end(reason),
             (State::Awaiting, Message::Hello(hello)) => {
                 let known = self.facts.promised;
-                check_greeting(&[hello.epoch], known, hello.oldest, hello.tip)?;
+                check_greeting(Side::Source, &[hello.epoch], known, hello.oldest, hello.tip)?;
                 self.handle_hello(hello);
             }
             (State::Greeted { .. }, Message::HeadAsked { sequence }) => {
@@ -338,6 +280,16 @@ impl TargetSession {
             }
             _ => {}
         }
+    }
+
+    /// The tail that was asked for is not all here: whoever asks counts on what was deleted. That ends the session, and says
+    /// nothing against the copy.
+    pub fn handle_not_held(&mut self, after: Sequence) {
+        let text = format!(
+            "the entries after {after} are no longer held here, the oldest is {}: their receiver was deleted",
+            self.facts.oldest.sequence.next()
+        );
+        self.refuse(RefusalCode::ReceiverMissing, after, text);
     }
 
     fn handle_couple(&mut self, fork: Position) -> Result<(), Violation> {

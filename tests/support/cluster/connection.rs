@@ -3,9 +3,9 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use rjournal::daemon::crank::{TargetCrank, Wire, target_facts};
+use rjournal::daemon::crank::{Wire, greet};
 use rjournal::entry::Moment;
-use rjournal::remote::{EndReason, Frame, LinkEvent, MemberKey, RefusalCode, TargetSession};
+use rjournal::remote::{EndReason, Frame, LinkEvent, MemberKey};
 
 use super::systems::Cluster;
 use crate::node::{Running, Side};
@@ -28,6 +28,8 @@ pub(crate) struct Connection {
     pub(crate) owner: Owner,
     pub(crate) forth: VecDeque<Frame>,
     pub(crate) back: VecDeque<Frame>,
+    /// Its first frame arrived.
+    pub(crate) greeted: bool,
     /// Closed by one end; the other learns it when it has read what is under way.
     pub(crate) closed: bool,
 }
@@ -135,19 +137,7 @@ impl Cluster {
         };
         let reachable = self.nodes[to].running.is_some() && !self.is_cut(dial.from, to);
         if reachable {
-            let id = self.next_connection;
-            self.next_connection += 1;
-            let (from, owner) = (dial.from, dial.owner);
-            self.connections.push(Connection {
-                id,
-                from,
-                to,
-                owner,
-                forth: VecDeque::new(),
-                back: VecDeque::new(),
-                closed: false,
-            });
-            self.accept(to, id, from);
+            self.connect(dial.from, to, dial.owner);
         }
         let me = (self.nodes[dial.from].system, self.nodes[dial.from].name);
         let session = self.next_connection;
@@ -183,6 +173,23 @@ impl Cluster {
         true
     }
 
+    /// A connection is up; gives its place.
+    pub(crate) fn connect(&mut self, from: usize, to: usize, owner: Owner) -> usize {
+        let id = self.next_connection;
+        self.next_connection += 1;
+        self.connections.push(Connection {
+            id,
+            from,
+            to,
+            owner,
+            forth: VecDeque::new(),
+            back: VecDeque::new(),
+            greeted: false,
+            closed: false,
+        });
+        self.connections.len() - 1
+    }
+
     fn target_of(&self, dial: Dial) -> Option<usize> {
         let system = match dial.owner {
             Owner::Link(index) => {
@@ -199,36 +206,46 @@ impl Cluster {
         self.nodes.iter().position(|node| node.system == system)
     }
 
-    /// A connection arrives: a new session replaces an older one.
-    pub(crate) fn accept(&mut self, node: usize, id: u64, from: usize) {
-        let now = self.now;
+    /// The first frame of a connection arrives. A newcomer that is let in takes the place of an older session; whoever is
+    /// refused hears why, and nothing else happens.
+    pub(crate) fn greet(&mut self, index: usize, first: Frame) {
+        let (wall, now) = (self.wall(), self.now);
+        let connection = &mut self.connections[index];
+        connection.greeted = true;
+        let (id, node, from) = (connection.id, connection.to, connection.from);
         let peer = self.nodes[from].system;
         let (system, disk) = (self.nodes[node].system, self.nodes[node].shared_disk());
         let mut old = None;
+        let mut out = Vec::new();
+        let mut refused = false;
         if let Some(Running {
             side:
                 Side::Copy {
                     copy,
                     session,
-                    failed,
+                    failed: failed @ None,
                 },
             ..
         }) = &mut self.nodes[node].running
         {
-            old = session.take().map(|(id, _)| id);
-            if failed.is_none() {
-                match target_facts(copy, system, peer, &*disk) {
-                    Ok(facts) => {
-                        let crank = TargetCrank::new(TargetSession::new(facts, now));
-                        *session = Some((id, Box::new(crank)));
+            match greet(copy, (system, peer), &*disk, first, now) {
+                Ok(mut crank) => {
+                    refused = !crank.session.is_let_in();
+                    crank.turn(copy, wall, &mut out);
+                    if !refused {
+                        old = session.replace((id, Box::new(crank))).map(|(id, _)| id);
                     }
-                    Err(error) => *failed = Some(error.to_string()),
                 }
+                Err(error) => *failed = Some(error.to_string()),
             }
         }
         for connection in self.connections.iter_mut().filter(|c| Some(c.id) == old) {
             connection.closed = true;
         }
+        let connection = &mut self.connections[index];
+        connection.back.extend(out);
+        connection.closed |= refused;
+        self.look_links(node);
     }
 
     pub(crate) fn is_cut(&self, a: usize, b: usize) -> bool {
@@ -259,11 +276,7 @@ impl Cluster {
         else {
             return;
         };
-        let closes = matches!(
-            refusal.code,
-            RefusalCode::Fenced | RefusalCode::StaleSource | RefusalCode::DuplicateIdentity
-        );
-        if let (true, 0, Some(open)) = (closes, node, self.open_mut()) {
+        if let (true, 0, Some(open)) = (refusal.code.closes_source(), node, self.open_mut()) {
             open.journal.close();
             let text = refusal.text.clone();
             let kept = open.journal.update(|control| control.stopped = Some(text));

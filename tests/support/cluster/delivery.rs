@@ -15,9 +15,15 @@ impl Cluster {
         if self.dark.contains(&(connection.from, to)) {
             return false;
         }
-        let frame = connection.forth.pop_front();
+        let mut frame = connection.forth.pop_front();
         if frame.is_none() && !connection.closed {
             return false;
+        }
+        if !connection.greeted
+            && let Some(first) = frame.take()
+        {
+            self.greet(index, first);
+            return true;
         }
         let mut out = Vec::new();
         let mut ended = false;

@@ -3,9 +3,10 @@
 use std::collections::VecDeque;
 
 use rjournal::disk::{CrashedDisk, MemoryDisk};
-use rjournal::remote::Frame;
+use rjournal::remote::{Frame, Hello, MemberKey, Message};
 
 use super::{Pair, SOURCE, TARGET};
+use crate::bench_journal::name;
 use crate::cluster::Owner;
 use crate::node::{Running, Side};
 
@@ -69,6 +70,24 @@ impl Pair {
             .find(|c| c.to == node)
             .expect("a connection")
             .back
+    }
+
+    /// Somebody greets a system over a connection of his own, in the name of another. Gives what he is told at once.
+    ///
+    /// # Panics
+    /// When the target's end of the connection cannot be found.
+    pub fn knock(&mut self, from: usize, to: usize, hello: Box<Hello>) -> Vec<Frame> {
+        let cluster = &mut self.cluster;
+        let nobody = MemberKey {
+            system: cluster.nodes[to].system,
+            journal: name("BKPLIB/JRN"),
+        };
+        let index = cluster.connect(from, to, Owner::Opening(nobody));
+        cluster.connections[index]
+            .forth
+            .push_back(Frame::Message(Message::Hello(hello)));
+        assert!(cluster.deliver_forth(index));
+        cluster.connections[index].back.drain(..).collect()
     }
 
     fn take_down(&mut self, node: usize, disk: MemoryDisk) {

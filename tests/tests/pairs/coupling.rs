@@ -3,8 +3,10 @@
 
 use rjournal::daemon::crank::OpeningState;
 use rjournal::entry::control_entry::SetReason;
-use rjournal::remote::{ADOPT_WINDOW, LinkEvent, LinkState, RefusalCode};
+use rjournal::entry::{ChainHead, Position, Sequence};
+use rjournal::remote::{ADOPT_WINDOW, Frame, LinkEvent, LinkState, Message, RefusalCode};
 use rjournal_tests::checkers::content;
+use rjournal_tests::node::{Running, Side};
 use rjournal_tests::pair::{Pair, SOURCE, Said, TARGET, THIRD, broadcast, degrade};
 use rjournal_tests::seed::Seed;
 
@@ -60,6 +62,70 @@ fn a_source_restored_from_a_backup_adopts_only_on_an_operators_word() {
     assert!(!pair.is_open() && !pair.keeps(SOURCE, "new"));
     pair.allow_adopt().recovers_whole();
     assert!(pair.keeps(SOURCE, "new"));
+}
+
+/// RST-1: an adoption of any length is in nobody's memory: a target once put its whole tail into one answer.
+#[test]
+fn a_long_tail_is_adopted_in_one_session_piece_by_piece() {
+    let mut pair = degrade();
+    pair.deposit("a").settle();
+    let backup = pair.snapshot(SOURCE);
+    for _ in 0..120 {
+        pair.deposit_large("large").settle();
+    }
+    pair.recover();
+    pair.restore(SOURCE, &backup).start(SOURCE).dial();
+    let (mut pieces, mut most) = (0, 0);
+    // No time goes by: whoever dials again does so later.
+    while pair.cluster.connections() > 0 {
+        pair.arrive(TARGET);
+        let mut bytes = 0;
+        for frame in pair.frames_from(TARGET) {
+            match frame {
+                Frame::Bundle(bundle) => bytes += bundle.len(),
+                Frame::Message(Message::TailEnded { .. }) => pieces += 1,
+                _ => {}
+            }
+        }
+        most = most.max(bytes);
+        pair.return_from(TARGET);
+    }
+    assert!(pair.is_open() && pieces > 2, "{pieces}");
+    assert!(most < 6 * 1024 * 1024, "{most} bytes at once");
+    pair.recovers_whole();
+    assert!(pair.keeps(SOURCE, "large"));
+}
+
+/// A place that was deleted here is no failure of the copy, which was once stopped until a restart.
+#[test]
+fn a_tail_that_is_not_held_any_more_is_refused_and_the_copy_goes_on() {
+    let mut pair = degrade();
+    for _ in 0..3 {
+        pair.deposit("a").change_receiver();
+    }
+    let upto = pair.copy(TARGET).shared().reader().records()[1].receiver;
+    if let Some(Running {
+        side: Side::Copy { copy, .. },
+        ..
+    }) = &mut pair.cluster.nodes[TARGET].running
+    {
+        copy.forget_upto(upto).expect("a live disk");
+    }
+    pair.kill(SOURCE).start(SOURCE).dial().arrive(TARGET);
+    let after = Position {
+        sequence: Sequence::NONE,
+        head: ChainHead::from_bytes([0; 32]),
+    };
+    pair.frames_to(TARGET)
+        .push_back(Frame::Message(Message::TailAsked { after }));
+    pair.arrive(TARGET);
+    let refused = pair.frames_from(TARGET).iter().any(|frame| {
+        matches!(frame, Frame::Message(Message::Refuse(refusal))
+            if refusal.code == RefusalCode::ReceiverMissing)
+    });
+    assert!(refused);
+    pair.break_between(SOURCE, TARGET).recover();
+    pair.deposit("b").settle().answers("b", Said::Sync);
 }
 
 /// RCV-15, RST-1: the disk lied about a flush that was answered.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use rjournal::entry::Sequence;
 use rjournal::remote::{EndReason, Frame, LinkEvent, LinkState, Message};
-use rjournal_tests::pair::{Pair, SOURCE, Said, TARGET, degrade};
+use rjournal_tests::pair::{Pair, SOURCE, Said, TARGET, THIRD, broadcast, degrade};
 
 /// LNK-5, at the target.
 #[test]
@@ -27,17 +27,45 @@ fn frames_of_an_older_session_change_nothing_once_a_newer_one_was_accepted() {
 
 /// LNK-5, at the source: a second welcome of another session is nobody's.
 #[test]
-fn a_welcome_of_another_session_is_refused() {
+fn a_welcome_of_another_session_is_a_breach() {
+    let mut pair = welcomed_with(|welcome| welcome.session ^= 1);
+    let last_end = pair.link(SOURCE, 0).last_end;
+    assert!(
+        matches!(last_end, Some(EndReason::Violation(_))),
+        "{last_end:?}"
+    );
+    assert!(pair.is_open());
+    pair.activate().recovers_whole();
+}
+
+/// CFG-5: that another system stands in the target's place says nothing about the source. A directory entry that was given
+/// another system's key once closed the journal for deposits.
+#[test]
+fn a_welcome_of_another_system_ends_the_session_and_the_source_stays_open() {
+    let mut pair = welcomed_with(|welcome| {
+        welcome.system = rjournal::entry::SystemId::from_bytes([66; 16]);
+    });
+    let refusal = pair.is_refused(rjournal::remote::RefusalCode::WrongSystem);
+    assert!(refusal.text.contains("CHGRDBDIRE"), "{}", refusal.text);
+    assert!(pair.is_open());
+    pair.deposit("a").seconds(3).answers("a", Said::Local);
+    // The directory was put right: the link goes on by itself.
+    pair.seconds(15).deposit("b").settle();
+    pair.answers("b", Said::Sync).recovers_whole();
+}
+
+/// A greeting that is answered with a changed welcome.
+fn welcomed_with(change: impl Fn(&mut rjournal::remote::Welcome)) -> Pair {
     let mut pair = degrade();
     pair.break_between(SOURCE, TARGET).notice();
     pair.wait(Duration::from_millis(200)).dial().arrive(TARGET);
     for frame in pair.frames_from(TARGET) {
         if let Frame::Message(Message::Welcome(welcome)) = frame {
-            welcome.session ^= 1;
+            change(welcome);
         }
     }
     pair.return_from(TARGET);
-    pair.is_refused(rjournal::remote::RefusalCode::DuplicateIdentity);
+    pair
 }
 
 /// LNK-1, CAT-3: a frame that comes twice is never written twice.
@@ -226,6 +254,30 @@ fn a_welcome_with_numbers_at_their_end_is_a_breach_and_the_source_waits_on() {
         assert!(!pair.is_open());
         // Asked again, it answers as it should.
         pair.seconds(3).recovers_whole();
+    }
+}
+
+/// What one target claims leads the source to no opening another target would not believe: one that claimed the highest that
+/// was believed once had all others end the session as a breach, for good.
+#[test]
+fn a_target_that_claims_a_late_opening_does_not_part_the_source_from_the_others() {
+    for (claimed, opened) in [(1 << 62, 2), (1 << 32, (1 << 32) + 1)] {
+        let mut pair = broadcast();
+        pair.deposit("a").settle();
+        pair.kill(SOURCE).start(SOURCE).dial();
+        pair.arrive(TARGET).arrive(THIRD);
+        let mut changed = 0;
+        for frame in pair.frames_from(TARGET) {
+            if let Frame::Message(Message::Welcome(welcome)) = frame {
+                welcome.promised.boot = claimed;
+                changed += 1;
+            }
+        }
+        assert_eq!(changed, 1);
+        pair.return_from(TARGET).return_from(THIRD);
+        pair.seconds(3).recovers_whole();
+        assert_eq!(pair.epoch().boot, opened);
+        pair.deposit("b").settle().answers("b", Said::Sync);
     }
 }
 

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use rjournal::daemon::crank::OpeningState;
-use rjournal::entry::Epoch;
-use rjournal::remote::RefusalCode;
+use rjournal::entry::{Epoch, JournalId};
+use rjournal::remote::{Frame, Hello, LinkEvent, Message, RefusalCode};
 use rjournal_tests::pair::{Pair, SOURCE, Said, TARGET, behind, degrade};
 
 /// COU-5.
@@ -163,6 +163,63 @@ fn a_copy_is_fed_by_the_source_it_is_bound_to_and_no_other() {
     assert!(refusal.text.contains("bound to"), "{}", refusal.text);
 }
 
+/// Whoever is turned away disturbs nobody: a partner that was refused again and again once ended the session that feeds the
+/// copy each time.
+#[test]
+fn a_newcomer_that_is_refused_leaves_the_session_that_feeds_the_copy_alone() {
+    type Change = fn(&mut Hello);
+    let refusals: [(Change, RefusalCode); 3] = [
+        (
+            |hello| hello.epoch.nonce ^= 1,
+            RefusalCode::DuplicateIdentity,
+        ),
+        (|hello| hello.epoch.boot -= 1, RefusalCode::StaleSource),
+        (
+            |hello| hello.journal = JournalId::from_bytes([9; 16]),
+            RefusalCode::WrongJournal,
+        ),
+    ];
+    let mut pair = degrade();
+    pair.deposit("a")
+        .settle()
+        .break_between(SOURCE, TARGET)
+        .notice();
+    pair.wait(std::time::Duration::from_millis(200)).dial();
+    let greeting = pair.frames_to(TARGET).iter().find_map(|frame| match frame {
+        Frame::Message(Message::Hello(hello)) => Some(hello.clone()),
+        _ => None,
+    });
+    let greeting = greeting.expect("a hello");
+    pair.recover();
+    let ends = ended(&pair);
+    for (change, code) in refusals {
+        let mut hello = greeting.clone();
+        change(&mut hello);
+        let told = pair.knock(SOURCE, TARGET, hello);
+        let Some(Frame::Message(Message::Refuse(refusal))) = told.first() else {
+            panic!("not refused: {told:?}");
+        };
+        assert_eq!(refusal.code, code);
+        // What is deposited now goes over the session there is.
+        pair.deposit("b").settle().answers("b", Said::Sync);
+    }
+    pair.seconds(1);
+    assert_eq!(ended(&pair), ends);
+    // The source itself, coming anew, takes its own place.
+    let told = pair.knock(SOURCE, TARGET, greeting);
+    assert!(matches!(
+        told.first(),
+        Some(Frame::Message(Message::Welcome(_)))
+    ));
+    pair.seconds(1);
+    assert_eq!(ended(&pair), ends + 1);
+    pair.seconds(20).recovers_whole();
+}
+
+fn ended(pair: &Pair) -> usize {
+    pair.happened(|event| matches!(event, LinkEvent::Ended { .. }))
+}
+
 /// The catalogue's STOPPED: what an operator stopped stays stopped, over a restart, until an operator lets it go on.
 #[test]
 fn a_stopped_copy_stays_stopped_after_a_restart_until_an_operator_releases_it() {
@@ -189,7 +246,6 @@ fn a_stopped_copy_stays_stopped_after_a_restart_until_an_operator_releases_it() 
 /// CSC-5.
 #[test]
 fn entries_never_come_back_to_a_system_they_have_passed() {
-    use rjournal::remote::{Frame, Message};
     let mut pair = behind();
     pair.deposit("a").settle();
     pair.break_between(SOURCE, TARGET).notice();

@@ -10,5 +10,5 @@ pub use carry::{
     LinkCrank, Wire, carry_confirmation, remember_acknowledged, seal_and_tell, write_and_tell,
 };
 pub use opening::{OpeningCrank, OpeningState};
-pub use receive::{TargetCrank, target_facts};
+pub use receive::{TargetCrank, greet};
 pub use source::Source;

@@ -3,22 +3,23 @@
 
 use super::carry::{frames, message};
 use crate::disk::Disk;
-use crate::entry::{Position, SystemId, Timestamp};
-use crate::error::JournalError;
+use crate::entry::{Moment, Position, SystemId, Timestamp};
+use crate::error::{JournalError, ReceiverError};
 use crate::journal::{Copy, JournalKind, Orphan};
 use crate::remote::{EndReason, Frame, Message, TargetFacts, TargetOutput, TargetSession};
 
 /// Below this much free space a target says so.
 const LOW_SPACE_BYTES: u64 = 64 * 1024 * 1024;
-/// The tail is served in pieces of this many bytes.
-const SERVE_BYTES: usize = 1024 * 1024;
+/// The tail is served in pieces of about this many bytes: whoever has one asks for the next. A copy may be far ahead of a
+/// source that was restored from a backup, and all of that at once would be in this system's memory.
+const SERVE_BYTES: usize = 4 * 1024 * 1024;
 
 /// What this side is when a session with `peer` begins. What an earlier session left unflushed is flushed first: the
 /// position told in the greeting counts as an acknowledgement.
 ///
 /// # Errors
 /// [`JournalError`] when it cannot be flushed.
-pub fn target_facts(
+fn target_facts(
     copy: &mut Copy,
     system: SystemId,
     peer: SystemId,
@@ -44,6 +45,24 @@ pub fn target_facts(
         free_bytes: disk.free_bytes().unwrap_or(0),
         stopped: control.stopped,
     })
+}
+
+/// A newcomer's session, begun with the first thing it says. Only one that [`TargetSession::is_let_in`] takes the place of
+/// the session that feeds the copy: whoever is refused disturbs nobody.
+///
+/// # Errors
+/// [`JournalError`] when what an earlier session left cannot be flushed.
+pub fn greet(
+    copy: &mut Copy,
+    (system, peer): (SystemId, SystemId),
+    disk: &dyn Disk,
+    first: Frame,
+    now: Moment,
+) -> Result<TargetCrank, JournalError> {
+    let facts = target_facts(copy, system, peer, disk)?;
+    let mut crank = TargetCrank::new(TargetSession::new(facts, now));
+    crank.session.handle_frame(first, now);
+    Ok(crank)
 }
 
 /// A target's session and what it has asked for but not got yet.
@@ -138,7 +157,10 @@ impl TargetCrank {
                 self.session
                     .handle_flushed(progress, copy.shared().promised());
             }
-            TargetOutput::ServeTail(after) => serve_tail(copy, after, out)?,
+            TargetOutput::ServeTail(after) => match serve_tail(copy, after, out) {
+                Err(ReceiverError::NotHere { .. }) => self.session.handle_not_held(after.sequence),
+                served => served?,
+            },
             TargetOutput::Send(_)
             | TargetOutput::End(_)
             | TargetOutput::Flush
@@ -196,18 +218,19 @@ impl TargetCrank {
     }
 }
 
-fn serve_tail(copy: &Copy, after: Position, out: &mut Vec<Frame>) -> Result<(), JournalError> {
+fn serve_tail(copy: &Copy, after: Position, out: &mut Vec<Frame>) -> Result<(), ReceiverError> {
     let tip = copy.tip();
-    let mut at = after.sequence;
-    while at < tip.sequence {
-        let bundles = copy
-            .shared()
-            .reader()
-            .bundles_after(at, tip.sequence, SERVE_BYTES)?;
-        let Some(last) = bundles.last() else { break };
-        at = last.header.last();
-        out.extend(frames(bundles));
-    }
-    out.push(message(Message::TailEnded { tip }));
+    let reader = copy.shared().reader();
+    let bundles = reader.bundles_after(after.sequence, tip.sequence, SERVE_BYTES)?;
+    let ends = match bundles.last() {
+        Some(last) if last.header.last() < tip.sequence => {
+            let sequence = last.header.last();
+            let head = last.head_at(sequence)?;
+            head.map_or(tip, |head| Position { sequence, head })
+        }
+        _ => tip,
+    };
+    out.extend(frames(bundles));
+    out.push(message(Message::TailEnded { tip: ends }));
     Ok(())
 }

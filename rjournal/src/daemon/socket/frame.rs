@@ -205,7 +205,7 @@ pub(super) struct DepositFrame<'a> {
 }
 
 /// Bytes of a deposit before its payload.
-const DEPOSIT_FIXED: usize = 8 + 1 + 1 + 3 + 1 + 16 + 8 + 8 + 4 + 2 + 24;
+pub(super) const DEPOSIT_FIXED: usize = 8 + 1 + 1 + 3 + 1 + 16 + 8 + 8 + 4 + 2 + 24;
 
 /// Writes a deposit. The actor is the connection's.
 pub(super) fn put_deposit(

@@ -7,6 +7,7 @@ mod follow;
 mod frame;
 mod hello;
 mod server;
+mod unit;
 
 pub use client::{Client, ClientTicket, JournalClient};
 pub use follow::{Followed, Follower, JournalFacts};

@@ -18,6 +18,7 @@ use super::frame::{
     put_bundle, put_server, read_deposit, take_frame,
 };
 use super::hello::{put_server_hello, take_client_hello};
+use super::unit::Unit;
 use crate::daemon::command::{CommandError, ErrorKind, Request};
 use crate::daemon::crank::Source;
 use crate::daemon::data_dir::{SOCKET, require_short_socket};
@@ -135,8 +136,8 @@ struct Connection {
     input: BytesMut,
     output: BytesMut,
     attached: Option<Attached>,
-    /// Frames of a unit that is not whole yet.
-    unit: Vec<bytes::Bytes>,
+    /// A unit that is not whole yet.
+    unit: Unit,
     waiting: VecDeque<Waiting>,
     /// Commit cycles this connection started.
     cycles: Cycles,
@@ -151,7 +152,7 @@ impl Connection {
             input: BytesMut::new(),
             output: BytesMut::new(),
             attached: None,
-            unit: Vec::new(),
+            unit: Unit::default(),
             waiting: VecDeque::new(),
             cycles: Cycles::default(),
         }
@@ -313,17 +314,11 @@ impl Connection {
     }
 
     async fn take_deposit(&mut self, body: bytes::Bytes) -> Result<(), LinkError> {
-        let (id, want, continues) = {
+        let (id, want) = {
             let frame = read_deposit(&body)?;
-            (frame.id, frame.want, frame.continues)
+            (frame.id, frame.want)
         };
-        self.unit.push(body);
-        if continues {
-            if self.unit.len() > crate::entry::codec::BUNDLE_ENTRIES_MAX as usize {
-                return Err(LinkError::Malformed {
-                    reason: "a unit without end".to_owned(),
-                });
-            }
+        if self.unit.take(body)? {
             return Ok(());
         }
         let unit = std::mem::take(&mut self.unit);
@@ -344,16 +339,13 @@ impl Connection {
         }
     }
 
-    async fn deposit(
-        &mut self,
-        unit: &[bytes::Bytes],
-    ) -> Result<Result<Ticket, CommandError>, LinkError> {
+    async fn deposit(&mut self, unit: &Unit) -> Result<Result<Ticket, CommandError>, LinkError> {
         let Some(attached) = &self.attached else {
             let text = "no journal is attached to this connection";
             return Ok(Err(CommandError::new(ErrorKind::Invalid, "RJN1007", text)));
         };
-        let mut drafts: Vec<Draft<'_>> = Vec::with_capacity(unit.len());
-        for body in unit {
+        let mut drafts: Vec<Draft<'_>> = Vec::with_capacity(unit.frames().len());
+        for body in unit.frames() {
             drafts.push(Draft {
                 actor: attached.actor.as_ref(),
                 ..read_deposit(body)?.draft
@@ -370,7 +362,10 @@ impl Connection {
                 journal.deposit_unit(&drafts, self.shared.clock.wall())
             })
         };
-        let mut deposited = attempt();
+        let mut deposited = match unit.refused() {
+            Some(refused) if torn.is_none() => Some(Err(refused)),
+            _ => attempt(),
+        };
         while let Some(Err(DepositError::Busy)) = deposited {
             let room = journal.room();
             deposited = attempt();

@@ -132,6 +132,7 @@ async fn feed(
     copy.tell(CopyEvent::Session {
         id,
         peer: partner.system,
+        hello,
         out,
     })
     .await;
@@ -141,8 +142,6 @@ async fn feed(
         copy.tell(dismiss(shared, partner.system, name)).await;
     }
     let mut fed = None;
-    copy.hand_over(id, Frame::Message(Message::Hello(hello)), &mut fed)
-        .await;
     let answering = shared.runtime.spawn(async move {
         while let Some(mut wired) = answers.recv().await {
             while let Ok(more) = answers.try_recv() {

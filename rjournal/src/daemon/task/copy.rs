@@ -9,7 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::link::{LinkSet, describe_end_here};
 use super::local::{PREPARE_AGAIN, lock, prepare_copy_spare};
-use crate::daemon::crank::{TargetCrank, target_facts};
+use crate::daemon::crank::{TargetCrank, greet};
 use crate::daemon::messages::Severity;
 use crate::daemon::system::Shared;
 use crate::entry::progress::CopyProgress;
@@ -19,7 +19,7 @@ use crate::entry::{
 };
 use crate::journal::{Copy, CopyShared};
 use crate::link::Wired;
-use crate::remote::{EndReason, Frame, TargetSession};
+use crate::remote::{EndReason, Frame, Hello, Message};
 
 /// Events that may wait for the thread.
 const EVENTS_WAITING: usize = 256;
@@ -31,12 +31,14 @@ const EVENTS_PER_FLUSH: usize = 256;
 /// What the thread of a copy is told.
 #[derive(Debug)]
 pub(crate) enum CopyEvent {
-    /// A session begins; an older one ends.
+    /// A source greets: if it is let in its session begins, and an older one ends.
     Session {
         /// Its number.
         id: u64,
         /// The system at the other end, as its key says.
         peer: SystemId,
+        /// What it says first.
+        hello: Box<Hello>,
         /// Where answers go.
         out: mpsc::Sender<Vec<Wired>>,
     },
@@ -233,6 +235,26 @@ struct CopySession {
     out: mpsc::Sender<Vec<Wired>>,
 }
 
+/// Hands over what a session has to say, waiting for room; says whether there is still somebody to hear it. Before a piece of
+/// the tail everything else goes out: a source that asks for the next piece without taking in the last would have them all
+/// in memory here.
+fn say(shared: &Shared, to: &mpsc::Sender<Vec<Wired>>, frames: Vec<Frame>) -> bool {
+    let holds_bundles = frames.iter().any(|frame| matches!(frame, Frame::Bundle(_)));
+    let wired: Vec<Wired> = frames.into_iter().map(Wired::Session).collect();
+    if !holds_bundles {
+        return to.blocking_send(wired).is_ok();
+    }
+    let all = to.reserve_many(to.max_capacity());
+    let place = shared.runtime.block_on(all).map(|mut places| places.next());
+    match place {
+        Ok(Some(place)) => {
+            place.send(wired);
+            true
+        }
+        Ok(None) | Err(_) => false,
+    }
+}
+
 struct CopyThread {
     shared: Weak<Shared>,
     runtime: Weak<CopyRuntime>,
@@ -275,7 +297,12 @@ impl CopyThread {
         };
         let now = shared.clock.now();
         match event {
-            CopyEvent::Session { id, peer, out } => self.begin(&shared, id, peer, out),
+            CopyEvent::Session {
+                id,
+                peer,
+                hello,
+                out,
+            } => self.begin(&shared, (id, peer), hello, out),
             CopyEvent::Frame { id, frame, permit } => {
                 if let Some(session) = self.session.as_mut().filter(|session| session.id == id) {
                     session.crank.session.handle_frame(frame, now);
@@ -346,8 +373,13 @@ impl CopyThread {
         false
     }
 
-    fn begin(&mut self, shared: &Shared, id: u64, peer: SystemId, out: mpsc::Sender<Vec<Wired>>) {
-        self.close(shared, EndReason::Superseded);
+    fn begin(
+        &mut self,
+        shared: &Shared,
+        (id, peer): (u64, SystemId),
+        hello: Box<Hello>,
+        out: mpsc::Sender<Vec<Wired>>,
+    ) {
         let failed = self
             .runtime
             .upgrade()
@@ -355,15 +387,31 @@ impl CopyThread {
         if failed.is_some() {
             return;
         }
-        match target_facts(&mut self.copy, shared.id, peer, &*shared.disk) {
-            Ok(facts) => {
-                let crank = TargetCrank::new(TargetSession::new(facts, shared.clock.now()));
+        let first = Frame::Message(Message::Hello(hello));
+        let (copy, now) = (&mut self.copy, shared.clock.now());
+        match greet(copy, (shared.id, peer), &*shared.disk, first, now) {
+            Ok(crank) if crank.session.is_let_in() => {
+                self.close(shared, EndReason::Superseded);
                 self.session = Some(CopySession {
                     id,
                     peer,
                     crank,
                     out,
                 });
+                self.turn(shared);
+            }
+            Ok(mut refused) => {
+                let mut words = Vec::new();
+                refused.turn(&mut self.copy, shared.clock.wall(), &mut words);
+                if let Some(reason) = &refused.ended {
+                    let text = describe_end_here(reason, true);
+                    tracing::info!(journal = %self.name(), "a source was turned away: {text}");
+                    if self.session.is_none() {
+                        self.tell_end(text);
+                    }
+                }
+                // Nobody else writes to a newcomer: there is room for it.
+                say(shared, &out, words);
             }
             Err(error) => self.fail(shared, &error.to_string()),
         }
@@ -410,11 +458,7 @@ impl CopyThread {
         let Some(session) = &mut self.session else {
             return;
         };
-        let lost = !out.is_empty()
-            && session
-                .out
-                .blocking_send(out.into_iter().map(Wired::Session).collect())
-                .is_err();
+        let lost = !out.is_empty() && !say(shared, &session.out, out);
         if lost {
             session.crank.session.handle_lost();
             session

@@ -7,8 +7,8 @@ use bytes::Bytes;
 
 use super::facts::SourceOutput;
 use super::session::{SourceSession, State, Streaming};
-use crate::entry::{ChainHead, Epoch, Moment, Sequence};
-use crate::remote::accept::{Acceptor, Violation, check_greeting};
+use crate::entry::{ChainHead, Epoch, Moment, Position, Sequence};
+use crate::remote::accept::{Acceptor, Side, Violation, check_greeting};
 use crate::remote::couple::{Coupling, Extent, Search, Wanted};
 use crate::remote::message::{EndReason, Message, Purpose, Refusal, RefusalCode, Welcome};
 
@@ -18,11 +18,12 @@ impl SourceSession {
         welcome: Box<Welcome>,
         now: Moment,
     ) -> Result<(), Violation> {
-        if welcome.session != self.facts.session || welcome.system != self.facts.target {
-            let text = "another system answered than the one this remote journal was added on; \
-                        compare WRKRDBDIRE here with DSPSYSID there";
+        if welcome.system != self.facts.target {
+            let text = "another system answered than the one this remote journal was added on; compare WRKRDBDIRE here \
+                        with DSPSYSID there. CHGRDBDIRE puts the directory entry right; on another system the remote \
+                        journal is added anew: RMVRMTJRN, ADDRMTJRN";
             self.refuse(
-                RefusalCode::DuplicateIdentity,
+                RefusalCode::WrongSystem,
                 Sequence::NONE,
                 None,
                 text.into(),
@@ -30,8 +31,15 @@ impl SourceSession {
             );
             return Ok(());
         }
+        if welcome.session != self.facts.session {
+            return Err(Violation::Order {
+                message: "a welcome of another session",
+                state: self.state_name(),
+            });
+        }
         let epochs = [welcome.promised, welcome.tip_epoch];
-        check_greeting(&epochs, self.facts.epoch, welcome.oldest, welcome.tip)?;
+        let known = self.facts.epoch;
+        check_greeting(Side::Target, &epochs, known, welcome.oldest, welcome.tip)?;
         let target = Extent {
             oldest: welcome.oldest,
             tip: welcome.tip,
@@ -85,7 +93,12 @@ impl SourceSession {
     fn decided(&mut self, coupling: Coupling, welcome: Box<Welcome>, now: Moment) {
         if self.facts.purpose != Purpose::Replicate {
             let rank = welcome.promised.rank().max(welcome.tip_epoch.rank());
-            self.state = State::Heard { coupling, rank };
+            let tip = welcome.tip.sequence;
+            self.state = State::Heard {
+                coupling,
+                rank,
+                tip,
+            };
             self.outputs
                 .push_back(SourceOutput::Heard { welcome, coupling });
             return;
@@ -197,14 +210,15 @@ impl SourceSession {
         Ok(())
     }
 
-    /// Purpose Open: asks for everything the target has after the own tip.
+    /// Purpose Open: asks for everything the target has after the own tip, piece by piece.
     pub fn adopt(&mut self, now: Moment) {
         if let State::Heard {
             coupling: Coupling::Ahead { at },
             rank,
+            tip,
         } = &self.state
         {
-            let (at, place, rank) = (*at, self.facts.place, *rank);
+            let (at, place, rank, tip) = (*at, self.facts.place, *rank, *tip);
             // What is adopted was sealed in an epoch this source gave out itself; it may be later than it remembers, but not
             // than the target said.
             let session = Epoch {
@@ -217,9 +231,49 @@ impl SourceSession {
             self.state = State::Adopting {
                 acceptor: Box::new(acceptor),
                 rank,
+                tip,
+                asked: at.sequence,
             };
             self.send(Message::TailAsked { after: at }, now);
         }
+    }
+
+    /// A piece of the tail is here; one that ends before the target's last entry is followed by the next.
+    pub(super) fn handle_tail_ended(
+        &mut self,
+        found: Position,
+        now: Moment,
+    ) -> Result<(), Violation> {
+        let State::Adopting {
+            acceptor,
+            rank,
+            tip,
+            asked,
+        } = &mut self.state
+        else {
+            return Ok(());
+        };
+        let (ends, rank, tip) = (acceptor.tip(), *rank, *tip);
+        let more = ends.sequence < tip;
+        if found != ends || (more && ends.sequence <= *asked) {
+            return Err(Violation::Claim {
+                what: "the end of the tail at",
+                found: found.sequence,
+                limit: ends.sequence,
+            });
+        }
+        if more {
+            *asked = ends.sequence;
+            self.send(Message::TailAsked { after: ends }, now);
+            return Ok(());
+        }
+        self.outputs.push_back(SourceOutput::TailEnded);
+        self.state = State::Heard {
+            coupling: Coupling::Continue { at: ends },
+            rank,
+            tip,
+        };
+        Ok(())
     }
 
     pub(super) fn handle_tail_header(&mut self, bytes: &[u8]) -> Result<(), Violation> {

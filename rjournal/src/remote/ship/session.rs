@@ -33,10 +33,15 @@ pub(super) enum State {
         coupling: Coupling,
         /// No bundle the target holds is of a later one.
         rank: (u64, u64),
+        /// The last entry the target has.
+        tip: Sequence,
     },
     Adopting {
         acceptor: Box<Acceptor>,
         rank: (u64, u64),
+        tip: Sequence,
+        /// The piece that is under way begins behind this entry.
+        asked: Sequence,
     },
     Streaming(Streaming),
     Ended,
@@ -252,20 +257,8 @@ impl SourceSession {
             ) => {
                 return self.handle_acknowledge(received, written, low_space, now);
             }
-            (State::Adopting { acceptor, rank }, Message::TailEnded { tip }) => {
-                let (ends, rank) = (acceptor.tip(), *rank);
-                if tip != ends {
-                    return Err(Violation::Claim {
-                        what: "the end of the tail at",
-                        found: tip.sequence,
-                        limit: ends.sequence,
-                    });
-                }
-                self.outputs.push_back(SourceOutput::TailEnded);
-                self.state = State::Heard {
-                    coupling: Coupling::Continue { at: ends },
-                    rank,
-                };
+            (State::Adopting { .. }, Message::TailEnded { tip }) => {
+                return self.handle_tail_ended(tip, now);
             }
             (_, message) => {
                 return Err(Violation::Order {

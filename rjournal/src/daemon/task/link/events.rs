@@ -85,14 +85,10 @@ impl LinkTask {
     fn ended(&self, reason: &EndReason, failed: bool, about: &str) {
         let text = describe_end(reason);
         let first = self.crank.link.shown().attempts <= 1;
-        if let EndReason::Refused(refusal) = reason {
-            let closes = matches!(
-                refusal.code,
-                RefusalCode::Fenced | RefusalCode::StaleSource | RefusalCode::DuplicateIdentity
-            );
-            if closes {
-                self.shared.close_journal(self.crank.source.name(), refusal);
-            }
+        if let EndReason::Refused(refusal) = reason
+            && refusal.code.closes_source()
+        {
+            self.shared.close_journal(self.crank.source.name(), refusal);
         }
         if failed {
             let text = format!("{text}. It stays ended until CHGRMTJRN JRNSTATE(*ACTIVE)");

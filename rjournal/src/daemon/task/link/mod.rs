@@ -9,7 +9,7 @@ mod task;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use self::task::LinkTask;
@@ -38,8 +38,6 @@ pub(crate) enum LinkCommand {
         controlled: bool,
         done: oneshot::Sender<()>,
     },
-    /// Its target left the in-sync set.
-    Left,
     /// The system stops.
     Shutdown,
 }
@@ -65,6 +63,9 @@ pub(crate) struct LinkHandle {
     pub(crate) record: Mutex<LinkRecord>,
     pub(crate) status: Arc<Mutex<LinkStatus>>,
     commands: mpsc::Sender<LinkCommand>,
+    /// Its target left the in-sync set. Never dropped, however busy the link is: a session that does not hear of it takes
+    /// itself for a member's and never asks to join again.
+    left: Arc<Notify>,
     task: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -114,8 +115,7 @@ impl LinkSet {
                 .iter()
                 .any(|key| key.system == record.system && key.journal == record.target)
             {
-                // A link too busy to take this says by itself when it has caught up again.
-                drop(handle.commands.try_send(LinkCommand::Left));
+                handle.left.notify_one();
             }
         }
     }
@@ -145,5 +145,69 @@ impl LinkHandle {
     /// The status now.
     pub(crate) fn status(&self) -> LinkStatus {
         lock(&self.status).clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entry::SystemId;
+    use crate::entry::control_entry::Level;
+    use crate::journal::DeliveryMode;
+    use crate::remote::Link;
+
+    /// The word was once dropped when many commands waited: the session took itself for a member's for ever.
+    #[tokio::test]
+    async fn a_link_too_busy_for_commands_hears_that_its_target_left() {
+        let name = |text: &str| text.parse().expect("a name");
+        let record = LinkRecord {
+            rdb: RdbName::new("BKP").expect("a name"),
+            system: SystemId::from_bytes([2; 16]),
+            target: name("BKPLIB/JRN"),
+            delivery: DeliveryMode::Sync,
+            level: Level::Written,
+            active: true,
+            acknowledged: Sequence::NONE,
+            needs_reinit: false,
+            text: String::new(),
+        };
+        let key = MemberKey {
+            system: record.system,
+            journal: record.target,
+        };
+        let (commands, _busy) = mpsc::channel(1);
+        assert!(commands.try_send(LinkCommand::Shutdown).is_ok());
+        let status = LinkStatus {
+            shown: Link::new(0).shown(),
+            acknowledged: Sequence::NONE,
+            heard_at: Timestamp::ZERO,
+            low_space: false,
+            dial_error: None,
+        };
+        let handle = Arc::new(LinkHandle {
+            record: Mutex::new(record.clone()),
+            status: Arc::new(Mutex::new(status)),
+            commands,
+            left: Arc::new(Notify::new()),
+            task: Mutex::new(None),
+        });
+        let links = LinkSet::default();
+        lock(&links.0).insert((record.rdb, record.target), Arc::clone(&handle));
+        let other = MemberKey {
+            journal: name("BKPLIB/OTHER"),
+            ..key
+        };
+        links.tell_left(&[other]);
+        let heard = async || {
+            tokio::select! {
+                biased;
+                () = handle.left.notified() => true,
+                () = std::future::ready(()) => false,
+            }
+        };
+        assert!(!heard().await);
+        links.tell_left(&[key]);
+        assert!(heard().await);
+        assert!(!heard().await, "once");
     }
 }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::places::Place;
 use super::session::{Dial, Dialed, Session, dialed, next_frame, start_session};
@@ -29,6 +29,7 @@ pub(super) struct LinkTask {
     pub(super) crank: LinkCrank,
     commands: mpsc::Receiver<LinkCommand>,
     queued: VecDeque<LinkCommand>,
+    left: Arc<Notify>,
     pub(super) status: Arc<Mutex<LinkStatus>>,
     session: Option<Session>,
     dial: Option<Dial>,
@@ -55,11 +56,13 @@ impl LinkTask {
         };
         let status = Arc::new(Mutex::new(status));
         let (send, commands) = mpsc::channel(COMMANDS_WAITING);
+        let left = Arc::new(Notify::new());
         let mut task = Self {
             shared: Arc::clone(shared),
             crank,
             commands,
             queued: VecDeque::new(),
+            left: Arc::clone(&left),
             status: Arc::clone(&status),
             session: None,
             dial: None,
@@ -75,6 +78,7 @@ impl LinkTask {
             record: Mutex::new(record),
             status,
             commands: send,
+            left,
             task: Mutex::new(None),
         };
         *lock(&handle.task) = Some(shared.runtime.spawn(task.run()));
@@ -242,6 +246,7 @@ impl LinkTask {
         tokio::select! {
             biased;
             command = self.commands.recv() => self.queued.push_back(command.unwrap_or(LinkCommand::Shutdown)),
+            () = self.left.notified() => self.crank.link.handle_left(self.shared.clock.now()),
             frame = next_frame(&mut self.session) => self.take_frame(frame),
             dialed = dialed(&mut self.dial) => self.take_dialed(dialed),
             () = shippable, if streams => self.crank.look(self.shared.clock.now()),
@@ -323,7 +328,6 @@ impl LinkTask {
                 self.inactivated.push(done);
                 self.crank.link.inactivate(upto, now);
             }
-            LinkCommand::Left => self.crank.link.handle_left(now),
             LinkCommand::Shutdown => {
                 self.stopping = true;
                 self.crank.link.handle_shutdown(now);
