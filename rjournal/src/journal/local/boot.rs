@@ -55,7 +55,7 @@ impl Recovered {
 
     fn into_parts(self, keys: KeyWindow, tip: Position) -> (Arc<Journal>, Chain, MarkFile) {
         let control = self.control.get();
-        let answers = Answers::new(tip.sequence);
+        let answers = Answers::new();
         let intake = Intake::new(
             tip.sequence,
             self.facts.last_time,
@@ -69,7 +69,8 @@ impl Recovered {
             owner: self.owner,
             epoch: control.epoch,
             intake,
-            tail: Tail::new(tip, tip.sequence),
+            // Which of what is here was acknowledged by the set is not known in this room: nothing is settled before it is told.
+            tail: Tail::new(tip, Sequence::NONE),
             answers,
             reader: self.chain.reader(),
             attributes: Mutex::new(Arc::new(control.attributes.clone())),
