@@ -9,6 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use event_listener::{Event, EventListener};
 
 use super::answer::{Answers, Ticket, UnknownReason};
+use super::forgotten::Forgotten;
 use super::keys::{KeyFound, KeyWindow};
 use super::numbering::{Checked, OpenBundle, State, check_draft};
 use crate::entry::codec;
@@ -235,13 +236,20 @@ impl Intake {
 
     /// Where a key landed, if it did, and whether that can still be told.
     pub fn find_key(&self, key: DepositKey) -> KeyFound {
-        let state = self.lock();
-        state.keys.find(key, &[0; 16], state.last)
+        self.lock().keys.find(key, &[0; 16])
     }
 
     /// The last entry that carries a deposit key.
     pub(super) fn last_keyed(&self) -> Sequence {
         self.lock().last_keyed
+    }
+
+    /// What would be left of the keys up to an entry if they were forgotten, and those the window does without.
+    pub(super) fn forgotten_upto(&self, upto: Sequence) -> (Sequence, Forgotten) {
+        let state = self.lock();
+        let begins = state.last.get().saturating_sub(state.keys.window());
+        let upto = upto.max(Sequence::new(begins));
+        (upto, state.keys.forgotten_upto(upto))
     }
 
     /// Wakes the writer for something other than entries.

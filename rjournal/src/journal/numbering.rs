@@ -144,7 +144,7 @@ impl State {
                 }
                 _ => content.unwrap_or_default(),
             };
-            match self.keys.find(key, &content, self.last) {
+            match self.keys.find(key, &content) {
                 KeyFound::New => {}
                 // Whether a cycle under a used key is the same one shows only at its commit.
                 KeyFound::Landed {
