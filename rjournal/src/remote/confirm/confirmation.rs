@@ -29,6 +29,8 @@ pub struct Confirmation {
     /// A change was ordered and has no number yet.
     pub(super) changing: Option<SetChange>,
     pub(super) holding: bool,
+    /// The journal is over: nothing comes out any more.
+    pub(super) fenced: bool,
     /// Changes of the set nobody was told of yet.
     pub(super) news: VecDeque<(Sequence, SetChange)>,
     pub(super) outputs: VecDeque<ConfirmOutput>,
@@ -68,6 +70,7 @@ impl Confirmation {
             flaps: BTreeMap::new(),
             changing: None,
             holding: false,
+            fenced: false,
             news: VecDeque::new(),
             outputs: VecDeque::new(),
         }
@@ -75,6 +78,9 @@ impl Confirmation {
 
     /// What is to be done next.
     pub fn poll_output(&mut self) -> Option<ConfirmOutput> {
+        if self.fenced {
+            return None;
+        }
         self.outputs.pop_front()
     }
 
@@ -237,15 +243,13 @@ impl Confirmation {
 
 #[cfg(test)]
 mod tests {
-    use super::super::facts::Class;
+    use super::super::facts::{Class, Loss};
     use super::*;
     use crate::entry::control_entry::Level;
     use crate::entry::{RdbName, SystemId};
 
-    /// After a restart the set goes on with a member that is not heard any more: what it was heard to have is answered, what it
-    /// lacks is not.
-    #[test]
-    fn a_member_that_was_heard_at_the_opening_counts_as_far_as_it_was() {
+    /// A member, and the entry that took it into the set.
+    fn joined() -> (Member, Option<(Sequence, SetChange)>) {
         let member = Member {
             system: SystemId::from_bytes([1; 16]),
             rdb: RdbName::new("BKP").unwrap(),
@@ -260,8 +264,46 @@ mod tests {
             policy: Policy::Degrade,
             reason: SetReason::Joined,
         };
+        (member, Some((Sequence::new(3), set)))
+    }
+
+    /// COU-5: a target that fences the source is no target that failed.
+    #[test]
+    fn what_waits_when_a_member_fences_the_journal_is_not_answered_by_it() {
+        for loss in [Loss::Failed, Loss::Fenced] {
+            let (member, set) = joined();
+            let timeout = Duration::from_secs(1);
+            let mut confirmation = Confirmation::new(Policy::Degrade, timeout, 10, set);
+            confirmation.handle_sealed(Sequence::new(71), Moment::ZERO);
+            confirmation.handle_loss(MemberKey::from(&member), loss, Moment::ZERO);
+            let change = confirmation.poll_output();
+            assert_eq!(change.is_some(), loss == Loss::Failed, "{change:?}");
+            if change.is_some() {
+                confirmation.handle_set_changed(Sequence::new(72), Moment::ZERO);
+            }
+            confirmation.handle_written(Sequence::new(72), Moment::ZERO);
+            confirmation.handle_timeout(Moment::ZERO + timeout);
+            let said = std::iter::from_fn(|| confirmation.poll_output());
+            let local = |output: &ConfirmOutput| {
+                matches!(
+                    output,
+                    ConfirmOutput::Release {
+                        class: Class::Local,
+                        ..
+                    }
+                )
+            };
+            let answers = said.filter(local).count();
+            assert_eq!(answers > 0, loss == Loss::Failed);
+        }
+    }
+
+    /// After a restart the set goes on with a member that is not heard any more: what it was heard to have is answered, what it
+    /// lacks is not.
+    #[test]
+    fn a_member_that_was_heard_at_the_opening_counts_as_far_as_it_was() {
+        let (member, set) = joined();
         let (timeout, heard) = (Duration::from_secs(1), Sequence::new(70));
-        let set = Some((Sequence::new(3), set));
         let mut confirmation = Confirmation::new(Policy::Degrade, timeout, 10, set);
         confirmation.handle_acknowledged(MemberKey::from(&member), heard, heard, Moment::ZERO);
         confirmation.handle_sealed(Sequence::new(72), Moment::ZERO);
