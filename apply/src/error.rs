@@ -189,6 +189,14 @@ pub enum DatabaseError {
         /// Its commit.
         sequence: Sequence,
     },
+    /// The key of the transaction was used before, and what was deposited then has no answer that says it landed.
+    #[error(
+        "this transaction was deposited before, as entry {sequence}; whether it landed is not decided yet"
+    )]
+    Undecided {
+        /// Its commit.
+        sequence: Sequence,
+    },
     /// The transaction was ended by an earlier error or decision.
     #[error("the transaction is over")]
     Over,
@@ -259,6 +267,7 @@ impl From<DatabaseError> for CommandError {
             DatabaseError::Row { .. } => (ErrorKind::Invalid, "RJN6002"),
             DatabaseError::Busy { .. } => (ErrorKind::TimedOut, "RJN6003"),
             DatabaseError::LandedBefore { .. } => (ErrorKind::Exists, "RJN6004"),
+            DatabaseError::Undecided { .. } => (ErrorKind::TimedOut, "RJN6018"),
             DatabaseError::Over => (ErrorKind::Refused, "RJN6005"),
             DatabaseError::Store { .. } => (ErrorKind::Internal, "RJN6006"),
             DatabaseError::Stopping | DatabaseError::Gone { .. } => {

@@ -3,9 +3,10 @@
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
-use rjournal::daemon::crank::{LinkCrank, OpeningCrank, OpeningState, Source, TargetCrank};
+use rjournal::daemon::crank::{
+    LinkCrank, OpeningCrank, OpeningState, Source, TargetCrank, begin_confirmation,
+};
 use rjournal::disk::{Disk, MemoryDisk};
 use rjournal::entry::{Moment, SystemId, SystemName, Timestamp};
 use rjournal::journal::{
@@ -151,32 +152,21 @@ impl Node {
             return Ok(false);
         };
         match crank.state() {
-            OpeningState::Ready { reason, rank_above } => {
+            OpeningState::Ready {
+                reason,
+                rank_above,
+                heard,
+            } => {
                 let Side::Opening(crank) = std::mem::replace(side, Side::Refused(String::new()))
                 else {
                     return Ok(false);
                 };
                 let (recovered, _) = crank.finish(now);
-                let attributes = recovered.control().attributes.clone();
                 let entropy: Arc<dyn Entropy> = Arc::new(SeededEntropy::new(seed));
-                let set = recovered.set().cloned();
-                let tip = recovered.tip().sequence;
                 let (journal, writer) = recovered
                     .open_for_deposits(reason, rank_above, entropy, wall)
                     .map_err(|error| error.to_string())?;
-                let set = journal.set().or(set);
-                let timeout = Duration::from_millis(attributes.sync_timeout_ms);
-                let mut confirmation = Confirmation::new(
-                    attributes.policy,
-                    timeout,
-                    attributes.waiting_entries_max,
-                    set,
-                    tip,
-                );
-                rjournal::daemon::crank::remember_acknowledged(&journal, &mut confirmation);
-                confirmation.handle_sealed(journal.tail().marks().sealed, now);
-                confirmation.handle_written(journal.tail().marks().written, now);
-                rjournal::daemon::crank::carry_confirmation(&journal, &mut confirmation, wall, now);
+                let confirmation = begin_confirmation(&journal, &heard, wall, now);
                 journal.set_gate(Gate::Open);
                 let source = Source::Local(Arc::clone(&journal));
                 *links = links_of(&source, seed);

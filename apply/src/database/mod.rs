@@ -259,8 +259,8 @@ impl Database {
     /// Cancel safe: no.
     ///
     /// # Errors
-    /// [`DatabaseError::LandedBefore`] when the key was used, `Replica` when the store cannot be changed, `Held` while its
-    /// job is held.
+    /// [`DatabaseError::LandedBefore`] when the key was used, `Undecided` when what it was used for has no answer yet, after
+    /// waiting for one as long as for a row, `Replica` when the store cannot be changed, `Held` while its job is held.
     pub async fn begin(&self, key: Option<DepositKey>) -> Result<Transaction, DatabaseError> {
         Transaction::begin(Arc::clone(&self.inner), key).await
     }
@@ -385,14 +385,27 @@ impl Inner {
                 })
             }
             Answer::Unknown { sequence, why } => Ok(Outcome::Unknown { sequence, why }),
-            Answer::Refused { .. } => Err(DatabaseError::Refused {
-                error: rjournal::CommandError::new(
-                    rjournal::daemon::ErrorKind::Poisoned,
-                    "CPF7003",
-                    "the entry was not journaled",
-                ),
-            }),
+            Answer::Refused { .. } => Err(not_journaled()),
         }
+    }
+}
+
+fn not_journaled() -> DatabaseError {
+    DatabaseError::Refused {
+        error: rjournal::CommandError::new(
+            rjournal::daemon::ErrorKind::Poisoned,
+            "CPF7003",
+            "the entry was not journaled",
+        ),
+    }
+}
+
+/// What is said of a transaction whose key was used before: that the key is found says only that it was deposited.
+fn used_before(answer: Answer) -> DatabaseError {
+    match answer {
+        Answer::Landed { sequence, .. } => DatabaseError::LandedBefore { sequence },
+        Answer::Unknown { sequence, .. } => DatabaseError::Undecided { sequence },
+        Answer::Refused { .. } => not_journaled(),
     }
 }
 
@@ -428,5 +441,32 @@ impl DatabaseFile {
         decode_row(&self.format, row).map_err(|error| DatabaseError::Row {
             reason: error.to_string(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The key is found as soon as it is deposited; only the answer says that it landed.
+    #[test]
+    fn a_used_key_is_said_to_have_landed_only_when_its_answer_says_so() {
+        let sequence = Sequence::new(7);
+        let landed = Answer::Landed {
+            sequence,
+            class: AckClass::Sync,
+            set: Sequence::NONE,
+        };
+        assert_eq!(
+            used_before(landed),
+            DatabaseError::LandedBefore { sequence }
+        );
+        let why = UnknownReason::NotReplicated;
+        assert_eq!(
+            used_before(Answer::Unknown { sequence, why }),
+            DatabaseError::Undecided { sequence }
+        );
+        let refused = used_before(Answer::Refused { sequence });
+        assert!(matches!(refused, DatabaseError::Refused { .. }));
     }
 }

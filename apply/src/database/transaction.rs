@@ -6,11 +6,10 @@ use std::sync::Arc;
 
 use rjournal::entry::record::{Images, Value, encode_key, encode_row, record_number_key};
 use rjournal::entry::{DepositKey, Draft, FileName, Kind, ObjectId, Sequence};
-use rjournal::journal::Answer;
 
 use super::file::DatabaseFile;
 use super::lock::LockGuard;
-use super::{Inner, Outcome};
+use super::{Inner, Outcome, used_before};
 use crate::error::DatabaseError;
 use crate::machine::key_text;
 
@@ -116,10 +115,27 @@ impl Transaction {
         let (sequence, again) = self.inner.depositor()?.number(&[draft]).await?;
         if again {
             self.over = true;
-            return Err(DatabaseError::LandedBefore { sequence });
+            return Err(self.found(&draft, sequence).await);
         }
         self.cycle = Some(sequence);
         Ok(sequence)
+    }
+
+    /// What is said of the key of `draft`, which was found at an entry: the answer of that entry is waited for as long as a row
+    /// is, since what waits for the in-sync set has not landed yet.
+    async fn found(&self, draft: &Draft<'_>, sequence: Sequence) -> DatabaseError {
+        let depositor = match self.inner.depositor() {
+            Ok(depositor) => depositor,
+            Err(error) => return error,
+        };
+        let drafts = [*draft];
+        let asked = depositor.answer(&drafts);
+        match tokio::time::timeout(self.inner.options.lock_timeout, asked).await {
+            Ok(Ok((answer, true))) => used_before(answer),
+            Ok(Err(error)) => error.into(),
+            // Not in time, or the daemon went away.
+            Ok(Ok((_, false))) | Err(_) => DatabaseError::Undecided { sequence },
+        }
     }
 
     /// Reads one row as this transaction sees it: its own writes first.
@@ -255,14 +271,9 @@ impl Transaction {
                 }
                 outcome
             }
-            Ok((
-                Answer::Landed { sequence, .. }
-                | Answer::Unknown { sequence, .. }
-                | Answer::Refused { sequence },
-                true,
-            )) => {
+            Ok((answer, true)) => {
                 self.roll_back_later();
-                Err(DatabaseError::LandedBefore { sequence })
+                Err(used_before(answer))
             }
             Err(error) => {
                 self.roll_back_later();

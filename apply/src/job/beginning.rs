@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rjournal::daemon::JournalFacts;
 use rjournal::entry::record::Format;
-use rjournal::entry::{ObjectId, Position, Sequence};
+use rjournal::entry::{ObjectId, Position, QualifiedName, Sequence};
 use tokio::sync::{mpsc, oneshot};
 
 use super::port::{Port, Report};
@@ -202,11 +202,23 @@ pub(super) async fn check_place(
         return Ok(facts);
     };
     let facts = port.facts(position.applied).await?;
+    require_place(&facts, position, port.journal())?;
+    Ok(facts)
+}
+
+/// That a store at `position` stands in the history of the journal `facts` were asked of there.
+fn require_place(
+    facts: &JournalFacts,
+    position: StorePosition,
+    journal: QualifiedName,
+) -> Result<(), ApplyError> {
     if facts.journal != position.journal {
-        let journal = port.journal();
         return Err(ApplyError::OtherJournal { journal });
     }
-    if position.applied > facts.last || facts.head.is_some_and(|head| head != position.head) {
+    // A local journal that was just opened may know of fewer answers than it gave before, of the same entries.
+    let is_here = facts.local && facts.head == Some(position.head);
+    let beyond = position.applied > facts.last && !is_here;
+    if beyond || facts.head.is_some_and(|head| head != position.head) {
         return Err(ApplyError::Ahead {
             store: position.to_string(),
             journal: facts.last,
@@ -218,5 +230,52 @@ pub(super) async fn check_place(
             oldest: facts.oldest.sequence,
         });
     }
-    Ok(facts)
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use rjournal::entry::{ChainHead, Epoch, GroupId, JournalId};
+
+    use super::*;
+
+    /// A restart settles what the in-sync set was heard to have, which may be less than what was answered and applied before.
+    #[test]
+    fn a_store_ahead_of_what_is_settled_is_in_place_where_the_local_journal_holds_its_entry() {
+        let (journal, head) = (
+            JournalId::from_bytes([1; 16]),
+            ChainHead::from_bytes([2; 32]),
+        );
+        let name: QualifiedName = "PRDLIB/JRN".parse().unwrap();
+        let position = StorePosition {
+            group: GroupId::from(journal),
+            term: 1,
+            journal,
+            applied: Sequence::new(50),
+            restart: Sequence::new(50),
+            head,
+            in_progress: None,
+        };
+        let facts = |local, head| JournalFacts {
+            journal,
+            group: GroupId::from(journal),
+            name,
+            local,
+            epoch: Epoch::NONE,
+            oldest: Position {
+                sequence: Sequence::NONE,
+                head: ChainHead::genesis(journal),
+            },
+            last: Sequence::new(45),
+            deposited: Sequence::new(50),
+            head,
+            actor: false,
+        };
+        let placed = |facts: &JournalFacts| require_place(facts, position, name).is_ok();
+        assert!(placed(&facts(true, Some(head))));
+        assert!(!placed(&facts(true, None)), "the entry is not here");
+        assert!(!placed(&facts(true, Some(ChainHead::from_bytes([3; 32])))));
+        // A copy may yet set aside what is not confirmed.
+        assert!(!placed(&facts(false, Some(head))));
+    }
 }

@@ -114,9 +114,9 @@ impl SteadyClient {
                     });
                 }
                 // Deposited, and not decided yet: the key tells.
-                Ok(Outcome::Unknown { sequence, .. }) => DatabaseError::Busy { until: sequence },
+                Ok(Outcome::Unknown { sequence, .. }) => DatabaseError::Undecided { sequence },
                 Err(DatabaseError::LandedBefore { sequence }) => {
-                    // What the key finds may still wait for its answer; applied is decided.
+                    // The next read is to see it.
                     match self.client().await?.wait(sequence, AGAIN_MAX).await {
                         Ok(true) => {
                             return Ok(Landed {
@@ -170,6 +170,7 @@ const fn may_help(error: &DatabaseError) -> bool {
         | DatabaseError::Over
         | DatabaseError::Held { .. }
         | DatabaseError::NotOpen { .. }
+        | DatabaseError::Undecided { .. }
         | DatabaseError::Busy { .. } => true,
         DatabaseError::Refused { error } => matches!(
             error.kind,

@@ -47,7 +47,7 @@ pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, C
             text.push_str(&done.given_up.join(", "));
         }
         if done.keys_forgotten {
-            text.push_str("\nDeposit keys in them are forgotten: sending such a deposit again may put it in twice.");
+            text.push_str("\nDeposit keys in them are forgotten: whether a deposit under one landed cannot be told any more.");
         }
         text
     });

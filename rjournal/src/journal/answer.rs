@@ -106,10 +106,10 @@ pub struct Answers {
 }
 
 impl Answers {
-    /// Everything up to `released` was answered before.
-    pub fn new(released: Sequence) -> Arc<Self> {
+    /// Nothing is answered yet, of what was deposited before this opening either.
+    pub fn new() -> Arc<Self> {
         let state = State {
-            released,
+            released: Sequence::NONE,
             classes: VecDeque::new(),
             waiting: VecDeque::new(),
             ended: None,
@@ -217,14 +217,15 @@ impl Answers {
 impl State {
     fn answer(&self, sequence: Sequence) -> Option<Answer> {
         if sequence <= self.released {
-            let found = self.classes.iter().find(|release| sequence <= release.upto);
-            let (class, set) = found.map_or((AckClass::Local, Sequence::NONE), |release| {
-                (release.class, release.set)
-            });
+            // Of those forgotten, the oldest kept is true: who joined has everything before, too.
+            let release = self
+                .classes
+                .iter()
+                .find(|release| sequence <= release.upto)?;
             return Some(Answer::Landed {
                 sequence,
-                class,
-                set,
+                class: release.class,
+                set: release.set,
             });
         }
         if sequence <= self.unknown_upto {
@@ -333,7 +334,7 @@ mod tests {
 
     #[test]
     fn tickets_are_answered_in_order_with_the_class_of_their_place() {
-        let answers = Answers::new(Sequence::NONE);
+        let answers = Answers::new();
         let tickets: Vec<Ticket> = (1..=4)
             .map(|n| answers.ticket(Sequence::new(n), false))
             .collect();
@@ -359,7 +360,8 @@ mod tests {
 
     #[test]
     fn when_the_journal_ends_sealed_entries_are_unknown_and_unsealed_ones_refused() {
-        let answers = Answers::new(Sequence::new(5));
+        let answers = Answers::new();
+        answers.release(release(5, AckClass::Local));
         let (sealed, unsealed) = (
             answers.ticket(Sequence::new(6), false),
             answers.ticket(Sequence::new(7), false),
@@ -384,7 +386,7 @@ mod tests {
 
     #[test]
     fn a_ticket_that_waits_too_long_is_unknown_but_may_be_asked_again() {
-        let answers = Answers::new(Sequence::NONE);
+        let answers = Answers::new();
         let ticket = answers.ticket(Sequence::new(1), false);
         assert!(matches!(
             ticket.wait(Duration::ZERO),

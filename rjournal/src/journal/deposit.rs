@@ -9,6 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use event_listener::{Event, EventListener};
 
 use super::answer::{Answers, Ticket, UnknownReason};
+use super::forgotten::Forgotten;
 use super::keys::{KeyFound, KeyWindow};
 use super::numbering::{Checked, OpenBundle, State, check_draft};
 use crate::entry::codec;
@@ -59,6 +60,8 @@ pub struct Intake {
     state: Mutex<State>,
     /// Entries in the open bundle, to be looked at without the lock.
     open_entries: AtomicU32,
+    /// Commit cycles whose commit will carry a deposit key, to be looked at without the lock.
+    keyed_cycles: AtomicU32,
     work: Condvar,
     room: Event,
     answers: Arc<Answers>,
@@ -78,6 +81,7 @@ impl Intake {
             last_time,
             open: OpenBundle::new(),
             cycles: HashMap::new(),
+            keyed_cycles: 0,
             keys,
             last_keyed,
             room: 0,
@@ -92,6 +96,7 @@ impl Intake {
         Arc::new(Self {
             state: Mutex::new(state),
             open_entries: AtomicU32::new(0),
+            keyed_cycles: AtomicU32::new(0),
             work: Condvar::new(),
             room: Event::new(),
             answers,
@@ -157,6 +162,7 @@ impl Intake {
         let content = keyed
             .filter(|(_, draft)| !draft.kind.is_commitment())
             .map(|(_, draft)| draft.content_hash());
+        let hashed = self.hash_within_cycles(drafts);
         let mut state = self.lock();
         state.check_gate(drafts.len() as u64)?;
         let key = match state.check_keys_and_cycles(drafts, content)? {
@@ -169,13 +175,15 @@ impl Intake {
             }
             return Err(error);
         }
-        for draft in drafts {
+        for (index, draft) in drafts.iter().enumerate() {
             let content = key
                 .filter(|_| draft.key.is_some())
                 .map(|(_, content)| content);
-            state.append(draft, now, content);
+            state.append(draft, now, content, hashed.get(index).copied());
         }
         let sequence = state.last;
+        self.keyed_cycles
+            .store(state.keyed_cycles, Ordering::Relaxed);
         self.open_entries
             .store(state.open.entries, Ordering::Relaxed);
         if wakes {
@@ -185,10 +193,21 @@ impl Intake {
         Ok(self.answers.ticket(sequence, false))
     }
 
+    /// Hashes what goes into the content of a commit cycle, before the lock is taken: it may be 15 MB. Who deposits within a
+    /// cycle has its number, so it sees here that the cycle has a key.
+    fn hash_within_cycles(&self, drafts: &[Draft<'_>]) -> Vec<[u8; 16]> {
+        let within =
+            |draft: &Draft<'_>| draft.cycle != Sequence::NONE && !draft.kind.is_commitment();
+        if self.keyed_cycles.load(Ordering::Relaxed) == 0 || !drafts.iter().any(within) {
+            return Vec::new();
+        }
+        drafts.iter().map(Draft::content_hash).collect()
+    }
+
     /// Takes an entry of the journal about itself, whatever the gate says.
     pub(super) fn deposit_own(&self, draft: &Draft<'_>, now: Timestamp) -> Sequence {
         let mut state = self.lock();
-        state.append(draft, now, None);
+        state.append(draft, now, None, None);
         let sequence = state.last;
         self.wake_writer(&mut state);
         sequence
@@ -235,13 +254,20 @@ impl Intake {
 
     /// Where a key landed, if it did, and whether that can still be told.
     pub fn find_key(&self, key: DepositKey) -> KeyFound {
-        let state = self.lock();
-        state.keys.find(key, &[0; 16], state.last)
+        self.lock().keys.find(key, &[0; 16])
     }
 
     /// The last entry that carries a deposit key.
     pub(super) fn last_keyed(&self) -> Sequence {
         self.lock().last_keyed
+    }
+
+    /// What would be left of the keys up to an entry if they were forgotten, and those the window does without.
+    pub(super) fn forgotten_upto(&self, upto: Sequence) -> (Sequence, Forgotten) {
+        let state = self.lock();
+        let begins = state.last.get().saturating_sub(state.keys.window());
+        let upto = upto.max(Sequence::new(begins));
+        (upto, state.keys.forgotten_upto(upto))
     }
 
     /// Wakes the writer for something other than entries.
@@ -364,5 +390,45 @@ impl Intake {
         let mut cycles: Vec<Sequence> = self.lock().cycles.keys().copied().collect();
         cycles.sort_unstable();
         cycles
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entry::{ClientId, Kind};
+
+    /// A payload may have 15 MB: all other depositors would wait for its hash.
+    #[test]
+    fn the_content_of_a_cycle_with_a_key_is_hashed_before_the_lock_is_taken() {
+        let keys = KeyWindow::new(100, Forgotten::default());
+        let none = Sequence::NONE;
+        let intake = Intake::new(none, Timestamp::ZERO, keys, none, Answers::new());
+        intake.set_gate(Gate::Open);
+        intake.set_room(1 << 20, 8, None);
+        let deposit =
+            |draft: &Draft<'_>| intake.deposit(draft, Timestamp::ZERO).unwrap().sequence();
+        let key = Some(DepositKey {
+            client: ClientId::from_bytes([1; 16]),
+            key: 1,
+        });
+        let start = Draft::new(Kind::CYCLE_START, &[]);
+        let plain = deposit(&start);
+        let entry = |cycle| Draft {
+            cycle,
+            ..Draft::new(Kind::USER, b"row")
+        };
+        assert!(intake.hash_within_cycles(&[entry(plain)]).is_empty());
+        let keyed = deposit(&Draft { key, ..start });
+        let hashed = intake.hash_within_cycles(&[entry(keyed)]);
+        assert_eq!(hashed, [entry(keyed).content_hash()]);
+        assert!(intake.hash_within_cycles(&[entry(none)]).is_empty());
+        deposit(&entry(keyed));
+        deposit(&Draft {
+            cycle: keyed,
+            key,
+            ..Draft::new(Kind::CYCLE_COMMIT, &[])
+        });
+        assert!(intake.hash_within_cycles(&[entry(plain)]).is_empty());
     }
 }

@@ -1,9 +1,10 @@
 //! Room `journal`: the window of deposit keys: what makes a retried deposit land at most once (ruling 16). It is made
-//! again from the receivers when a journal is opened, so it depends on nothing but them and its length.
+//! again from the receivers when a journal is opened; what left it before is known by its client's highest key.
 //! Must not know how a deposit is answered.
 
 use std::collections::{HashMap, VecDeque};
 
+use super::forgotten::Forgotten;
 use crate::entry::{ClientId, DepositKey, Sequence};
 
 /// What became of a deposit under a key.
@@ -18,7 +19,7 @@ pub enum KeyFound {
         /// Whether what was deposited then is what is deposited now.
         same_content: bool,
     },
-    /// It lies below everything remembered of this client, and older keys have been forgotten.
+    /// It is not above every key of this client that was forgotten: nobody can tell whether it landed.
     TooOld,
 }
 
@@ -37,34 +38,62 @@ pub(super) struct KeyWindow {
     clients: HashMap<ClientId, VecDeque<Landed>>,
     /// In order of sequence, to forget the oldest.
     order: VecDeque<(Sequence, DepositKey)>,
+    /// What left the window.
+    forgotten: Forgotten,
 }
 
 impl KeyWindow {
-    /// An empty window over `window` sequences.
-    pub(super) fn new(window: u64) -> Self {
+    /// An empty window over `window` sequences, after what was forgotten before.
+    pub(super) fn new(window: u64, forgotten: Forgotten) -> Self {
         Self {
             window,
             clients: HashMap::new(),
             order: VecDeque::new(),
+            forgotten,
         }
     }
 
-    /// Looks a key up; `tip` is the last entry numbered so far.
-    pub(super) fn find(&self, key: DepositKey, content: &[u8; 16], tip: Sequence) -> KeyFound {
-        let Some(landed) = self.clients.get(&key.client) else {
-            return KeyFound::New;
-        };
-        match landed.binary_search_by_key(&key.key, |landed| landed.key) {
-            Ok(index) => landed
-                .get(index)
-                .map_or(KeyFound::New, |landed| KeyFound::Landed {
-                    sequence: landed.sequence,
-                    same_content: landed.content == *content,
-                }),
-            // While the window reaches back to the first entry nothing was forgotten, and a low key is merely late.
-            Err(0) if tip.get() > self.window => KeyFound::TooOld,
-            Err(_) => KeyFound::New,
+    /// Looks a key up.
+    pub(super) fn find(&self, key: DepositKey, content: &[u8; 16]) -> KeyFound {
+        let landed = self.clients.get(&key.client);
+        let same = landed.and_then(|landed| {
+            let index = landed.binary_search_by_key(&key.key, |landed| landed.key);
+            landed.get(index.ok()?)
+        });
+        if let Some(landed) = same {
+            return KeyFound::Landed {
+                sequence: landed.sequence,
+                same_content: landed.content == *content,
+            };
         }
+        // Above all that was forgotten a key is new, or merely late: one that landed would be in the window. Keys grow, so
+        // one above all in the window was never forgotten.
+        let is_next = || {
+            landed
+                .and_then(VecDeque::back)
+                .is_some_and(|last| key.key > last.key)
+        };
+        let too_old = self.forgotten.highest(key.client).map_or_else(
+            || self.forgotten.may_be_dropped(key.client) && !is_next(),
+            |highest| key.key <= highest,
+        );
+        if too_old {
+            KeyFound::TooOld
+        } else {
+            KeyFound::New
+        }
+    }
+
+    /// What a window without the entries up to `upto` has forgotten.
+    pub(super) fn forgotten_upto(&self, upto: Sequence) -> Forgotten {
+        let mut forgotten = self.forgotten.clone();
+        let gone = self
+            .order
+            .partition_point(|(sequence, _)| *sequence <= upto);
+        for (sequence, key) in self.order.range(..gone) {
+            forgotten.note(*key, *sequence);
+        }
+        forgotten
     }
 
     /// Notes a key that landed, and forgets those that left the window.
@@ -85,6 +114,7 @@ impl KeyWindow {
                 break;
             }
             self.order.pop_front();
+            self.forgotten.note(key, oldest);
             self.forget(key);
         }
     }
@@ -122,29 +152,69 @@ mod tests {
         Sequence::new(sequence)
     }
 
+    fn window(window: u64) -> KeyWindow {
+        KeyWindow::new(window, Forgotten::default())
+    }
+
     #[test]
     fn a_retry_finds_its_first_deposit_and_other_content_is_told_apart() {
-        let mut keys = KeyWindow::new(100);
-        assert_eq!(keys.find(key(1, 7), &[1; 16], at(4)), KeyFound::New);
+        let mut keys = window(100);
+        assert_eq!(keys.find(key(1, 7), &[1; 16]), KeyFound::New);
         keys.note(key(1, 7), [1; 16], at(5));
         let landed = |same_content| KeyFound::Landed {
             sequence: at(5),
             same_content,
         };
-        assert_eq!(keys.find(key(1, 7), &[1; 16], at(9)), landed(true));
-        assert_eq!(keys.find(key(1, 7), &[2; 16], at(9)), landed(false));
-        assert_eq!(keys.find(key(2, 7), &[1; 16], at(9)), KeyFound::New);
+        assert_eq!(keys.find(key(1, 7), &[1; 16]), landed(true));
+        assert_eq!(keys.find(key(1, 7), &[2; 16]), landed(false));
+        assert_eq!(keys.find(key(2, 7), &[1; 16]), KeyFound::New);
     }
 
     #[test]
     fn a_key_below_the_window_is_too_old_once_anything_was_forgotten() {
-        let mut keys = KeyWindow::new(10);
+        let mut keys = window(10);
         keys.note(key(1, 1), [1; 16], at(1));
         keys.note(key(1, 5), [1; 16], at(9));
-        assert_eq!(keys.find(key(1, 0), &[1; 16], at(9)), KeyFound::New);
+        assert_eq!(keys.find(key(1, 0), &[1; 16]), KeyFound::New);
         keys.note(key(1, 8), [1; 16], at(12));
         assert_eq!(keys.order.len(), 2);
-        assert_eq!(keys.find(key(1, 1), &[1; 16], at(12)), KeyFound::TooOld);
-        assert_eq!(keys.find(key(1, 7), &[1; 16], at(12)), KeyFound::New);
+        assert_eq!(keys.find(key(1, 1), &[1; 16]), KeyFound::TooOld);
+        assert_eq!(keys.find(key(1, 7), &[1; 16]), KeyFound::New);
+    }
+
+    #[test]
+    fn the_keys_of_a_client_that_left_the_window_are_too_old_and_its_next_one_is_new() {
+        let mut keys = window(10);
+        keys.note(key(1, 3), [1; 16], at(1));
+        keys.note(key(2, 1), [1; 16], at(20));
+        assert_eq!(keys.find(key(1, 3), &[1; 16]), KeyFound::TooOld);
+        assert_eq!(keys.find(key(1, 2), &[1; 16]), KeyFound::TooOld);
+        assert_eq!(keys.find(key(1, 4), &[1; 16]), KeyFound::New);
+        // A lower one in the window makes no new one of a higher one that left it.
+        keys.note(key(1, 2), [1; 16], at(21));
+        assert_eq!(keys.find(key(1, 3), &[1; 16]), KeyFound::TooOld);
+    }
+
+    #[test]
+    fn a_window_made_again_behind_what_is_kept_knows_the_same_keys() {
+        let mut keys = window(10);
+        for n in 1..=30 {
+            keys.note(key(n as u8 % 4, n), [1; 16], at(n));
+        }
+        // Cut also behind what the window still has, as receivers are deleted by force.
+        for upto in [20, 25] {
+            let mut again = KeyWindow::new(10, keys.forgotten_upto(at(upto)));
+            for n in upto + 1..=30 {
+                again.note(key(n as u8 % 4, n), [1; 16], at(n));
+            }
+            for n in 1..=34 {
+                let key = key(n as u8 % 4, n);
+                let expected = match keys.find(key, &[1; 16]) {
+                    KeyFound::Landed { sequence, .. } if sequence <= at(upto) => KeyFound::TooOld,
+                    other => other,
+                };
+                assert_eq!(again.find(key, &[1; 16]), expected, "{n} {upto}");
+            }
+        }
     }
 }

@@ -9,6 +9,7 @@ mod answer;
 mod control;
 mod copy;
 mod deposit;
+mod forgotten;
 mod keys;
 mod local;
 mod mark;

@@ -52,6 +52,8 @@ pub(super) struct State {
     pub(super) last_time: Timestamp,
     pub(super) open: OpenBundle,
     pub(super) cycles: HashMap<Sequence, Cycle>,
+    /// Those of them whose commit will carry a deposit key.
+    pub(super) keyed_cycles: u32,
     pub(super) keys: KeyWindow,
     pub(super) last_keyed: Sequence,
     /// Bytes the open bundle and those after it may still take in the attached receiver.
@@ -144,7 +146,7 @@ impl State {
                 }
                 _ => content.unwrap_or_default(),
             };
-            match self.keys.find(key, &content, self.last) {
+            match self.keys.find(key, &content) {
                 KeyFound::New => {}
                 // Whether a cycle under a used key is the same one shows only at its commit.
                 KeyFound::Landed {
@@ -195,8 +197,15 @@ impl State {
         Err(DepositError::Busy)
     }
 
-    /// Numbers and encodes a draft that was checked.
-    pub(super) fn append(&mut self, draft: &Draft<'_>, now: Timestamp, content: Option<[u8; 16]>) {
+    /// Numbers and encodes a draft that was checked. `content` goes into the entry with its key; `hashed` is the hash of its
+    /// own content, where it was made before.
+    pub(super) fn append(
+        &mut self,
+        draft: &Draft<'_>,
+        now: Timestamp,
+        content: Option<[u8; 16]>,
+        hashed: Option<[u8; 16]>,
+    ) {
         let sequence = self.last.next();
         let time = now.max(self.last_time);
         let raw_time = (time != now).then_some(now);
@@ -229,16 +238,17 @@ impl State {
             .saturating_sub((self.open.buffer.len() - used) as u64 + opening);
         self.last = sequence;
         self.last_time = time;
-        self.track_cycle(draft, sequence);
+        self.track_cycle(draft, sequence, hashed);
         if let (Some(key), Some(content)) = (written.key, content) {
             self.keys.note(key, content, sequence);
             self.last_keyed = sequence;
         }
     }
 
-    pub(super) fn track_cycle(&mut self, draft: &Draft<'_>, sequence: Sequence) {
+    fn track_cycle(&mut self, draft: &Draft<'_>, sequence: Sequence, hashed: Option<[u8; 16]>) {
         match draft.kind {
             Kind::CYCLE_START => {
+                self.keyed_cycles += u32::from(draft.key.is_some());
                 self.cycles.insert(
                     sequence,
                     Cycle {
@@ -247,14 +257,16 @@ impl State {
                 );
             }
             Kind::CYCLE_COMMIT | Kind::CYCLE_ROLLBACK => {
-                self.cycles.remove(&draft.cycle);
+                let cycle = self.cycles.remove(&draft.cycle);
+                self.keyed_cycles -= u32::from(cycle.is_some_and(|cycle| cycle.keyed.is_some()));
             }
             _ => {
                 if let Some(Cycle {
                     keyed: Some((_, content)),
                 }) = self.cycles.get_mut(&draft.cycle)
                 {
-                    *content = joined_content(content, &draft.content_hash());
+                    let own = hashed.unwrap_or_else(|| draft.content_hash());
+                    *content = joined_content(content, &own);
                 }
             }
         }

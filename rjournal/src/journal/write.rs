@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::control::{Attributes, Checkpoint, ControlFile, ManageReceivers};
 use super::deposit::{Intake, RESERVE_BYTES, Taken};
+use super::forgotten::ForgottenFile;
 use super::local::Journal;
 use super::mark::{Mark, MarkFile};
 use super::name::next_receiver_name;
@@ -32,6 +33,7 @@ pub struct Writer {
     journal: Arc<Journal>,
     chain: Chain,
     mark: MarkFile,
+    forgotten: ForgottenFile,
     entropy: Arc<dyn Entropy>,
     epoch: Epoch,
     sealed: Position,
@@ -63,7 +65,7 @@ impl Writer {
     pub(super) fn new(
         journal: Arc<Journal>,
         chain: Chain,
-        mark: MarkFile,
+        (mark, forgotten): (MarkFile, ForgottenFile),
         entropy: Arc<dyn Entropy>,
         epoch: Epoch,
     ) -> Self {
@@ -72,6 +74,7 @@ impl Writer {
             journal,
             chain,
             mark,
+            forgotten,
             entropy,
             epoch,
             sealed: tip,
@@ -381,6 +384,10 @@ impl Writer {
             last_keyed: self.intake().last_keyed(),
             opened: self.journal.opened(),
         };
+        if let Err(error) = self.keep_keys() {
+            // The next opening reads further back; before a receiver goes it is tried again.
+            tracing::warn!(journal = %self.journal.name(), %error, "forgotten deposit keys are not kept yet");
+        }
         self.control().update(|control| {
             control.next_name = control
                 .next_name
@@ -388,6 +395,19 @@ impl Writer {
             control.receivers = receivers;
             control.checkpoint = checkpoint;
         })
+    }
+
+    /// Puts down what is forgotten of deposit keys, those of receivers that go included. The next opening reads on behind them.
+    fn keep_keys(&mut self) -> Result<(), JournalError> {
+        if self.intake().last_keyed() <= self.forgotten.upto() {
+            return Ok(());
+        }
+        let gone = self.chain.reader().oldest().sequence;
+        let (upto, forgotten) = self.intake().forgotten_upto(gone);
+        if upto > self.forgotten.upto() {
+            self.forgotten.save(upto, &forgotten)?;
+        }
+        Ok(())
     }
 
     /// Begins a receiver without ending one: the first of a journal, the one that J NR announced right before a crash, or
@@ -477,6 +497,7 @@ impl Writer {
     /// [`JournalError::Io`] when the disk refuses; files that stay behind are removed at the next start.
     pub fn forget_upto(&mut self, receiver: ReceiverId) -> Result<u64, JournalError> {
         let paths = self.chain.forget_upto(receiver);
+        self.keep_keys()?;
         let receivers = self.chain.reader().records();
         self.control()
             .update(|control| control.receivers = receivers)?;

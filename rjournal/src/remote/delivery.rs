@@ -21,7 +21,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::confirm::Loss;
-use super::message::{EndReason, Frame, Message, Refusal};
+use super::message::{EndReason, Frame, Message, Refusal, RefusalCode};
 use super::pace::{Outrun, Pace};
 use super::ship::{SessionFacts, SourceMarks, SourceOutput, SourceSession};
 use crate::entry::{ChainHead, Moment, Sequence};
@@ -518,7 +518,12 @@ impl Link {
         }
         let (loss, failed, wait) = match &reason {
             EndReason::Refused(Refusal { code, .. }) => {
-                (Loss::Failed, !code.may_pass(), WAIT_REFUSED)
+                let fenced = matches!(
+                    code,
+                    RefusalCode::Fenced | RefusalCode::StaleSource | RefusalCode::DuplicateIdentity
+                );
+                let loss = if fenced { Loss::Fenced } else { Loss::Failed };
+                (loss, !code.may_pass(), WAIT_REFUSED)
             }
             EndReason::Violation(_) | EndReason::SourceFailed => (Loss::Failed, true, WAIT_REFUSED),
             EndReason::Full | EndReason::TargetFailed | EndReason::Inactivated => {

@@ -41,6 +41,8 @@ pub enum OpeningStep {
         reason: OpenReason,
         /// The highest rank anybody knew.
         rank_above: (u64, u64),
+        /// What members have of this journal's chain.
+        heard: Vec<(MemberKey, Sequence)>,
     },
     /// Stay closed until an operator decides.
     Refuse {
@@ -202,7 +204,21 @@ impl Opening {
         OpeningStep::Open {
             reason,
             rank_above: self.highest_rank(),
+            heard: self.heard(),
         }
+    }
+
+    /// How far each member that was heard has this journal's own chain on its disk.
+    fn heard(&self) -> Vec<(MemberKey, Sequence)> {
+        let had = |member: &Asked| match &member.answer {
+            Some(Heard::Welcome(
+                _,
+                Coupling::Continue { at } | Coupling::Ahead { at } | Coupling::Forked { at },
+            )) => Some((member.key, at.sequence)),
+            // One that is empty begins behind what it was never sent.
+            _ => None,
+        };
+        self.members.iter().filter_map(had).collect()
     }
 
     /// A member whose history and this one cannot both be the journal's: nobody but an operator chooses, and never the

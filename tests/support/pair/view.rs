@@ -87,13 +87,20 @@ impl Pair {
                 (shared.reader().clone(), shared.tail().marks().settled)
             }
         };
-        let found = content(&reader, upto);
+        self.names(&content(&reader, upto))
+    }
+
+    /// Names of the entries an apply job at the source may read.
+    pub fn shown_settled(&mut self) -> Vec<&'static str> {
+        let journal = &self.open().journal;
+        let found = content(journal.reader(), journal.tail().marks().settled);
+        self.names(&found)
+    }
+
+    fn names(&self, found: &Content) -> Vec<&'static str> {
         let name = |id: &u64| self.ids.iter().find(|(_, known)| *known == id);
-        found
-            .ids
-            .values()
-            .filter_map(|id| name(id).map(|(name, _)| *name))
-            .collect()
+        let names = found.ids.values().filter_map(name);
+        names.map(|(name, _)| *name).collect()
     }
 
     /// Number of the entry a name was answered with.

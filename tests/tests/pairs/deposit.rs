@@ -2,9 +2,9 @@
 
 use rjournal::entry::codec::PAYLOAD_BYTES_MAX;
 use rjournal::entry::control_entry::Policy;
-use rjournal::entry::{Draft, Kind, Sequence, Timestamp};
+use rjournal::entry::{ClientId, DepositKey, Draft, Kind, Sequence, Timestamp};
 use rjournal::error::DepositError;
-use rjournal::journal::{AckClass, Answer, Attributes};
+use rjournal::journal::{AckClass, Answer, Attributes, Ticket};
 use rjournal_tests::cluster::quick;
 use rjournal_tests::pair::{Pair, SOURCE, Said, TARGET, behind, degrade};
 
@@ -112,6 +112,72 @@ fn a_key_older_than_the_window_is_too_old_and_never_a_second_deposit() {
     pair.lose_power(SOURCE).start(SOURCE).recover();
     let old = pair.deposit_keyed("old", 1);
     assert!(matches!(old, Err(DepositError::KeyTooOld { .. })));
+}
+
+fn deposit_as(
+    pair: &mut Pair,
+    client: u8,
+    name: &'static str,
+    key: u64,
+) -> Result<Ticket, DepositError> {
+    let payload = pair.payload(name, 0);
+    let key = Some(DepositKey {
+        client: ClientId::from_bytes([client; 16]),
+        key,
+    });
+    let draft = Draft {
+        key,
+        ..Draft::new(Kind::USER, &payload)
+    };
+    let taken = pair.try_draft(name, &draft);
+    pair.settle();
+    taken
+}
+
+/// DEP-9: of a client that was away while others filled the window, nothing is left in it.
+#[test]
+fn a_key_of_a_client_that_was_away_is_too_old_whatever_happened_meanwhile() {
+    for (restarts, changes, deletes) in [
+        (false, false, false),
+        (true, false, false),
+        (true, true, false),
+        (true, true, true),
+    ] {
+        let mut pair = Pair::in_sync(&Attributes {
+            key_window: 20,
+            ..quick(Policy::Degrade)
+        });
+        deposit_as(&mut pair, 1, "away", 5).expect("taken");
+        if changes {
+            pair.change_receiver();
+        }
+        for key in 1..40 {
+            deposit_as(&mut pair, 2, "other", key).expect("taken");
+        }
+        if changes {
+            pair.change_receiver();
+        }
+        if deletes {
+            let oldest = pair.open().journal.reader().records()[0].receiver;
+            let gone = pair.open().writer.forget_upto(oldest);
+            assert_eq!(gone.expect("a live disk"), 1);
+        }
+        // Twice: what was kept is kept again.
+        for _ in 0..if restarts { 2 } else { 0 } {
+            pair.lose_power(SOURCE).start(SOURCE).recover();
+            pair.change_receiver();
+        }
+        let case = (restarts, changes, deletes);
+        for key in [4, 5] {
+            let again = deposit_as(&mut pair, 1, "again", key);
+            let too_old = matches!(again, Err(DepositError::KeyTooOld { window: 20 }));
+            assert!(too_old, "{case:?} {key}: {again:?}");
+        }
+        let next = deposit_as(&mut pair, 1, "next", 6).expect("taken");
+        assert!(!next.again(), "{case:?}");
+        let first = deposit_as(&mut pair, 3, "first", 1).expect("taken");
+        assert!(!first.again(), "{case:?}: a client never heard of");
+    }
 }
 
 /// DEP-10.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use rjournal::daemon::crank::OpeningState;
 use rjournal::entry::{Epoch, JournalId};
 use rjournal::remote::{Frame, Hello, LinkEvent, Message, RefusalCode};
+use rjournal_tests::node::{Running, Side};
 use rjournal_tests::pair::{Pair, SOURCE, Said, TARGET, behind, degrade};
 
 /// COU-5.
@@ -20,8 +21,17 @@ fn a_source_of_a_lower_term_is_fenced_stops_and_stays_stopped() {
         .deposit("b")
         .seal()
         .write();
+    let last = pair.cluster.last();
     pair.seconds(1);
     let refusal = pair.is_refused(RefusalCode::Fenced);
+    let journal = match &pair.cluster.nodes[SOURCE].running {
+        Some(Running {
+            side: Side::Open(open),
+            ..
+        }) => open.journal.clone(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(journal.intake().last(), last, "no smaller set is deposited");
     assert!(refusal.text.contains("primary"), "{}", refusal.text);
     pair.answers("b", Said::Unknown);
     let late = pair.try_deposit("c", 1);

@@ -84,6 +84,46 @@ fn block_keeps_deposits_waiting_and_refuses_beyond_its_bound() {
     pair.deposit("e").settle().answers("e", Said::Sync);
 }
 
+/// SYN-7, ruling 13: a restart makes no LOCAL of an entry that the member lacks, whoever asks for it by its key.
+#[test]
+fn a_retry_after_a_restart_waits_for_the_member_that_lacks_the_entry() {
+    for policy in [Policy::Block, Policy::Reject, Policy::Degrade] {
+        let mut pair = Pair::in_sync(&quick(policy));
+        pair.deposit_keyed("had", 1).expect("taken");
+        pair.settle().answers("had", Said::Sync);
+        pair.cut().deposit_keyed("lacks", 2).expect("taken");
+        pair.seal().write().answers("lacks", Said::Nothing);
+        // It is asked, has nothing that is missing here, and is gone before it is shipped anything.
+        pair.kill(SOURCE).mend().start(SOURCE);
+        pair.couple_without_flush(TARGET).cut();
+        assert!(pair.is_open());
+        assert!(pair.deposit_keyed("had", 1).expect("taken").again());
+        pair.settle().answers("had", Said::Sync);
+        assert!(pair.deposit_keyed("lacks", 2).expect("taken").again());
+        pair.settle().answers("lacks", Said::Nothing);
+        pair.only_on("lacks", &[SOURCE]);
+        assert_eq!(pair.shown_settled(), ["had"], "readers see no more");
+        pair.seconds(3).answers(
+            "lacks",
+            match policy {
+                Policy::Block => Said::Nothing,
+                Policy::Reject => Said::Unknown,
+                Policy::Degrade => Said::Local,
+            },
+        );
+        pair.mend().recovers_whole();
+        pair.deposit_keyed("lacks", 2).expect("found");
+        pair.answers(
+            "lacks",
+            if policy == Policy::Degrade {
+                Said::Local
+            } else {
+                Said::Sync
+            },
+        );
+    }
+}
+
 /// SYN-7: the operator's way out.
 #[test]
 fn an_operator_who_loosens_block_releases_what_waits_as_local() {

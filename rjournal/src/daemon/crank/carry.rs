@@ -3,6 +3,7 @@
 //! and the simulator turn the same cranks. Must not decide anything.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::source::{Source, member, member_key};
 use crate::entry::{Moment, Sequence, Timestamp};
@@ -55,11 +56,30 @@ pub fn write_and_tell(
     Ok(carry_confirmation(&journal, &mut confirmation, wall, now))
 }
 
-/// Tells the confirmation of a journal that was opened what its targets were known to have before.
-pub fn remember_acknowledged(journal: &Journal, confirmation: &mut Confirmation) {
-    for link in &journal.control().links {
-        confirmation.remember(member_key(link), link.acknowledged);
+/// The confirmation of a journal that was just opened, whose members were `heard` to have so much: what they have is
+/// answered, and what one of them lacks is not, whatever boot it was deposited in.
+pub fn begin_confirmation(
+    journal: &Journal,
+    heard: &[(MemberKey, Sequence)],
+    wall: Timestamp,
+    now: Moment,
+) -> Confirmation {
+    let attributes = journal.attributes();
+    let mut confirmation = Confirmation::new(
+        attributes.policy,
+        Duration::from_millis(attributes.sync_timeout_ms),
+        attributes.waiting_entries_max,
+        journal.set(),
+    );
+    for (key, has) in heard {
+        confirmation.handle_acknowledged(*key, *has, *has, now);
     }
+    let marks = journal.tail().marks();
+    confirmation.handle_sealed(marks.sealed, now);
+    confirmation.handle_written(marks.written, now);
+    // No link runs yet that could have left.
+    drop(carry_confirmation(journal, &mut confirmation, wall, now));
+    confirmation
 }
 
 /// Does what the confirmation wants done; gives the targets whose sessions go on outside the set.

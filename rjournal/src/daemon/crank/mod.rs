@@ -7,7 +7,7 @@ mod receive;
 mod source;
 
 pub use carry::{
-    LinkCrank, Wire, carry_confirmation, remember_acknowledged, seal_and_tell, write_and_tell,
+    LinkCrank, Wire, begin_confirmation, carry_confirmation, seal_and_tell, write_and_tell,
 };
 pub use opening::{OpeningCrank, OpeningState};
 pub use receive::{TargetCrank, greet};

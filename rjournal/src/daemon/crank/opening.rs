@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::carry::{Wire, message};
 use super::source::member_key;
 use crate::entry::control_entry::OpenReason;
-use crate::entry::{Moment, Position, SystemId, SystemName, Timestamp};
+use crate::entry::{Moment, Position, Sequence, SystemId, SystemName, Timestamp};
 use crate::error::JournalError;
 use crate::journal::{Control, DeliveryMode, LinkRecord, Recovered};
 use crate::remote::{
@@ -27,6 +27,8 @@ pub enum OpeningState {
         reason: OpenReason,
         /// Above this `(term, boot)`.
         rank_above: (u64, u64),
+        /// What members of the set have.
+        heard: Vec<(MemberKey, Sequence)>,
     },
     /// It stays closed.
     Refused {
@@ -107,7 +109,15 @@ impl OpeningCrank {
         match self.opening.step() {
             OpeningStep::Wait => OpeningState::Waiting(self.opening.missing().collect()),
             OpeningStep::Adopt(_) => OpeningState::Adopting,
-            OpeningStep::Open { reason, rank_above } => OpeningState::Ready { reason, rank_above },
+            OpeningStep::Open {
+                reason,
+                rank_above,
+                heard,
+            } => OpeningState::Ready {
+                reason,
+                rank_above,
+                heard,
+            },
             OpeningStep::Refuse { code, text } => OpeningState::Refused { code, text },
         }
     }

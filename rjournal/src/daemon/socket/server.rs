@@ -331,7 +331,10 @@ impl Connection {
                     &Heard::Numbered(ticket.sequence(), ticket.again()),
                 ),
                 Want::Answer => {
-                    self.waiting.push_back(Waiting { id, ticket });
+                    // Answers come in order of number: one found by its key is not kept behind later ones that wait.
+                    let before = |other: &Waiting| other.ticket.sequence() <= ticket.sequence();
+                    let at = self.waiting.partition_point(before);
+                    self.waiting.insert(at, Waiting { id, ticket });
                     Ok(())
                 }
             },

@@ -95,7 +95,7 @@ impl Shared {
                 shared.clock.wall(),
             )?;
             let id = recovered.control().journal;
-            shared.open_local(recovered, OpenReason::Created, (0, 0))?;
+            shared.open_local(recovered, OpenReason::Created, (0, 0), &[])?;
             Ok::<_, JournalError>(id)
         });
         Ok(made.await.map_err(|error| {

@@ -3,19 +3,19 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::names::Names;
 use super::runtime::JournalRuntime;
 use super::shared::Shared;
-use crate::daemon::crank::{OpeningCrank, OpeningState, carry_confirmation, remember_acknowledged};
+use crate::daemon::crank::{OpeningCrank, OpeningState, begin_confirmation};
 use crate::daemon::task::local::LocalRuntime;
 use crate::daemon::task::opening;
+use crate::entry::Sequence;
 use crate::entry::control_entry::OpenReason;
 use crate::error::JournalError;
 use crate::journal::{Gate, Recovered};
 use crate::receiver::ChainReader;
-use crate::remote::Confirmation;
+use crate::remote::MemberKey;
 
 /// The directory of a journal.
 pub(crate) fn dir_of(reader: &ChainReader) -> PathBuf {
@@ -36,11 +36,15 @@ impl Shared {
         let control = Box::new(crank.control().clone());
         let dir = dir_of(&crank.recovered().reader());
         match crank.state() {
-            OpeningState::Ready { reason, rank_above } => {
+            OpeningState::Ready {
+                reason,
+                rank_above,
+                heard,
+            } => {
                 let (recovered, _) = crank.finish(self.clock.now());
                 let shared = Arc::clone(self);
                 let opened = tokio::task::spawn_blocking(move || {
-                    shared.open_local(recovered, reason, rank_above)
+                    shared.open_local(recovered, reason, rank_above, &heard)
                 })
                 .await;
                 let reason = match opened {
@@ -63,29 +67,17 @@ impl Shared {
         recovered: Recovered,
         reason: OpenReason,
         rank_above: (u64, u64),
+        heard: &[(MemberKey, Sequence)],
     ) -> Result<(), JournalError> {
         let name = recovered.control().name;
-        let attributes = recovered.control().attributes.clone();
-        let tip = recovered.tip().sequence;
         let (journal, writer) = recovered.open_for_deposits(
             reason,
             rank_above,
             Arc::clone(&self.entropy),
             self.clock.wall(),
         )?;
-        let timeout = Duration::from_millis(attributes.sync_timeout_ms);
-        let mut confirmation = Confirmation::new(
-            attributes.policy,
-            timeout,
-            attributes.waiting_entries_max,
-            journal.set(),
-            tip,
-        );
-        remember_acknowledged(&journal, &mut confirmation);
         let (wall, now) = (self.clock.wall(), self.clock.now());
-        confirmation.handle_sealed(journal.tail().marks().sealed, now);
-        confirmation.handle_written(journal.tail().marks().written, now);
-        carry_confirmation(&journal, &mut confirmation, wall, now);
+        let confirmation = begin_confirmation(&journal, heard, wall, now);
         journal.set_names(Arc::new(Names(Arc::downgrade(self))));
         journal.set_gate(Gate::Open);
         tracing::info!(journal = %name, epoch = %journal.epoch(), at = %journal.tail().marks().written, "open for deposits");

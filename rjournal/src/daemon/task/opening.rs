@@ -13,8 +13,8 @@ use crate::daemon::clock::random_number;
 use crate::daemon::crank::{OpeningCrank, OpeningState, Wire};
 use crate::daemon::messages::Severity;
 use crate::daemon::system::{Shared, dir_of};
-use crate::entry::control_entry::Member as SetMember;
-use crate::entry::{JournalId, Moment, Position, QualifiedName};
+use crate::entry::control_entry::{Member as SetMember, OpenReason};
+use crate::entry::{JournalId, Moment, Position, QualifiedName, Sequence};
 use crate::journal::{Control, LinkRecord};
 use crate::link::{LinkReceiver, LinkSender, LinkStream, Wired};
 use crate::receiver::ChainReader;
@@ -191,8 +191,13 @@ impl OpeningTask {
                 }
             }
             let state = self.crank.state();
-            if let OpeningState::Ready { reason, rank_above } = state {
-                return self.open(reason, rank_above).await;
+            if let OpeningState::Ready {
+                reason,
+                rank_above,
+                heard,
+            } = state
+            {
+                return self.open(reason, rank_above, heard).await;
             }
             self.say(&state);
             self.dial();
@@ -382,7 +387,12 @@ impl OpeningTask {
         }
     }
 
-    async fn open(self, reason: crate::entry::control_entry::OpenReason, rank_above: (u64, u64)) {
+    async fn open(
+        self,
+        reason: OpenReason,
+        rank_above: (u64, u64),
+        heard: Vec<(MemberKey, Sequence)>,
+    ) {
         let adopted = self.crank.adopted;
         let (recovered, wires) = self.crank.finish(self.shared.clock.now());
         let mut members = self.members;
@@ -403,9 +413,10 @@ impl OpeningTask {
                 .post("RJN2004", Severity::Warning, self.runtime.name, text);
         }
         let (shared, name) = (Arc::clone(&self.shared), self.runtime.name);
-        let opened =
-            tokio::task::spawn_blocking(move || shared.open_local(recovered, reason, rank_above))
-                .await;
+        let opened = tokio::task::spawn_blocking(move || {
+            shared.open_local(recovered, reason, rank_above, &heard)
+        })
+        .await;
         let reason = match opened {
             Ok(Ok(())) => return,
             Ok(Err(error)) => error.to_string(),

@@ -13,6 +13,7 @@ use crate::entry::{
 use crate::error::JournalError;
 use crate::journal::answer::Answers;
 use crate::journal::deposit::Intake;
+use crate::journal::forgotten::ForgottenFile;
 use crate::journal::keys::KeyWindow;
 use crate::journal::mark::MarkFile;
 use crate::journal::name::next_receiver_name;
@@ -47,15 +48,19 @@ impl Recovered {
         let keys = self.key_window()?;
         let tip = self.chain.tip();
         let next = self.facts.next;
-        let (journal, chain, mark) = self.into_parts(keys, tip);
-        let mut writer = Writer::new(Arc::clone(&journal), chain, mark, entropy, epoch);
+        let (journal, chain, files) = self.into_parts(keys, tip);
+        let mut writer = Writer::new(Arc::clone(&journal), chain, files, entropy, epoch);
         writer.begin_boot(next, before, reason, now)?;
         Ok((journal, writer))
     }
 
-    fn into_parts(self, keys: KeyWindow, tip: Position) -> (Arc<Journal>, Chain, MarkFile) {
+    fn into_parts(
+        self,
+        keys: KeyWindow,
+        tip: Position,
+    ) -> (Arc<Journal>, Chain, (MarkFile, ForgottenFile)) {
         let control = self.control.get();
-        let answers = Answers::new(tip.sequence);
+        let answers = Answers::new();
         let intake = Intake::new(
             tip.sequence,
             self.facts.last_time,
@@ -69,7 +74,8 @@ impl Recovered {
             owner: self.owner,
             epoch: control.epoch,
             intake,
-            tail: Tail::new(tip, tip.sequence),
+            // Which of what is here was acknowledged by the set is not known in this room: nothing is settled before it is told.
+            tail: Tail::new(tip, Sequence::NONE),
             answers,
             reader: self.chain.reader(),
             attributes: Mutex::new(Arc::new(control.attributes.clone())),
@@ -80,16 +86,18 @@ impl Recovered {
             disk: self.disk,
             control: Mutex::new(self.control),
         };
-        (Arc::new(journal), self.chain, self.mark)
+        (Arc::new(journal), self.chain, (self.mark, self.forgotten.0))
     }
 
-    /// Makes the window of deposit keys again, reading as far back as it reaches, if there is any key in it.
-    fn key_window(&self) -> Result<KeyWindow, JournalError> {
+    /// Makes the window of deposit keys again, from what was kept of those forgotten and the receivers behind that, if there
+    /// is any key in them.
+    fn key_window(&mut self) -> Result<KeyWindow, JournalError> {
         let window = self.control.get().attributes.key_window;
-        let mut keys = KeyWindow::new(window);
+        let (file, forgotten) = &mut self.forgotten;
+        let mut keys = KeyWindow::new(window, std::mem::take(forgotten));
         let tip = self.chain.tip().sequence;
         let reader = self.chain.reader();
-        let begins = Sequence::new(tip.get().saturating_sub(window)).max(reader.oldest().sequence);
+        let begins = file.upto().max(reader.oldest().sequence);
         if self.facts.last_keyed <= begins {
             return Ok(keys);
         }

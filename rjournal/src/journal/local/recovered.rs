@@ -13,6 +13,7 @@ use crate::entry::{
 };
 use crate::error::{JournalError, ReceiverError};
 use crate::journal::control::{Attributes, Control, ControlFile, JournalKind};
+use crate::journal::forgotten::{Forgotten, ForgottenFile};
 use crate::journal::mark::{Mark, MarkFile};
 use crate::journal::write::Entropy;
 use crate::receiver::{Chain, ChainReader, Evidence, Leftover, Opened};
@@ -47,6 +48,8 @@ pub struct Recovered {
     pub(super) control: ControlFile,
     pub(super) chain: Chain,
     pub(super) mark: MarkFile,
+    /// What was forgotten of deposit keys, and its file.
+    pub(super) forgotten: (ForgottenFile, Forgotten),
     pub(super) facts: Facts,
     pub(super) owner: Owner,
     leftovers: Vec<Leftover>,
@@ -103,6 +106,7 @@ impl Recovered {
     pub fn open(disk: Arc<dyn Disk>, dir: &Path, owner: Owner) -> Result<Self, JournalError> {
         let (control, control_damaged) = ControlFile::open(Arc::clone(&disk), dir)?;
         let (mark, marked) = MarkFile::open(&*disk, dir)?;
+        let forgotten = ForgottenFile::open(Arc::clone(&disk), dir)?;
         let kept = control.get();
         let known = marked.map_or(Sequence::NONE, |mark| mark.written.sequence);
         let evidence = Evidence {
@@ -134,6 +138,7 @@ impl Recovered {
             control,
             chain,
             mark,
+            forgotten,
             facts,
             owner,
             leftovers,

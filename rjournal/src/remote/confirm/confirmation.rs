@@ -29,19 +29,21 @@ pub struct Confirmation {
     /// A change was ordered and has no number yet.
     pub(super) changing: Option<SetChange>,
     pub(super) holding: bool,
+    /// The journal is over: nothing comes out any more.
+    pub(super) fenced: bool,
     /// Changes of the set nobody was told of yet.
     pub(super) news: VecDeque<(Sequence, SetChange)>,
     pub(super) outputs: VecDeque<ConfirmOutput>,
 }
 
 impl Confirmation {
-    /// A journal that was just opened: everything up to `released` is answered, `set` is the last change of the set.
+    /// A journal that was just opened: `set` is the last change of the set. What is there from before is answered as all
+    /// else is, as its members are known to have it.
     pub fn new(
         policy: Policy,
         timeout: Duration,
         waiting_entries_max: u64,
         set: Option<(Sequence, SetChange)>,
-        released: Sequence,
     ) -> Self {
         let (number, members) = set.map_or((Sequence::NONE, Vec::new()), |(number, set)| {
             (number, set.members)
@@ -54,9 +56,9 @@ impl Confirmation {
             policy,
             timeout,
             waiting_entries_max,
-            sealed: released,
-            written: released,
-            released,
+            sealed: Sequence::NONE,
+            written: Sequence::NONE,
+            released: Sequence::NONE,
             segments: VecDeque::from([Segment {
                 set: number,
                 members,
@@ -68,23 +70,17 @@ impl Confirmation {
             flaps: BTreeMap::new(),
             changing: None,
             holding: false,
+            fenced: false,
             news: VecDeque::new(),
             outputs: VecDeque::new(),
         }
     }
 
-    /// Of members that stay in the set, what they were known to have flushed before this opening. It releases nothing: what
-    /// is not answered yet is acknowledged anew.
-    pub fn remember(&mut self, key: MemberKey, acknowledged: Sequence) {
-        let known = acknowledged.min(self.released);
-        if let Some(progress) = self.progress.get_mut(&key) {
-            progress.written = progress.written.max(known);
-            progress.received = progress.received.max(known);
-        }
-    }
-
     /// What is to be done next.
     pub fn poll_output(&mut self) -> Option<ConfirmOutput> {
+        if self.fenced {
+            return None;
+        }
         self.outputs.pop_front()
     }
 
@@ -247,13 +243,13 @@ impl Confirmation {
 
 #[cfg(test)]
 mod tests {
+    use super::super::facts::{Class, Loss};
     use super::*;
     use crate::entry::control_entry::Level;
     use crate::entry::{RdbName, SystemId};
 
-    /// After a restart the set goes on with a member that is not heard any more: what it had is not forgotten.
-    #[test]
-    fn a_member_that_leaves_unheard_is_said_to_have_what_it_had_before_the_restart() {
+    /// A member, and the entry that took it into the set.
+    fn joined() -> (Member, Option<(Sequence, SetChange)>) {
         let member = Member {
             system: SystemId::from_bytes([1; 16]),
             rdb: RdbName::new("BKP").unwrap(),
@@ -268,18 +264,61 @@ mod tests {
             policy: Policy::Degrade,
             reason: SetReason::Joined,
         };
-        let (timeout, released) = (Duration::from_secs(1), Sequence::new(70));
-        let set = Some((Sequence::new(3), set));
-        let mut confirmation = Confirmation::new(Policy::Degrade, timeout, 10, set, released);
-        // It had more than this disk has: that may be another entry by now, and answers nothing.
-        confirmation.remember(MemberKey::from(&member), Sequence::new(75));
-        confirmation.handle_sealed(Sequence::new(71), Moment::ZERO);
-        confirmation.handle_written(Sequence::new(71), Moment::ZERO);
-        assert_eq!(confirmation.poll_output(), None, "it has not acknowledged");
+        (member, Some((Sequence::new(3), set)))
+    }
+
+    /// COU-5: a target that fences the source is no target that failed.
+    #[test]
+    fn what_waits_when_a_member_fences_the_journal_is_not_answered_by_it() {
+        for loss in [Loss::Failed, Loss::Fenced] {
+            let (member, set) = joined();
+            let timeout = Duration::from_secs(1);
+            let mut confirmation = Confirmation::new(Policy::Degrade, timeout, 10, set);
+            confirmation.handle_sealed(Sequence::new(71), Moment::ZERO);
+            confirmation.handle_loss(MemberKey::from(&member), loss, Moment::ZERO);
+            let change = confirmation.poll_output();
+            assert_eq!(change.is_some(), loss == Loss::Failed, "{change:?}");
+            if change.is_some() {
+                confirmation.handle_set_changed(Sequence::new(72), Moment::ZERO);
+            }
+            confirmation.handle_written(Sequence::new(72), Moment::ZERO);
+            confirmation.handle_timeout(Moment::ZERO + timeout);
+            let said = std::iter::from_fn(|| confirmation.poll_output());
+            let local = |output: &ConfirmOutput| {
+                matches!(
+                    output,
+                    ConfirmOutput::Release {
+                        class: Class::Local,
+                        ..
+                    }
+                )
+            };
+            let answers = said.filter(local).count();
+            assert_eq!(answers > 0, loss == Loss::Failed);
+        }
+    }
+
+    /// After a restart the set goes on with a member that is not heard any more: what it was heard to have is answered, what it
+    /// lacks is not.
+    #[test]
+    fn a_member_that_was_heard_at_the_opening_counts_as_far_as_it_was() {
+        let (member, set) = joined();
+        let (timeout, heard) = (Duration::from_secs(1), Sequence::new(70));
+        let mut confirmation = Confirmation::new(Policy::Degrade, timeout, 10, set);
+        confirmation.handle_acknowledged(MemberKey::from(&member), heard, heard, Moment::ZERO);
+        confirmation.handle_sealed(Sequence::new(72), Moment::ZERO);
+        confirmation.handle_written(Sequence::new(72), Moment::ZERO);
+        let released = ConfirmOutput::Release {
+            upto: heard,
+            class: Class::Sync,
+            set: Sequence::new(3),
+        };
+        assert_eq!(confirmation.poll_output(), Some(released));
+        assert_eq!(confirmation.poll_output(), None, "it lacks the others");
         confirmation.handle_timeout(Moment::ZERO + timeout);
         let Some(ConfirmOutput::ChangeSet(change)) = confirmation.poll_output() else {
             panic!("it did not answer in time");
         };
-        assert_eq!(change.left[0].acknowledged, released);
+        assert_eq!(change.left[0].acknowledged, heard);
     }
 }

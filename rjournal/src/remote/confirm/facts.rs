@@ -28,6 +28,9 @@ pub enum Loss {
     Connection,
     /// It said that it cannot go on: under policy degrade out at once, without waiting (failures.md SYN-4, SYN-13).
     Failed,
+    /// It knows a later history than this journal's, which is over: nothing is answered any more, not as LOCAL either
+    /// (failures.md COU-5, COU-7, COU-8).
+    Fenced,
     /// An operator took it out.
     Operator,
 }

@@ -90,6 +90,7 @@ impl Confirmation {
             // the target relies on that (ruling 13).
             Loss::Failed if self.policy != Policy::Degrade => {}
             Loss::Failed => self.take_out(&[key], SetReason::TargetFailed, now),
+            Loss::Fenced => self.fenced = true,
             Loss::Operator => {
                 self.candidates.remove(&key);
                 self.take_out(&[key], SetReason::Operator, now);
