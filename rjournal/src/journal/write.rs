@@ -115,7 +115,8 @@ impl Writer {
     /// Seals what depositors have numbered, if anything, and hands it to the tail. Decides whether the receiver is changed.
     ///
     /// # Errors
-    /// [`JournalError`] when a receiver an operator asked for cannot be made ready; nothing was sealed then.
+    /// [`JournalError`] when a receiver an operator asked for cannot be made ready: nothing was sealed then; or when the
+    /// attached one failed while room was made in it: then the journal is poisoned, as by [`Self::write`].
     pub fn seal(&mut self, now: Timestamp) -> Result<Option<Batch>, JournalError> {
         let attributes = self.journal.attributes();
         let next = self.next_receiver(&attributes)?;
@@ -142,7 +143,7 @@ impl Writer {
         }
         match next {
             Some((header, _)) => self.seal_change(&mut batch, header, time, &attributes),
-            None if wanted > 0 => self.make_room(wanted, taken_bytes, &attributes),
+            None if wanted > 0 => self.make_room(wanted, taken_bytes, &attributes)?,
             None => {}
         }
         Ok((!batch.bundles.is_empty()).then_some(batch))
@@ -310,19 +311,30 @@ impl Writer {
         });
     }
 
-    /// A depositor waits for more room than the attached receiver has, and there is no next one yet.
-    fn make_room(&mut self, wanted: u64, taken: u64, attributes: &Attributes) {
+    /// A depositor waits for more room than the attached receiver has, and there is no next one yet. A full disk is asked
+    /// again later; whatever else goes wrong is final (failures.md DEP-5).
+    fn make_room(
+        &mut self,
+        wanted: u64,
+        taken: u64,
+        attributes: &Attributes,
+    ) -> Result<(), JournalError> {
         let kept = taken + RESERVE_BYTES;
         let refused = match self.chain.secure(kept + wanted) {
             Ok(()) => None,
-            Err(error) => {
+            Err(error) if error.is_disk_full() => {
                 tracing::warn!(journal = %self.journal.name(), %error, "no room for deposits");
                 Some(wanted)
+            }
+            Err(error) => {
+                self.poison();
+                return Err(error.into());
             }
         };
         let room = self.chain.room().saturating_sub(kept);
         self.intake()
             .set_room(room, u64::from(attributes.alignment.bytes()), refused);
+        Ok(())
     }
 
     fn hand_over(&self, bundle: &SealedBundle) {

@@ -173,7 +173,8 @@ impl Chain {
     /// Makes sure that `bytes` more can be written to the attached receiver.
     ///
     /// # Errors
-    /// [`ReceiverError::Io`], with `StorageFull` inside when the disk is full; what was there stays usable.
+    /// [`ReceiverError::Io`] when the disk has no room: what was there stays usable, and it may be tried again. `Failed` and
+    /// `Poisoned` as the medium says.
     pub fn secure(&mut self, bytes: u64) -> Result<(), ReceiverError> {
         self.writer
             .as_mut()
@@ -243,8 +244,8 @@ impl Chain {
     /// Writes a bundle at the end. Durable after [`Self::sync`].
     ///
     /// # Errors
-    /// [`ReceiverError::NotContinued`] unless it continues this chain at this byte of the attached receiver; `Io` and
-    /// `Poisoned` as the medium says.
+    /// [`ReceiverError::NotContinued`] unless it continues this chain at this byte of the attached receiver; `Io` when the
+    /// disk has no room for it; `Failed` and `Poisoned` as the medium says.
     pub fn write(&mut self, bundle: &SealedBundle) -> Result<(), ReceiverError> {
         let last = self.shared.receivers().last().cloned();
         let ends = last.as_ref().map_or(self.tip().sequence, |receiver| {
@@ -277,7 +278,7 @@ impl Chain {
     /// Flushes what was written.
     ///
     /// # Errors
-    /// `Io` and `Poisoned` as the medium says; never tried again after an error.
+    /// `Failed` and `Poisoned` as the medium says; never tried again after an error.
     pub fn sync(&mut self) -> Result<(), ReceiverError> {
         self.writer.as_mut().map_or(Ok(()), ReceiverWriter::sync)
     }

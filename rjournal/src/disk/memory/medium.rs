@@ -53,9 +53,9 @@ pub(super) struct State {
     pub(super) syncs: u64,
     pub(super) dies_at_sync: Option<u64>,
     pub(super) dead: bool,
-    pub(super) fails_at_sync: Option<u64>,
+    pub(super) fails_at_sync: Option<(u64, io::ErrorKind)>,
     pub(super) writes: u64,
-    pub(super) fails_at_write: Option<u64>,
+    pub(super) fails_at_write: Option<(u64, io::ErrorKind)>,
     pub(super) bytes_max: Option<u64>,
 }
 
@@ -66,6 +66,15 @@ impl State {
         } else {
             Ok(())
         }
+    }
+
+    /// The fault that was asked for, if this is the call it was asked for.
+    pub(super) fn fault(asked: Option<(u64, io::ErrorKind)>, count: u64) -> Option<io::Error> {
+        let (_, kind) = asked.filter(|(nth, _)| *nth == count)?;
+        Some(match kind {
+            io::ErrorKind::Other => io::Error::other("input/output error"),
+            kind => kind.into(),
+        })
     }
 
     /// Counts a sync; says whether it takes effect.

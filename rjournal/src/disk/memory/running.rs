@@ -41,7 +41,12 @@ impl MemoryDisk {
 
     /// The `nth` sync from the start fails once, losing the pages it should have written.
     pub fn fail_sync(&self, nth: u64) {
-        self.lock().fails_at_sync = Some(nth);
+        self.fail_sync_with(nth, io::ErrorKind::Other);
+    }
+
+    /// As [`Self::fail_sync`], with this error: a thin pool or a disk in the network is found full only when it is flushed.
+    pub fn fail_sync_with(&self, nth: u64, kind: io::ErrorKind) {
+        self.lock().fails_at_sync = Some((nth, kind));
     }
 
     /// How many writes were asked for so far.
@@ -51,7 +56,12 @@ impl MemoryDisk {
 
     /// The `nth` write from the start fails once, after half of its bytes.
     pub fn fail_write(&self, nth: u64) {
-        self.lock().fails_at_write = Some(nth);
+        self.fail_write_with(nth, io::ErrorKind::Other);
+    }
+
+    /// As [`Self::fail_write`], with this error.
+    pub fn fail_write_with(&self, nth: u64, kind: io::ErrorKind) {
+        self.lock().fails_at_write = Some((nth, kind));
     }
 
     /// The disk holds this many bytes; writes beyond fail after filling it up.
@@ -219,8 +229,8 @@ impl DiskFile for MemoryFile {
             bytes_max.saturating_sub(state.used_bytes())
         });
         state.writes += 1;
-        let fails = state.fails_at_write == Some(state.writes);
-        let short = if fails {
+        let fails = State::fault(state.fails_at_write, state.writes);
+        let short = if fails.is_some() {
             bytes.len() / 2
         } else {
             grows.saturating_sub(free) as usize
@@ -235,8 +245,8 @@ impl DiskFile for MemoryFile {
         };
         Inode::apply(&mut inode.cached, &change);
         inode.pending.push(change);
-        if fails {
-            Err(io::Error::other("input/output error"))
+        if let Some(error) = fails {
+            Err(error)
         } else if short > 0 {
             Err(io::ErrorKind::StorageFull.into())
         } else {
@@ -260,11 +270,11 @@ impl DiskFile for MemoryFile {
     fn sync(&self) -> io::Result<()> {
         let mut state = self.disk.lock();
         state.count_sync()?;
-        let fails = state.fails_at_sync == Some(state.syncs);
+        let fails = State::fault(state.fails_at_sync, state.syncs);
         let inode = state.inode(self.number);
         let pending = std::mem::take(&mut inode.pending);
-        if fails {
-            return Err(io::Error::other("input/output error"));
+        if let Some(error) = fails {
+            return Err(error);
         }
         for change in &pending {
             Inode::apply(&mut inode.durable, change);
