@@ -260,6 +260,14 @@ pub enum JournalError {
         /// What the medium said.
         source: io::Error,
     },
+    /// A cut was begun and could not be finished: it is when the journal is opened again, and nothing is taken before.
+    #[error("the cut behind entry {at} could not be finished: {reason}")]
+    CutUnfinished {
+        /// The last entry that stays.
+        at: Sequence,
+        /// What went wrong.
+        reason: String,
+    },
     /// A receiver is not what it should be.
     #[error(transparent)]
     Receiver(#[from] ReceiverError),

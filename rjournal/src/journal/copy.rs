@@ -117,6 +117,8 @@ pub struct Copy {
     epoch: Epoch,
     receivers_recorded: usize,
     leftovers: Vec<Leftover>,
+    /// A cut was begun here and not finished: only opening finishes it, and until then nothing is taken or said.
+    cutting: Option<(Sequence, String)>,
 }
 
 impl Copy {
@@ -250,6 +252,7 @@ impl Copy {
             epoch,
             receivers_recorded,
             leftovers,
+            cutting: None,
         })
     }
 
@@ -283,6 +286,16 @@ impl Copy {
         self.chain.place()
     }
 
+    fn require_whole(&self) -> Result<(), JournalError> {
+        match &self.cutting {
+            None => Ok(()),
+            Some((at, reason)) => Err(JournalError::CutUnfinished {
+                at: *at,
+                reason: reason.clone(),
+            }),
+        }
+    }
+
     /// Promises a session epoch: from then on lower ones are refused. Durable when this returns; so is the path the
     /// entries take to here, which keeps cascades from becoming circles.
     ///
@@ -292,6 +305,7 @@ impl Copy {
     /// # Panics
     /// When the promise would go back: callers compare first.
     pub fn promise(&mut self, epoch: Epoch, path: Vec<SystemId>) -> Result<(), JournalError> {
+        self.require_whole()?;
         let promised = self.shared.promised();
         assert!(
             epoch.rank() >= promised.rank(),
@@ -317,6 +331,7 @@ impl Copy {
         header: &ReceiverHeader,
         now: Timestamp,
     ) -> Result<(), JournalError> {
+        self.require_whole()?;
         let first = self.chain.attached().is_none();
         self.chain.attach(header, now)?;
         if first && header.before.sequence > Sequence::NONE {
@@ -341,6 +356,7 @@ impl Copy {
     /// # Panics
     /// Never: a bundle that was written has a receiver it is in.
     pub fn receive(&mut self, bundle: &SealedBundle) -> Result<(), JournalError> {
+        self.require_whole()?;
         self.chain.write(bundle)?;
         let attached = self
             .chain
@@ -364,6 +380,7 @@ impl Copy {
     /// # Errors
     /// [`JournalError`] as the medium says; final for this copy until it is opened again.
     pub fn flush(&mut self) -> Result<CopyProgress, JournalError> {
+        self.require_whole()?;
         self.chain.sync()?;
         let written = self.chain.tip();
         let confirmed = self
@@ -387,6 +404,7 @@ impl Copy {
     /// # Errors
     /// [`JournalError::Io`] when the disk refuses.
     pub fn confirm(&mut self, upto: Sequence) -> Result<CopyProgress, JournalError> {
+        self.require_whole()?;
         if self.progress.received > self.progress.written {
             self.flush()?;
         }
@@ -409,7 +427,7 @@ impl Copy {
         if receivers.len() == self.receivers_recorded {
             return Ok(());
         }
-        self.receivers_recorded = receivers.len();
+        let count = receivers.len();
         let begins = receivers
             .last()
             .map_or(Sequence::NONE, |record| record.before.sequence);
@@ -422,14 +440,18 @@ impl Copy {
             if set.is_some() {
                 control.checkpoint.set = set;
             }
-        })
+        })?;
+        self.receivers_recorded = count;
+        Ok(())
     }
 
     /// Moves everything behind `at` into an orphan archive: first the archive is durable, then the cut is recorded, then it
     /// is made (failures.md I9). Nothing is archived when nothing lies behind.
     ///
     /// # Errors
-    /// [`JournalError`] as the medium says; after a crash in the middle the next opening finishes it.
+    /// [`JournalError`] as the medium says while it is archived, and nothing was changed then. [`JournalError::CutUnfinished`]
+    /// from where the cut is recorded on: as after a crash in the middle the next opening finishes it. This copy takes
+    /// nothing until then: what it received would stand behind the cut, and go with it.
     ///
     /// # Panics
     /// When `at` lies below the confirmed position: what is confirmed is never cut (I8).
@@ -444,6 +466,7 @@ impl Copy {
             "a cut at {at:?} below confirmed {:?}",
             self.progress.confirmed
         );
+        self.require_whole()?;
         if self.chain.tip() == at {
             return Ok(None);
         }
@@ -458,6 +481,15 @@ impl Copy {
             reason,
             now,
         )?;
+        if let Err(error) = self.cut(at, number) {
+            self.cutting = Some((at.sequence, error.to_string()));
+        }
+        self.require_whole()?;
+        Ok(Some(archived))
+    }
+
+    /// Records the cut, makes it, and takes the record back.
+    fn cut(&mut self, at: Position, orphan: u64) -> Result<(), JournalError> {
         let kept: Vec<_> = self
             .chain
             .reader()
@@ -466,7 +498,7 @@ impl Copy {
             .filter(|record| record.before.sequence < at.sequence)
             .collect();
         self.shared.update(|control| {
-            control.orphans = number;
+            control.orphans = orphan;
             control.cut = Some(super::control::PendingCut { at });
             control.receivers = kept;
             if let Some(last) = control.receivers.last_mut() {
@@ -493,8 +525,7 @@ impl Copy {
         self.shared.update(|control| {
             control.receivers = receivers;
             control.cut = None;
-        })?;
-        Ok(Some(archived))
+        })
     }
 
     /// Removes the oldest receivers up to and with `receiver`; the attached one stays.
@@ -502,6 +533,7 @@ impl Copy {
     /// # Errors
     /// [`JournalError::Io`] when the disk refuses.
     pub fn forget_upto(&mut self, receiver: ReceiverId) -> Result<u64, JournalError> {
+        self.require_whole()?;
         let paths = self.chain.forget_upto(receiver);
         let receivers = self.chain.reader().records();
         self.receivers_recorded = receivers.len();

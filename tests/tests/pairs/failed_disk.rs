@@ -271,3 +271,49 @@ fn a_copy_whose_flush_found_the_disk_full_acknowledges_nothing_it_lost() {
     pair.kill(TARGET).start(TARGET).recovers_whole();
     assert!(pair.keeps(TARGET, "small"));
 }
+
+/// What is left after a cut at the target that finds its disk full once, in the `nth` write or flush from its beginning
+/// on; gives how many there were.
+fn cut_with_a_full_disk(writes: Option<u64>, syncs: Option<u64>) -> (Pair, (u64, u64)) {
+    let mut pair = degrade();
+    pair.deposit("a").settle().seconds(1);
+    pair.change_receiver();
+    pair.deposit("b").deposit("x").seal();
+    pair.arrive(TARGET).flush(TARGET);
+    pair.lose_power(SOURCE).cut().start(SOURCE).open_alone();
+    pair.deposit("c").settle();
+    let disk = pair.cluster.nodes[TARGET].disk.clone();
+    let before = (disk.writes(), disk.syncs());
+    if let Some(nth) = writes {
+        disk.fail_write_with(before.0 + nth, ErrorKind::StorageFull);
+    }
+    if let Some(nth) = syncs {
+        disk.fail_sync_with(before.1 + nth, ErrorKind::StorageFull);
+    }
+    pair.mend().seconds(10);
+    (pair, (disk.writes() - before.0, disk.syncs() - before.1))
+}
+
+/// I8, I9: a cut that was begun and found the disk full stood in the control file of a copy that went on, and took away
+/// at its next start what had been acknowledged since.
+#[test]
+fn a_cut_that_finds_the_disk_full_anywhere_takes_nothing_away_later() {
+    let (_, (writes, syncs)) = cut_with_a_full_disk(None, None);
+    assert!(writes > 8 && syncs > 8, "{writes} {syncs}");
+    let cases = (1..=writes).map(|nth| (Some(nth), None));
+    for (write, sync) in cases.chain((1..=syncs).map(|nth| (None, Some(nth)))) {
+        let (mut pair, _) = cut_with_a_full_disk(write, sync);
+        pair.deposit("d").seconds(3);
+        let promised = pair.said("d") == Said::Sync;
+        pair.cut().kill(TARGET).start(TARGET);
+        assert!(
+            !promised || pair.keeps(TARGET, "d"),
+            "write {write:?} sync {sync:?}"
+        );
+        pair.mend().recovers_whole();
+        pair.seconds(1);
+        assert_eq!(pair.shows(TARGET), ["a", "c", "d"], "{write:?} {sync:?}");
+        let entries: Vec<u64> = pair.orphans(TARGET).iter().map(|o| o.entries).collect();
+        assert!(entries.contains(&2), "{write:?} {sync:?}: {entries:?}");
+    }
+}

@@ -168,6 +168,9 @@ impl Disk for MemoryDisk {
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let mut state = self.lock();
         state.count_sync()?;
+        if let Some(error) = State::fault(state.fails_at_sync, state.syncs) {
+            return Err(error);
+        }
         for change in state.pending_names.remove(dir).unwrap_or_default() {
             match change {
                 NameChange::Add(path, inode) => state.durable_names.insert(path, inode),
