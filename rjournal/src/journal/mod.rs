@@ -24,7 +24,7 @@ mod write;
 pub use answer::{AckClass, Answer, Answers, Release, Ticket, UnknownReason};
 pub use control::{
     Attributes, Control, ControlFile, DeliveryMode, JournalKind, LinkRecord, ManageReceivers,
-    SourceRecord, THRESHOLD_DEFAULT, THRESHOLD_MAX, THRESHOLD_MIN,
+    SourceRecord, THRESHOLD_DEFAULT,
 };
 pub use copy::{Copy, CopyShared};
 pub use deposit::{Gate, Intake, Work};
