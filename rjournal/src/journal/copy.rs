@@ -157,7 +157,7 @@ impl Copy {
     }
 
     /// Opens the copy in `dir` from the medium. `known` is an entry that something else here proves to have been flushed
-    /// and confirmed: the position of an apply store, or of a copy fed from this one.
+    /// and confirmed: the position of an apply store. Copies fed from this one prove it too, as their links remember.
     ///
     /// # Errors
     /// [`JournalError`] when it is damaged; nothing is changed then.
@@ -167,6 +167,8 @@ impl Copy {
         let kept = control.get();
         let cut = kept.cut;
         let marked = mark.map_or(Sequence::NONE, |mark| mark.written.sequence);
+        let fed = kept.links.iter().map(|link| link.acknowledged);
+        let known = fed.fold(known, Sequence::max);
         let evidence = match cut {
             // A cut that was begun is finished before anything else; what it takes away is archived.
             Some(cut) => Evidence {

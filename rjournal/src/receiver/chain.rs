@@ -47,7 +47,8 @@ impl Chain {
     /// Opens the receivers in `dir`: checks that each recorded one is there and joins its neighbour, finds those that were
     /// attached after the last record was written, reads the last ones from the medium to their end, and cleans up.
     ///
-    /// `visit` sees every bundle of the receivers that were read (those from the last recorded attached one on).
+    /// `visit` sees every bundle of the receivers that were read (those from the last recorded attached one on). Of a copy it
+    /// sees at least the last bundle: where a receiver was just begun, those of the one before it.
     ///
     /// # Errors
     /// [`ReceiverError`]: a receiver missing, foreign, not joined, cut short or damaged. Nothing is changed then.
@@ -62,8 +63,16 @@ impl Chain {
         let mut opening = Opening::new(&disk, dir, journal, records)?;
         opening.read_unknown_afresh()?;
         opening.check_records(records)?;
-        opening.read_last(evidence, visit)?;
-        while evidence.cut_at.is_none() && opening.join_next(evidence, visit)? {}
+        let mut seen = false;
+        let mut see = |bundle: &SealedBundle| {
+            seen = true;
+            visit(bundle);
+        };
+        opening.read_last(evidence, &mut see)?;
+        while evidence.cut_at.is_none() && opening.join_next(evidence, &mut see)? {}
+        if !seen && !evidence.sealed_here {
+            opening.read_one_before(visit)?;
+        }
         opening.remove_leftovers()?;
         let Opening {
             receivers,
