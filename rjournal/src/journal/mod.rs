@@ -38,4 +38,4 @@ pub use rebuild::{
 pub use repair::{Outline, outline};
 pub use retire::{Hold, Retirement, retire};
 pub use tail::{Limit, Tail, TailMarks};
-pub use write::{Batch, Entropy, Writer};
+pub use write::{Batch, Entropy, Ready, Writer};

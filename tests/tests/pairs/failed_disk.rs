@@ -227,7 +227,7 @@ fn a_receiver_that_fails_while_room_is_made_in_it_stops_the_journal() {
         let journal = pair.open().journal.clone();
         pair.seal();
         assert_eq!(journal.gate(), Gate::Poisoned);
-        pair.answers("b", Said::Unknown);
+        pair.answers("b", Said::Refused);
         let late = journal.deposit(&Draft::new(Kind::USER, b"late"), Timestamp::ZERO);
         assert!(matches!(late, Err(DepositError::Poisoned)), "{late:?}");
         let (writes, flushes) = (disk.writes(), disk.syncs());

@@ -2,8 +2,10 @@
 //! not synced. Must not know who asks.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 #[derive(Debug, Clone)]
 pub(super) enum Pending {
@@ -43,6 +45,16 @@ pub(super) enum NameChange {
     Remove(PathBuf),
 }
 
+/// Called before what changes the medium.
+#[derive(Clone)]
+pub(super) struct Witness(pub(super) Arc<dyn Fn() + Send + Sync>);
+
+impl fmt::Debug for Witness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Witness")
+    }
+}
+
 #[derive(Debug, Default)]
 pub(super) struct State {
     pub(super) inodes: Vec<Inode>,
@@ -57,6 +69,7 @@ pub(super) struct State {
     pub(super) writes: u64,
     pub(super) fails_at_write: Option<(u64, io::ErrorKind)>,
     pub(super) bytes_max: Option<u64>,
+    pub(super) witness: Option<Witness>,
 }
 
 impl State {

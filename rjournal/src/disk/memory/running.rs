@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::medium::{Inode, NameChange, Pending, State};
+use super::medium::{Inode, NameChange, Pending, State, Witness};
 use crate::disk::{Disk, DiskFile};
 
 /// A disk in memory; clones share it.
@@ -62,6 +62,18 @@ impl MemoryDisk {
     /// As [`Self::fail_write`], with this error.
     pub fn fail_write_with(&self, nth: u64, kind: io::ErrorKind) {
         self.lock().fails_at_write = Some((nth, kind));
+    }
+
+    /// Whenever something is written or synced from now on, this is called first, to look who holds what meanwhile.
+    pub fn watch(&self, look: impl Fn() + Send + Sync + 'static) {
+        self.lock().witness = Some(Witness(Arc::new(look)));
+    }
+
+    fn look(&self) {
+        let witness = self.lock().witness.clone();
+        if let Some(Witness(look)) = witness {
+            look();
+        }
     }
 
     /// The disk holds this many bytes; writes beyond fail after filling it up.
@@ -223,6 +235,7 @@ struct MemoryFile {
 
 impl DiskFile for MemoryFile {
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.disk.look();
         let mut state = self.disk.lock();
         state.alive()?;
         let offset = offset as usize;
@@ -271,6 +284,7 @@ impl DiskFile for MemoryFile {
     }
 
     fn sync(&self) -> io::Result<()> {
+        self.disk.look();
         let mut state = self.disk.lock();
         state.count_sync()?;
         let fails = State::fault(state.fails_at_sync, state.syncs);
