@@ -156,7 +156,7 @@ fn a_receiver_of_a_size_no_journal_can_have_is_refused_and_said() {
         let shown = pair.link(SOURCE, 0);
         let said = matches!(shown.last_end, Some(EndReason::Violation(_)));
         assert!(said, "{threshold}: {shown:?}");
-        pair.recovers_whole();
+        pair.activate().recovers_whole();
     }
 }
 
