@@ -314,7 +314,7 @@ fn no_write_and_no_flush_is_made_under_the_lock_of_the_confirmation() {
     let attributes = quick(Policy::Degrade);
     let mut bench = BenchJournal::create(&disk, attributes, 7).expect("a live disk");
     let tip = bench.journal.tail().marks().written;
-    let timeout = Duration::from_secs(60);
+    let timeout = Duration::from_mins(1);
     let confirmation = Confirmation::new(Policy::Degrade, timeout, 100, None, tip);
     let confirmation = Arc::new(Mutex::new(confirmation));
     let (free, looks) = (Arc::clone(&confirmation), Arc::new(AtomicU64::new(0)));
