@@ -9,6 +9,14 @@ use crate::entry::{
     CodecError, Kind, NameError, Position, QualifiedName, RdbName, Sequence, SystemName,
 };
 
+/// Whether an error only says that the medium has no room.
+pub(crate) fn is_no_room(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
+    )
+}
+
 /// What can go wrong where bundles rest.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -19,6 +27,17 @@ pub enum ReceiverError {
         /// What was being done, as in "could not be read".
         action: &'static str,
         /// The file or directory.
+        path: PathBuf,
+        /// What the medium said.
+        source: io::Error,
+    },
+    /// A write or flush of the attached receiver went wrong: it is poisoned from here on. Nothing is tried again, also where
+    /// the medium only says that it is full.
+    #[error("{} {action}: {source}", path.display())]
+    Failed {
+        /// What was being done, as in "could not be flushed".
+        action: &'static str,
+        /// The file.
         path: PathBuf,
         /// What the medium said.
         source: io::Error,
@@ -145,9 +164,9 @@ impl ReceiverError {
         }
     }
 
-    /// Whether there was simply no room.
+    /// Whether there was simply no room, and nothing was lost.
     pub fn is_disk_full(&self) -> bool {
-        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull)
+        matches!(self, Self::Io { source, .. } if is_no_room(source))
     }
 }
 
@@ -240,6 +259,14 @@ pub enum JournalError {
         path: PathBuf,
         /// What the medium said.
         source: io::Error,
+    },
+    /// A cut was begun and could not be finished: it is when the journal is opened again, and nothing is taken before.
+    #[error("the cut behind entry {at} could not be finished: {reason}")]
+    CutUnfinished {
+        /// The last entry that stays.
+        at: Sequence,
+        /// What went wrong.
+        reason: String,
     },
     /// A receiver is not what it should be.
     #[error(transparent)]
@@ -356,10 +383,10 @@ impl JournalError {
         }
     }
 
-    /// Whether there was simply no room.
+    /// Whether there was simply no room, and nothing was lost.
     pub fn is_disk_full(&self) -> bool {
         match self {
-            Self::Io { source, .. } => source.kind() == io::ErrorKind::StorageFull,
+            Self::Io { source, .. } => is_no_room(source),
             Self::Receiver(error) => error.is_disk_full(),
             _ => false,
         }

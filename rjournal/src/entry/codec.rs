@@ -8,7 +8,7 @@ use super::draft::Draft;
 use super::view::tag;
 use super::{
     ChainHead, Cursor, EntryFlags, EntryView, Epoch, Position, ReceiverId, SealedBundle, Sequence,
-    Timestamp,
+    THRESHOLD_MAX, THRESHOLD_MIN, Timestamp,
 };
 
 /// Bytes of a bundle before its first entry.
@@ -56,6 +56,18 @@ pub enum CodecError {
     Checksum {
         /// What was being read.
         what: &'static str,
+    },
+    /// A receiver is to be of a size that no journal can ask for.
+    #[error(
+        "{what} has a threshold of {threshold} bytes, not of {} to {}",
+        THRESHOLD_MIN,
+        THRESHOLD_MAX
+    )]
+    Threshold {
+        /// What was being read.
+        what: &'static str,
+        /// The threshold.
+        threshold: u64,
     },
     /// A field that must be zero is not, or text is not UTF-8.
     #[error("{what} uses a reserved value")]

@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::receiver_header::{decode_name, encode_name};
+use super::receiver_header::{decode_name, decode_threshold, encode_name};
 use super::{
     Alignment, ChainHead, CodecError, Cursor, Epoch, Position, QualifiedName, RdbName,
     ReceiverHeader, ReceiverId, Sequence, SystemId,
@@ -366,7 +366,7 @@ impl Neighbour {
         cursor.bytes(3).ok_or(CodecError::Short { what })?;
         let receiver = ReceiverId::from_bytes(cursor.array().ok_or(CodecError::Short { what })?);
         let name = decode_name(&mut cursor).ok_or(CodecError::Reserved { what })?;
-        let threshold = cursor.u64().ok_or(CodecError::Short { what })?;
+        let threshold = decode_threshold(&mut cursor, what)?;
         let step = cursor.u32().ok_or(CodecError::Short { what })?;
         let alignment = Alignment::from_bytes(step).ok_or(CodecError::Reserved { what })?;
         Ok(Self {

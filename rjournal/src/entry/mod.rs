@@ -28,7 +28,9 @@ pub use identity::{ClientId, GroupId, IdError, JournalId, ObjectId, ReceiverId, 
 pub use kind::{EntryFlags, Kind};
 pub use name::{FileName, LongName, Name, NameError, QualifiedName, RdbName, SystemName};
 pub use position::{Epoch, Place, Position, Sequence};
-pub use receiver_header::{Alignment, RECEIVER_HEADER_BYTES, ReceiverHeader};
+pub use receiver_header::{
+    Alignment, RECEIVER_HEADER_BYTES, ReceiverHeader, THRESHOLD_MAX, THRESHOLD_MIN,
+};
 pub use sealed_bundle::SealedBundle;
 pub use time::{Moment, Timestamp};
 pub use view::{EntryView, Extension, Payload};

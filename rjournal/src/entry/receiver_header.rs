@@ -72,6 +72,24 @@ pub struct ReceiverHeader {
     pub alignment: Alignment,
 }
 
+/// Least threshold.
+pub const THRESHOLD_MIN: u64 = 64 * 1024;
+/// Largest threshold: IBM i's limit of a receiver, about 1 TB.
+pub const THRESHOLD_MAX: u64 = 1 << 40;
+
+/// Reads a threshold, which may come from a peer: the space of a receiver is reckoned from it.
+pub(super) fn decode_threshold(
+    cursor: &mut Cursor<'_>,
+    what: &'static str,
+) -> Result<u64, CodecError> {
+    let threshold = cursor.u64().ok_or(CodecError::Short { what })?;
+    if (THRESHOLD_MIN..=THRESHOLD_MAX).contains(&threshold) {
+        Ok(threshold)
+    } else {
+        Err(CodecError::Threshold { what, threshold })
+    }
+}
+
 impl ReceiverHeader {
     /// Number of the first entry.
     pub const fn first(&self) -> Sequence {
@@ -146,7 +164,7 @@ impl ReceiverHeader {
         let alignment =
             Alignment::from_bytes(cursor.u32().ok_or_else(short)?).ok_or_else(reserved)?;
         let _ = cursor.u32().ok_or_else(short)?;
-        let threshold = cursor.u64().ok_or_else(short)?;
+        let threshold = decode_threshold(&mut cursor, what)?;
         let receiver = ReceiverId::from_bytes(cursor.array().ok_or_else(short)?);
         let journal = JournalId::from_bytes(cursor.array().ok_or_else(short)?);
         let group = GroupId::from_bytes(cursor.array().ok_or_else(short)?);

@@ -62,10 +62,6 @@ pub struct Attributes {
 
 /// Default threshold: small enough that the next receiver is prepared within a second.
 pub const THRESHOLD_DEFAULT: u64 = 64 * 1024 * 1024;
-/// Least threshold.
-pub const THRESHOLD_MIN: u64 = 64 * 1024;
-/// Largest threshold: IBM i's limit of a receiver, about 1 TB.
-pub const THRESHOLD_MAX: u64 = 1 << 40;
 
 impl Default for Attributes {
     fn default() -> Self {

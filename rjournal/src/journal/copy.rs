@@ -117,6 +117,8 @@ pub struct Copy {
     epoch: Epoch,
     receivers_recorded: usize,
     leftovers: Vec<Leftover>,
+    /// A cut was begun here and not finished: only opening finishes it, and until then nothing is taken or said.
+    cutting: Option<(Sequence, String)>,
 }
 
 impl Copy {
@@ -156,7 +158,7 @@ impl Copy {
     }
 
     /// Opens the copy in `dir` from the medium. `known` is an entry that something else here proves to have been flushed
-    /// and confirmed: the position of an apply store, or of a copy fed from this one.
+    /// and confirmed: the position of an apply store. Copies fed from this one prove it too, as their links remember.
     ///
     /// # Errors
     /// [`JournalError`] when it is damaged; nothing is changed then.
@@ -166,6 +168,8 @@ impl Copy {
         let kept = control.get();
         let cut = kept.cut;
         let marked = mark.map_or(Sequence::NONE, |mark| mark.written.sequence);
+        let fed = kept.links.iter().map(|link| link.acknowledged);
+        let known = fed.fold(known, Sequence::max);
         let evidence = match cut {
             // A cut that was begun is finished before anything else; what it takes away is archived.
             Some(cut) => Evidence {
@@ -251,6 +255,7 @@ impl Copy {
             epoch,
             receivers_recorded,
             leftovers,
+            cutting: None,
         })
     }
 
@@ -284,6 +289,16 @@ impl Copy {
         self.chain.place()
     }
 
+    fn require_whole(&self) -> Result<(), JournalError> {
+        match &self.cutting {
+            None => Ok(()),
+            Some((at, reason)) => Err(JournalError::CutUnfinished {
+                at: *at,
+                reason: reason.clone(),
+            }),
+        }
+    }
+
     /// Promises a session epoch: from then on lower ones are refused. Durable when this returns; so is the path the
     /// entries take to here, which keeps cascades from becoming circles.
     ///
@@ -293,6 +308,7 @@ impl Copy {
     /// # Panics
     /// When the promise would go back: callers compare first.
     pub fn promise(&mut self, epoch: Epoch, path: Vec<SystemId>) -> Result<(), JournalError> {
+        self.require_whole()?;
         let promised = self.shared.promised();
         assert!(
             epoch.rank() >= promised.rank(),
@@ -318,6 +334,7 @@ impl Copy {
         header: &ReceiverHeader,
         now: Timestamp,
     ) -> Result<(), JournalError> {
+        self.require_whole()?;
         let first = self.chain.attached().is_none();
         self.chain.attach(header, now)?;
         if first && header.before.sequence > Sequence::NONE {
@@ -342,6 +359,7 @@ impl Copy {
     /// # Panics
     /// Never: a bundle that was written has a receiver it is in.
     pub fn receive(&mut self, bundle: &SealedBundle) -> Result<(), JournalError> {
+        self.require_whole()?;
         self.chain.write(bundle)?;
         let attached = self
             .chain
@@ -365,6 +383,7 @@ impl Copy {
     /// # Errors
     /// [`JournalError`] as the medium says; final for this copy until it is opened again.
     pub fn flush(&mut self) -> Result<CopyProgress, JournalError> {
+        self.require_whole()?;
         self.chain.sync()?;
         let written = self.chain.tip();
         let confirmed = self
@@ -388,6 +407,7 @@ impl Copy {
     /// # Errors
     /// [`JournalError::Io`] when the disk refuses.
     pub fn confirm(&mut self, upto: Sequence) -> Result<CopyProgress, JournalError> {
+        self.require_whole()?;
         if self.progress.received > self.progress.written {
             self.flush()?;
         }
@@ -410,7 +430,7 @@ impl Copy {
         if receivers.len() == self.receivers_recorded {
             return Ok(());
         }
-        self.receivers_recorded = receivers.len();
+        let count = receivers.len();
         let begins = receivers
             .last()
             .map_or(Sequence::NONE, |record| record.before.sequence);
@@ -423,14 +443,18 @@ impl Copy {
             if set.is_some() {
                 control.checkpoint.set = set;
             }
-        })
+        })?;
+        self.receivers_recorded = count;
+        Ok(())
     }
 
     /// Moves everything behind `at` into an orphan archive: first the archive is durable, then the cut is recorded, then it
     /// is made (failures.md I9). Nothing is archived when nothing lies behind.
     ///
     /// # Errors
-    /// [`JournalError`] as the medium says; after a crash in the middle the next opening finishes it.
+    /// [`JournalError`] as the medium says while it is archived, and nothing was changed then. [`JournalError::CutUnfinished`]
+    /// from where the cut is recorded on: as after a crash in the middle the next opening finishes it. This copy takes
+    /// nothing until then: what it received would stand behind the cut, and go with it.
     ///
     /// # Panics
     /// When `at` lies below the confirmed position: what is confirmed is never cut (I8).
@@ -445,6 +469,7 @@ impl Copy {
             "a cut at {at:?} below confirmed {:?}",
             self.progress.confirmed
         );
+        self.require_whole()?;
         if self.chain.tip() == at {
             return Ok(None);
         }
@@ -459,6 +484,15 @@ impl Copy {
             reason,
             now,
         )?;
+        if let Err(error) = self.cut(at, number) {
+            self.cutting = Some((at.sequence, error.to_string()));
+        }
+        self.require_whole()?;
+        Ok(Some(archived))
+    }
+
+    /// Records the cut, makes it, and takes the record back.
+    fn cut(&mut self, at: Position, orphan: u64) -> Result<(), JournalError> {
         let kept: Vec<_> = self
             .chain
             .reader()
@@ -467,7 +501,7 @@ impl Copy {
             .filter(|record| record.before.sequence < at.sequence)
             .collect();
         self.shared.update(|control| {
-            control.orphans = number;
+            control.orphans = orphan;
             control.cut = Some(super::control::PendingCut { at });
             control.receivers = kept;
             if let Some(last) = control.receivers.last_mut() {
@@ -494,8 +528,7 @@ impl Copy {
         self.shared.update(|control| {
             control.receivers = receivers;
             control.cut = None;
-        })?;
-        Ok(Some(archived))
+        })
     }
 
     /// Removes the oldest receivers up to and with `receiver`; the attached one stays.
@@ -503,6 +536,7 @@ impl Copy {
     /// # Errors
     /// [`JournalError::Io`] when the disk refuses.
     pub fn forget_upto(&mut self, receiver: ReceiverId) -> Result<u64, JournalError> {
+        self.require_whole()?;
         let paths = self.chain.forget_upto(receiver);
         let receivers = self.chain.reader().records();
         self.receivers_recorded = receivers.len();

@@ -42,6 +42,14 @@ pub(super) struct Taken {
     pub(super) first: Sequence,
     /// The time the writer's own entries get.
     pub(super) time: Timestamp,
+}
+
+/// What the writer has to know before it seals.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asks {
+    /// What is in the open bundle, in bytes.
+    pub(super) open_bytes: u64,
+    /// Bytes a depositor waits for or, on an errand, the disk refused before.
     pub(super) room_wanted: u64,
 }
 
@@ -312,7 +320,6 @@ impl Intake {
     /// on behind them at once, with the room that `room` says is left after the bytes taken.
     pub(super) fn take(&self, own: u64, now: Timestamp, room: impl FnOnce(u64) -> u64) -> Taken {
         let mut state = self.lock();
-        let errand = std::mem::take(&mut state.errand);
         self.open_entries.store(0, Ordering::Relaxed);
         let bundle = if state.open.is_empty() {
             None
@@ -326,6 +333,8 @@ impl Intake {
         state.last = Sequence::new(state.last.get() + own);
         if own > 0 {
             state.last_time = state.last_time.max(now);
+            // The next receiver has room; whoever needs more asks again.
+            state.room_wanted = 0;
         }
         let time = state.last_time;
         let bytes = bundle
@@ -335,15 +344,12 @@ impl Intake {
         if state.room >= state.room_missing {
             state.room_missing = 0;
         }
-        let again = if errand { state.room_missing } else { 0 };
-        let room_wanted = std::mem::take(&mut state.room_wanted).max(again);
         drop(state);
         self.room.notify(usize::MAX);
         Taken {
             bundle,
             first,
             time,
-            room_wanted,
         }
     }
 
@@ -352,26 +358,27 @@ impl Intake {
         self.open_entries.load(Ordering::Relaxed)
     }
 
-    /// What is in the open bundle now, in bytes.
-    pub(super) fn open_bytes(&self) -> u64 {
-        let state = self.lock();
-        if state.open.is_empty() {
-            0
+    /// What the writer has to know. An errand that comes later wakes it again.
+    pub(super) fn asks(&self) -> Asks {
+        let mut state = self.lock();
+        let again = if std::mem::take(&mut state.errand) {
+            state.room_missing
         } else {
-            state.open.buffer.len() as u64 + state.align
+            0
+        };
+        Asks {
+            open_bytes: state.open_bytes(),
+            room_wanted: state.room_wanted.max(again),
         }
     }
 
     /// The disk was asked for more room: `refused` is what it could not give, or nothing.
     pub(super) fn set_room(&self, room: u64, align: u64, refused: Option<u64>) {
         let mut state = self.lock();
-        let used = if state.open.is_empty() {
-            0
-        } else {
-            state.open.buffer.len() as u64 + align
-        };
-        state.room = room.saturating_sub(used);
         state.align = align;
+        state.room = room.saturating_sub(state.open_bytes());
+        // Whoever needs more meanwhile asks again.
+        state.room_wanted = 0;
         state.room_refused = refused.unwrap_or(0);
         state.room_missing = state.room_refused;
         drop(state);

@@ -158,7 +158,7 @@ impl ForgottenFile {
             .map_err(|source| JournalError::io("could not be read", dir.join(NAME), source))?;
         let found = match content {
             SlotContent::Found { bytes, .. } => Forgotten::decode(&bytes),
-            SlotContent::Missing | SlotContent::Damaged | SlotContent::Newer(_) => None,
+            SlotContent::Missing | SlotContent::Damaged(_) | SlotContent::Newer(_) => None,
         };
         let (upto, forgotten) = found.unwrap_or_default();
         let file = Self {

@@ -26,7 +26,7 @@ mod write;
 pub use answer::{AckClass, Answer, Answers, Release, Ticket, UnknownReason};
 pub use control::{
     Attributes, Control, ControlFile, DeliveryMode, JournalKind, LinkRecord, ManageReceivers,
-    SourceRecord, THRESHOLD_DEFAULT, THRESHOLD_MAX, THRESHOLD_MIN,
+    SourceRecord, THRESHOLD_DEFAULT,
 };
 pub use copy::{Copy, CopyShared};
 pub use deposit::{Gate, Intake, Work};
@@ -41,4 +41,4 @@ pub use rebuild::{
 pub use repair::{Outline, outline};
 pub use retire::{Hold, Retirement, retire};
 pub use tail::{Behind, Limit, Tail, TailMarks};
-pub use write::{Batch, Entropy, Writer};
+pub use write::{Batch, Entropy, Ready, Writer};

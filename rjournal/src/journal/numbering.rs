@@ -101,6 +101,15 @@ pub(super) fn check_draft(draft: &Draft<'_>) -> Result<(), DepositError> {
 }
 
 impl State {
+    /// What is in the open bundle, in bytes.
+    pub(super) fn open_bytes(&self) -> u64 {
+        if self.open.is_empty() {
+            0
+        } else {
+            self.open.buffer.len() as u64 + self.align
+        }
+    }
+
     pub(super) fn check_gate(&self, count: u64) -> Result<(), DepositError> {
         match self.gate {
             Gate::Open => {}

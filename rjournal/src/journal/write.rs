@@ -6,7 +6,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::control::{Attributes, Checkpoint, ControlFile, ManageReceivers};
-use super::deposit::{Intake, RESERVE_BYTES, Taken};
+use super::deposit::{Asks, Intake, RESERVE_BYTES, Taken};
 use super::forgotten::ForgottenFile;
 use super::local::Journal;
 use super::mark::{Mark, MarkFile};
@@ -46,6 +46,14 @@ pub struct Writer {
 pub struct Batch {
     bundles: Vec<SealedBundle>,
     change: Option<Change>,
+}
+
+/// What the disk was asked for before sealing, so that sealing waits for no disk.
+#[derive(Debug)]
+pub struct Ready {
+    attributes: Arc<Attributes>,
+    /// The receiver that is changed to, and the bytes its file has.
+    next: Option<(ReceiverHeader, u64)>,
 }
 
 #[derive(Debug)]
@@ -115,13 +123,34 @@ impl Writer {
         Ok(self.written)
     }
 
-    /// Seals what depositors have numbered, if anything, and hands it to the tail. Decides whether the receiver is changed.
+    /// Makes ready and seals: both steps in one.
     ///
     /// # Errors
-    /// [`JournalError`] when a receiver an operator asked for cannot be made ready; nothing was sealed then.
+    /// As [`Self::ready`].
     pub fn seal(&mut self, now: Timestamp) -> Result<Option<Batch>, JournalError> {
+        let ready = self.ready()?;
+        Ok(self.seal_ready(ready, now))
+    }
+
+    /// Asks the disk for what sealing may need: the next receiver an operator ordered, room a depositor waits for. Decides
+    /// whether the receiver is changed.
+    ///
+    /// # Errors
+    /// [`JournalError`] when a receiver an operator asked for cannot be made ready, or when the attached one failed while
+    /// room was made in it: then the journal is poisoned, as by [`Self::write`].
+    pub fn ready(&mut self) -> Result<Ready, JournalError> {
         let attributes = self.journal.attributes();
-        let next = self.next_receiver(&attributes)?;
+        let asks = self.intake().asks();
+        let next = self.next_receiver(&attributes, asks.open_bytes)?;
+        if next.is_none() && asks.room_wanted > 0 {
+            self.make_room(asks, &attributes)?;
+        }
+        Ok(Ready { attributes, next })
+    }
+
+    /// Seals what depositors have numbered, if anything, and hands it to the tail. Nothing here waits for a disk.
+    pub fn seal_ready(&mut self, ready: Ready, now: Timestamp) -> Option<Batch> {
+        let Ready { attributes, next } = ready;
         let room_after = |taken: u64| match &next {
             Some((_, bytes)) => {
                 bytes.saturating_sub(RECEIVER_HEADER_BYTES as u64 + 2 * RESERVE_BYTES)
@@ -134,27 +163,22 @@ impl Writer {
             bundles: Vec::new(),
             change: None,
         };
-        let taken_bytes = taken
-            .bundle
-            .as_ref()
-            .map_or(0, |bundle| bundle.buffer.len() as u64);
-        let (time, wanted) = (taken.time, taken.room_wanted);
+        let time = taken.time;
         if let Some(bundle) = self.seal_taken(taken, &attributes) {
             self.hand_over(&bundle);
             batch.bundles.push(bundle);
         }
-        match next {
-            Some((header, _)) => self.seal_change(&mut batch, header, time, &attributes),
-            None if wanted > 0 => self.make_room(wanted, taken_bytes, &attributes),
-            None => {}
+        if let Some((header, _)) = next {
+            self.seal_change(&mut batch, header, time, &attributes);
         }
-        Ok((!batch.bundles.is_empty()).then_some(batch))
+        (!batch.bundles.is_empty()).then_some(batch)
     }
 
     /// Whether the receiver is changed now, and to which one; `before` in its header is filled in when it is sealed.
     fn next_receiver(
         &mut self,
         attributes: &Attributes,
+        open_bytes: u64,
     ) -> Result<Option<(ReceiverHeader, u64)>, JournalError> {
         let order = self.journal.take_change_order();
         let capacity = Chain::capacity(attributes.threshold);
@@ -162,7 +186,7 @@ impl Writer {
             // An operator waits for it; otherwise a change waits until the next receiver is ready.
             self.chain.spare().prepare(capacity, Space::Zeroed)?;
         }
-        let due = self.chain.end() + self.intake().open_bytes() >= attributes.threshold;
+        let due = self.chain.end() + open_bytes >= attributes.threshold;
         let by_itself = due && attributes.manage_receivers == ManageReceivers::System;
         let SpareState::Ready(bytes) = self.chain.spare().state() else {
             // Another thread fills it, and wakes the writer when it is done: the order waits for that.
@@ -313,19 +337,26 @@ impl Writer {
         });
     }
 
-    /// A depositor waits for more room than the attached receiver has, and there is no next one yet.
-    fn make_room(&mut self, wanted: u64, taken: u64, attributes: &Attributes) {
-        let kept = taken + RESERVE_BYTES;
+    /// A depositor waits for more room than the attached receiver has, and there is no next one yet. A full disk is asked
+    /// again later; whatever else goes wrong is final (failures.md DEP-5).
+    fn make_room(&mut self, asks: Asks, attributes: &Attributes) -> Result<(), JournalError> {
+        let wanted = asks.room_wanted;
+        let kept = asks.open_bytes + RESERVE_BYTES;
         let refused = match self.chain.secure(kept + wanted) {
             Ok(()) => None,
-            Err(error) => {
+            Err(error) if error.is_disk_full() => {
                 tracing::warn!(journal = %self.journal.name(), %error, "no room for deposits");
                 Some(wanted)
             }
+            Err(error) => {
+                self.poison();
+                return Err(error.into());
+            }
         };
-        let room = self.chain.room().saturating_sub(kept);
+        let room = self.chain.room().saturating_sub(RESERVE_BYTES);
         self.intake()
             .set_room(room, u64::from(attributes.alignment.bytes()), refused);
+        Ok(())
     }
 
     fn hand_over(&self, bundle: &SealedBundle) {

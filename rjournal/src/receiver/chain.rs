@@ -47,7 +47,8 @@ impl Chain {
     /// Opens the receivers in `dir`: checks that each recorded one is there and joins its neighbour, finds those that were
     /// attached after the last record was written, reads the last ones from the medium to their end, and cleans up.
     ///
-    /// `visit` sees every bundle of the receivers that were read (those from the last recorded attached one on).
+    /// `visit` sees every bundle of the receivers that were read (those from the last recorded attached one on). Of a copy it
+    /// sees at least the last bundle: where a receiver was just begun, those of the one before it.
     ///
     /// # Errors
     /// [`ReceiverError`]: a receiver missing, foreign, not joined, cut short or damaged. Nothing is changed then.
@@ -62,8 +63,16 @@ impl Chain {
         let mut opening = Opening::new(&disk, dir, journal, records)?;
         opening.read_unknown_afresh()?;
         opening.check_records(records)?;
-        opening.read_last(evidence, visit)?;
-        while evidence.cut_at.is_none() && opening.join_next(evidence, visit)? {}
+        let mut seen = false;
+        let mut see = |bundle: &SealedBundle| {
+            seen = true;
+            visit(bundle);
+        };
+        opening.read_last(evidence, &mut see)?;
+        while evidence.cut_at.is_none() && opening.join_next(evidence, &mut see)? {}
+        if !seen && !evidence.sealed_here {
+            opening.read_one_before(visit)?;
+        }
         opening.remove_leftovers()?;
         let Opening {
             receivers,
@@ -173,7 +182,8 @@ impl Chain {
     /// Makes sure that `bytes` more can be written to the attached receiver.
     ///
     /// # Errors
-    /// [`ReceiverError::Io`], with `StorageFull` inside when the disk is full; what was there stays usable.
+    /// [`ReceiverError::Io`] when the disk has no room: what was there stays usable, and it may be tried again. `Failed` and
+    /// `Poisoned` as the medium says.
     pub fn secure(&mut self, bytes: u64) -> Result<(), ReceiverError> {
         self.writer
             .as_mut()
@@ -243,8 +253,8 @@ impl Chain {
     /// Writes a bundle at the end. Durable after [`Self::sync`].
     ///
     /// # Errors
-    /// [`ReceiverError::NotContinued`] unless it continues this chain at this byte of the attached receiver; `Io` and
-    /// `Poisoned` as the medium says.
+    /// [`ReceiverError::NotContinued`] unless it continues this chain at this byte of the attached receiver; `Io` when the
+    /// disk has no room for it; `Failed` and `Poisoned` as the medium says.
     pub fn write(&mut self, bundle: &SealedBundle) -> Result<(), ReceiverError> {
         let last = self.shared.receivers().last().cloned();
         let ends = last.as_ref().map_or(self.tip().sequence, |receiver| {
@@ -277,7 +287,7 @@ impl Chain {
     /// Flushes what was written.
     ///
     /// # Errors
-    /// `Io` and `Poisoned` as the medium says; never tried again after an error.
+    /// `Failed` and `Poisoned` as the medium says; never tried again after an error.
     pub fn sync(&mut self) -> Result<(), ReceiverError> {
         self.writer.as_mut().map_or(Ok(()), ReceiverWriter::sync)
     }

@@ -236,6 +236,28 @@ impl<'a> Opening<'a> {
         Ok(())
     }
 
+    /// Reads the receiver before the last one. It was flushed to its end before the last one was begun, so all of it is there.
+    pub(super) fn read_one_before(
+        &self,
+        visit: &mut dyn FnMut(&SealedBundle),
+    ) -> Result<(), ReceiverError> {
+        let Some(receiver) = self.receivers.iter().rev().nth(1) else {
+            return Ok(());
+        };
+        let path = self.path(receiver.number);
+        let file = self.open_file(receiver.number)?;
+        let length = file
+            .length()
+            .map_err(|source| ReceiverError::io("could not be measured", &path, source))?;
+        let mut window = Window::new(file, path, receiver.header.receiver);
+        let evidence = Evidence {
+            known: receiver.lock().last.sequence,
+            ..Evidence::default()
+        };
+        recovery::read_to_end(&mut window, &receiver.header, length, evidence, visit)?;
+        Ok(())
+    }
+
     /// The unknown file that names the last receiver as its previous one, or the first of all.
     fn next_candidate(&self) -> Result<Option<(u64, ReceiverHeader)>, ReceiverError> {
         let previous = self

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::spare::{Space, Spare};
-use crate::disk::{DiskFile, fill_with_zeros};
+use crate::disk::{DiskFile, write_zeros};
 use crate::entry::{QualifiedName, RECEIVER_HEADER_BYTES, ReceiverHeader, SealedBundle};
-use crate::error::ReceiverError;
+use crate::error::{ReceiverError, is_no_room};
 
 /// Space is added to a receiver in steps of this many bytes.
 const EXTEND_BYTES: u64 = 4 * 1024 * 1024;
@@ -107,14 +107,23 @@ impl ReceiverWriter {
         Arc::clone(&self.file)
     }
 
-    /// Adds space so that `bytes` more can be written.
+    /// Adds space so that `bytes` more can be written. A medium that says on writing that it is full has lost nothing, and
+    /// may be asked again. The flush behind it is one of this file, bundles not flushed yet included: that it failed is
+    /// final, whatever it says.
     pub(super) fn secure(&mut self, bytes: u64) -> Result<(), ReceiverError> {
         if self.room() >= bytes {
             return Ok(());
         }
+        self.unpoisoned()?;
         let wanted = (self.end + bytes).next_multiple_of(EXTEND_BYTES);
-        fill_with_zeros(&*self.file, self.allocated, wanted)
-            .map_err(|source| ReceiverError::io("could not be extended", &self.path, source))?;
+        match write_zeros(&*self.file, self.allocated, wanted) {
+            Err(source) if is_no_room(&source) => {
+                return Err(ReceiverError::io("has no room", &self.path, source));
+            }
+            written => self.poison_on_error("could not be extended", written)?,
+        }
+        let synced = self.file.sync();
+        self.poison_on_error("could not be flushed", synced)?;
         self.allocated = wanted;
         self.zeroed = self.zeroed.max(wanted);
         Ok(())
@@ -179,7 +188,82 @@ impl ReceiverWriter {
     ) -> Result<(), ReceiverError> {
         outcome.map_err(|source| {
             self.poisoned = true;
-            ReceiverError::io(action, &self.path, source)
+            ReceiverError::Failed {
+                action,
+                path: self.path.clone(),
+                source,
+            }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind;
+    use std::path::Path;
+
+    use super::*;
+    use crate::disk::{Disk, MemoryDisk};
+    use crate::entry::codec::{self, BUNDLE_HEADER_BYTES, Seal};
+    use crate::entry::{ChainHead, Draft, Epoch, Kind, Position, ReceiverId, Sequence, Timestamp};
+
+    /// A receiver with a bundle in it that is not flushed, and no room behind it.
+    fn unflushed() -> (MemoryDisk, ReceiverWriter) {
+        let disk = MemoryDisk::new();
+        let path = Path::new("r");
+        let file = disk.create(path).unwrap();
+        let end = RECEIVER_HEADER_BYTES as u64;
+        file.write_at(&[1; RECEIVER_HEADER_BYTES], 0).unwrap();
+        file.sync().unwrap();
+        let name = "L/R".parse().unwrap();
+        let mut writer = ReceiverWriter::resume(file, path.to_path_buf(), name, end).unwrap();
+        let mut buffer = vec![0; BUNDLE_HEADER_BYTES];
+        let (draft, time) = (Draft::new(Kind::USER, b"text"), Timestamp::from_micros(1));
+        codec::encode_entry(&mut buffer, &draft, Sequence::new(1), time, None, None);
+        let seal = Seal {
+            receiver: ReceiverId::from_bytes([1; 16]),
+            offset: end,
+            align: 8,
+            epoch: Epoch::NONE,
+            before: Position {
+                sequence: Sequence::NONE,
+                head: ChainHead::from_bytes([0; 32]),
+            },
+            durable_upto: Sequence::NONE,
+        };
+        writer.write(&codec::seal(buffer, 1, &seal)).unwrap();
+        (disk, writer)
+    }
+
+    /// The flush that makes added space durable is one of all that was written before, too: it may have lost a bundle.
+    #[test]
+    fn a_failed_flush_of_added_space_is_final_whatever_the_medium_says() {
+        for kind in [ErrorKind::StorageFull, ErrorKind::Other] {
+            let (disk, mut writer) = unflushed();
+            disk.fail_sync_with(disk.syncs() + 1, kind);
+            let error = writer.secure(EXTEND_BYTES).unwrap_err();
+            assert!(!error.is_disk_full(), "{error}");
+            let flushes = disk.syncs();
+            assert!(writer.secure(EXTEND_BYTES).is_err() && writer.sync().is_err());
+            assert_eq!(disk.syncs(), flushes, "it was flushed again");
+        }
+    }
+
+    #[test]
+    fn a_full_disk_is_asked_again_for_space_and_any_other_failed_write_of_it_is_final() {
+        let (disk, mut writer) = unflushed();
+        disk.limit_bytes(Some(disk.used_bytes() + 100));
+        let error = writer.secure(EXTEND_BYTES).unwrap_err();
+        assert!(error.is_disk_full(), "{error}");
+        disk.limit_bytes(None);
+        writer.secure(EXTEND_BYTES).unwrap();
+        assert!(writer.room() >= EXTEND_BYTES);
+        writer.sync().unwrap();
+
+        let (disk, mut writer) = unflushed();
+        disk.fail_write(disk.writes() + 1);
+        let error = writer.secure(EXTEND_BYTES).unwrap_err();
+        assert!(!error.is_disk_full(), "{error}");
+        assert!(writer.secure(EXTEND_BYTES).is_err() && writer.sync().is_err());
     }
 }

@@ -1,7 +1,9 @@
 //! A copy that feeds a further one: it forwards what is confirmed, durably, and nothing else.
 
+use std::path::Path;
 use std::time::Duration;
 
+use rjournal_tests::bench_journal::DIR;
 use rjournal_tests::pair::{SOURCE, TARGET, THIRD, cascade};
 
 /// CSC-1.
@@ -50,4 +52,21 @@ fn a_cascade_follows_its_source_through_restarts() {
     }
     pair.lose_power(TARGET).start(TARGET).recovers_whole();
     assert_eq!(pair.shows(THIRD), ["a", "b", "c"]);
+}
+
+/// Ruling 15: what a copy fed from here was seen to have had been confirmed, also where the mark that said so is gone.
+#[test]
+fn what_the_end_of_a_cascade_has_counts_as_confirmed_in_its_middle() {
+    let mut pair = cascade();
+    pair.deposit("a").settle().seconds(1);
+    let forwarded = pair.copy(THIRD).tip().sequence;
+    let shared = pair.copy(TARGET).shared().clone();
+    let remembered = shared.update(|control| control.links[0].acknowledged = forwarded);
+    remembered.expect("a live disk");
+    let mut medium = pair.snapshot(TARGET);
+    medium.remove(&Path::new(DIR).join("mark"));
+    pair.restore(TARGET, &medium).start(TARGET);
+    let confirmed = pair.copy(TARGET).progress().confirmed;
+    assert!(confirmed >= forwarded, "{confirmed:?} < {forwarded:?}");
+    pair.recovers_whole();
 }

@@ -427,3 +427,22 @@ fn take_over(pair: &mut Pair) {
     };
     copy.promise(next, Vec::new()).expect("a live disk");
 }
+
+/// Ruling 15: one flush held the last bundle of a receiver and the header of the next, power was lost, and the copy read
+/// the new receiver alone, in which nothing stands.
+#[test]
+fn what_counted_as_confirmed_counts_after_power_was_lost_behind_a_receiver_just_begun() {
+    let mut pair = degrade();
+    pair.deposit("a").settle();
+    pair.cluster.order_change();
+    pair.deposit("b").seal().arrive(TARGET).write();
+    pair.arrive_one(TARGET).flush(TARGET);
+    let (before, epoch) = (pair.copy(TARGET).progress(), pair.copy(TARGET).epoch());
+    assert!(before.confirmed.get() >= pair.sequence("a"));
+    let place = pair.copy(TARGET).place();
+    assert!(place.is_unused(), "nothing but a header: {place:?}");
+    pair.cut().lose_power(TARGET).start(TARGET);
+    assert_eq!(pair.copy(TARGET).progress(), before);
+    assert_eq!(pair.copy(TARGET).epoch(), epoch);
+    pair.mend().recovers_whole();
+}

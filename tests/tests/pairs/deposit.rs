@@ -1,10 +1,18 @@
 //! Deposits at the source of a pair: what a crash, a failed disk, a full disk or a bad client makes of them.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rjournal::daemon::crank::{seal_and_tell, write_and_tell};
+use rjournal::disk::MemoryDisk;
 use rjournal::entry::codec::PAYLOAD_BYTES_MAX;
 use rjournal::entry::control_entry::Policy;
-use rjournal::entry::{ClientId, DepositKey, Draft, Kind, Sequence, Timestamp};
+use rjournal::entry::{ClientId, DepositKey, Draft, Kind, Moment, Sequence, Timestamp};
 use rjournal::error::DepositError;
 use rjournal::journal::{AckClass, Answer, Attributes, Ticket};
+use rjournal::remote::Confirmation;
+use rjournal_tests::bench_journal::{BenchJournal, at};
 use rjournal_tests::cluster::quick;
 use rjournal_tests::pair::{Pair, SOURCE, Said, TARGET, behind, degrade};
 
@@ -362,4 +370,45 @@ fn a_commit_cycle_cut_by_a_crash_cannot_be_continued() {
     let refused = journal.deposit(&commit, wall);
     assert!(matches!(refused, Err(DepositError::UnknownCycle { .. })));
     assert_ne!(cycle, Sequence::NONE);
+}
+
+/// DEP-6: links, heartbeats and the time-outs of all journals wait for the lock of the confirmation. A slow disk is never
+/// waited for under it: not for the next receiver an operator ordered, and not for more room in the attached one.
+#[test]
+fn no_write_and_no_flush_is_made_under_the_lock_of_the_confirmation() {
+    let disk = MemoryDisk::new();
+    let attributes = quick(Policy::Degrade);
+    let mut bench = BenchJournal::create(&disk, attributes, 7).expect("a live disk");
+    let timeout = Duration::from_mins(1);
+    let confirmation = Confirmation::new(Policy::Degrade, timeout, 100, None);
+    let confirmation = Arc::new(Mutex::new(confirmation));
+    let (free, looks) = (Arc::clone(&confirmation), Arc::new(AtomicU64::new(0)));
+    let looked = Arc::clone(&looks);
+    disk.watch(move || {
+        assert!(free.try_lock().is_ok(), "the lock is held over the disk");
+        looked.fetch_add(1, Ordering::Relaxed);
+    });
+    let now = Moment::from_start(Duration::from_secs(1));
+    let mut seal = || {
+        let before = looks.load(Ordering::Relaxed);
+        let batch = seal_and_tell(&mut bench.writer, &confirmation, at(3), now);
+        let made = looks.load(Ordering::Relaxed) - before;
+        if let Some(batch) = batch.expect("a live disk") {
+            write_and_tell(&mut bench.writer, batch, &confirmation, at(3), now)
+                .expect("a live disk");
+        }
+        made
+    };
+    bench.journal.order_change(None);
+    assert!(seal() > 0, "the next receiver was made");
+    let payload = vec![1; 100_000];
+    let draft = Draft::new(Kind::USER, &payload);
+    while !matches!(
+        bench.journal.deposit(&draft, at(2)),
+        Err(DepositError::Busy)
+    ) {
+        seal();
+    }
+    assert!(seal() > 0, "room was made");
+    bench.journal.deposit(&draft, at(2)).expect("there is room");
 }

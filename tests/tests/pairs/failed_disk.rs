@@ -1,6 +1,7 @@
 //! A disk that fails or is full under deposits: what was answered stays true, what failed is never tried again, and a
 //! restart believes the medium alone.
 
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use rjournal::entry::{Draft, Kind, Timestamp};
@@ -196,4 +197,123 @@ fn a_receiver_whose_flush_failed_takes_no_write_and_no_flush_whoever_asks() {
     let again = copy.flush();
     assert!(again.is_err(), "{again:?}");
     assert_eq!(disk.syncs(), flushes, "it was flushed again");
+}
+
+/// Fills the attached receiver at the source until a deposit finds no more room in it.
+fn fill_up(pair: &mut Pair) {
+    loop {
+        match pair.try_deposit("big", 100_000) {
+            Ok(_) => pair.seal().write().settle(),
+            Err(DepositError::Busy) => return,
+            Err(other) => panic!("{other:?}"),
+        };
+    }
+}
+
+/// DEP-5: what fails while room is made in the attached receiver is no lack of room, unless a write says so.
+#[test]
+fn a_receiver_that_fails_while_room_is_made_in_it_stops_the_journal() {
+    for sync in [false, true] {
+        let mut pair = degrade();
+        pair.deposit("a").settle();
+        fill_up(&mut pair);
+        pair.deposit("b");
+        let disk = pair.cluster.nodes[SOURCE].disk.clone();
+        if sync {
+            disk.fail_sync_with(disk.syncs() + 1, ErrorKind::StorageFull);
+        } else {
+            disk.fail_write(disk.writes() + 1);
+        }
+        let journal = pair.open().journal.clone();
+        pair.seal();
+        assert_eq!(journal.gate(), Gate::Poisoned);
+        pair.answers("b", Said::Refused);
+        let late = journal.deposit(&Draft::new(Kind::USER, b"late"), Timestamp::ZERO);
+        assert!(matches!(late, Err(DepositError::Poisoned)), "{late:?}");
+        let (writes, flushes) = (disk.writes(), disk.syncs());
+        pair.seal().write().seconds(60);
+        assert_eq!((disk.writes(), disk.syncs()), (writes, flushes));
+        pair.kill(SOURCE).start(SOURCE).recovers_whole();
+    }
+}
+
+/// DESIGN rule 6: a thin pool is found full only by a flush. A copy whose receiver grows flushes what it received before
+/// with it; where that fails, the next flush would succeed, and the source would be told of bundles that are lost.
+#[test]
+fn a_copy_whose_flush_found_the_disk_full_acknowledges_nothing_it_lost() {
+    let mut pair = degrade();
+    pair.deposit("a").settle().change_receiver();
+    let disk = pair.cluster.nodes[TARGET].disk.clone();
+    let mut fired = false;
+    for _ in 0..40 {
+        pair.deposit("small").seal().arrive(TARGET).write();
+        if let Err(error) = pair.try_deposit("big", 100_000) {
+            assert!(matches!(error, DepositError::Busy), "{error:?}");
+            pair.seal().settle();
+            continue;
+        }
+        pair.seal();
+        let flushes = disk.syncs();
+        disk.fail_sync_with(flushes + 1, ErrorKind::StorageFull);
+        pair.arrive(TARGET);
+        fired = disk.syncs() > flushes;
+        if fired {
+            break;
+        }
+        disk.fail_sync(u64::MAX);
+        pair.write().settle();
+    }
+    assert!(fired, "its receiver never grew");
+    pair.write().seconds(10);
+    assert!(!pair.keeps(TARGET, "small"));
+    pair.answers("small", Said::Local);
+    assert!(pair.cluster.copy(TARGET).is_none(), "it is fed no more");
+    pair.kill(TARGET).start(TARGET).recovers_whole();
+    assert!(pair.keeps(TARGET, "small"));
+}
+
+/// What is left after a cut at the target that finds its disk full once, in the `nth` write or flush from its beginning
+/// on; gives how many there were.
+fn cut_with_a_full_disk(writes: Option<u64>, syncs: Option<u64>) -> (Pair, (u64, u64)) {
+    let mut pair = degrade();
+    pair.deposit("a").settle().seconds(1);
+    pair.change_receiver();
+    pair.deposit("b").deposit("x").seal();
+    pair.arrive(TARGET).flush(TARGET);
+    pair.lose_power(SOURCE).cut().start(SOURCE).open_alone();
+    pair.deposit("c").settle();
+    let disk = pair.cluster.nodes[TARGET].disk.clone();
+    let before = (disk.writes(), disk.syncs());
+    if let Some(nth) = writes {
+        disk.fail_write_with(before.0 + nth, ErrorKind::StorageFull);
+    }
+    if let Some(nth) = syncs {
+        disk.fail_sync_with(before.1 + nth, ErrorKind::StorageFull);
+    }
+    pair.mend().seconds(10);
+    (pair, (disk.writes() - before.0, disk.syncs() - before.1))
+}
+
+/// I8, I9: a cut that was begun and found the disk full stood in the control file of a copy that went on, and took away
+/// at its next start what had been acknowledged since.
+#[test]
+fn a_cut_that_finds_the_disk_full_anywhere_takes_nothing_away_later() {
+    let (_, (writes, syncs)) = cut_with_a_full_disk(None, None);
+    assert!(writes > 8 && syncs > 8, "{writes} {syncs}");
+    let cases = (1..=writes).map(|nth| (Some(nth), None));
+    for (write, sync) in cases.chain((1..=syncs).map(|nth| (None, Some(nth)))) {
+        let (mut pair, _) = cut_with_a_full_disk(write, sync);
+        pair.deposit("d").seconds(3);
+        let promised = pair.said("d") == Said::Sync;
+        pair.cut().kill(TARGET).start(TARGET);
+        assert!(
+            !promised || pair.keeps(TARGET, "d"),
+            "write {write:?} sync {sync:?}"
+        );
+        pair.mend().recovers_whole();
+        pair.seconds(1);
+        assert_eq!(pair.shows(TARGET), ["a", "c", "d"], "{write:?} {sync:?}");
+        let entries: Vec<u64> = pair.orphans(TARGET).iter().map(|o| o.entries).collect();
+        assert!(entries.contains(&2), "{write:?} {sync:?}: {entries:?}");
+    }
 }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use rjournal::entry::Sequence;
+use rjournal::entry::{ReceiverHeader, Sequence, THRESHOLD_MAX};
 use rjournal::remote::{EndReason, Frame, LinkEvent, LinkState, Message};
 use rjournal_tests::pair::{Pair, SOURCE, Said, TARGET, THIRD, broadcast, degrade};
 
@@ -161,6 +161,30 @@ fn a_receiver_header_damaged_under_way_is_refused_and_said() {
             matches!(shown.last_end, Some(EndReason::Violation(_))),
             "byte {at}: {shown:?}"
         );
+    }
+}
+
+/// The space of a receiver is reckoned from its threshold: one no journal can have overflowed, and took the system down.
+#[test]
+fn a_receiver_of_a_size_no_journal_can_have_is_refused_and_said() {
+    for threshold in [0, THRESHOLD_MAX + 1, u64::MAX] {
+        let mut pair = degrade();
+        pair.cluster.order_change();
+        pair.deposit("a").seal().write();
+        let before = pair.copy(TARGET).place().receiver;
+        for frame in pair.frames_to(TARGET) {
+            if let Frame::Header(bytes) = frame {
+                let truth = ReceiverHeader::decode(bytes).expect("sent by a source");
+                let forged = ReceiverHeader { threshold, ..truth };
+                *bytes = Bytes::from(forged.encode());
+            }
+        }
+        pair.arrive(TARGET).flush(TARGET).return_from(TARGET);
+        assert_eq!(pair.copy(TARGET).place().receiver, before);
+        let shown = pair.link(SOURCE, 0);
+        let said = matches!(shown.last_end, Some(EndReason::Violation(_)));
+        assert!(said, "{threshold}: {shown:?}");
+        pair.activate().recovers_whole();
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{DepositError, JournalError, LinkError, ReceiverError, SystemError};
+use crate::error::{DepositError, JournalError, LinkError, ReceiverError, SystemError, is_no_room};
 
 /// What kind of failure; each has its exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -110,9 +110,7 @@ impl std::error::Error for CommandError {}
 impl From<SystemError> for CommandError {
     fn from(error: SystemError) -> Self {
         let kind = match &error {
-            SystemError::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
-                ErrorKind::Full
-            }
+            SystemError::Io { source, .. } if is_no_room(source) => ErrorKind::Full,
             SystemError::NoSystem { .. } => ErrorKind::NotFound,
             SystemError::AlreadyInitialised { .. } => ErrorKind::Exists,
             SystemError::ForeignFiles { .. }
@@ -137,7 +135,8 @@ impl From<JournalError> for CommandError {
     fn from(error: JournalError) -> Self {
         let kind = match &error {
             error if error.is_disk_full() => ErrorKind::Full,
-            JournalError::Io { .. } | JournalError::Receiver(ReceiverError::Io { .. }) => {
+            JournalError::Io { .. }
+            | JournalError::Receiver(ReceiverError::Io { .. } | ReceiverError::Failed { .. }) => {
                 ErrorKind::Internal
             }
             JournalError::NoFreeName { .. } | JournalError::Name(_) => ErrorKind::Invalid,

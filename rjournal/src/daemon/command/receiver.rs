@@ -7,8 +7,8 @@ use super::{CommandError, Done};
 use crate::daemon::catalog::PlannedReceiver;
 use crate::daemon::system::{JournalRuntime, Shared};
 use crate::daemon::task::copy::CopyEvent;
-use crate::entry::{QualifiedName, ReceiverId};
-use crate::journal::{THRESHOLD_DEFAULT, THRESHOLD_MAX, THRESHOLD_MIN, retire};
+use crate::entry::{QualifiedName, ReceiverId, THRESHOLD_MAX, THRESHOLD_MIN};
+use crate::journal::{THRESHOLD_DEFAULT, retire};
 use crate::receiver::ReceiverRecord;
 
 /// CRTJRNRCV.

@@ -18,16 +18,18 @@ use crate::remote::{
 /// Seals what is due, and tells the confirmation since when targets are waited for.
 ///
 /// # Errors
-/// As [`Writer::seal`].
+/// As [`Writer::ready`].
 pub fn seal_and_tell(
     writer: &mut Writer,
     confirmation: &Mutex<Confirmation>,
     wall: Timestamp,
     now: Moment,
 ) -> Result<Option<Batch>, JournalError> {
+    // Links and time-outs wait for the lock: the disk is asked for what it takes before (failures.md DEP-6).
+    let ready = writer.ready()?;
     // Under one lock with the sealing: a change of the set and the bundle that carries it are seen in that order.
     let mut confirmation = lock(confirmation);
-    let batch = writer.seal(wall)?;
+    let batch = writer.seal_ready(ready, wall);
     // Under local-first nothing is shipped yet: no target can be late with it (failures.md DEP-6).
     if batch.is_some() && !writer.journal().attributes().local_first {
         confirmation.handle_sealed(writer.journal().tail().marks().sealed, now);

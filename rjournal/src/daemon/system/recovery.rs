@@ -159,7 +159,7 @@ impl Shared {
         })
     }
 
-    /// What apply stores here prove to have been confirmed in a copy.
+    /// What apply stores here prove to have been confirmed in a copy; what copies fed from it prove is kept with it.
     pub(super) fn proven(&self, journal: QualifiedName) -> Sequence {
         self.catalog(|catalog| {
             let jobs = catalog.jobs.values().filter(|job| job.journal == journal);

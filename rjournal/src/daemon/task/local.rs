@@ -175,6 +175,7 @@ impl LocalRuntime {
             .map(|header| header.receiver);
         let batch = match seal_and_tell(writer, &self.confirmation, wall, now) {
             Ok(batch) => batch,
+            Err(error) if writer.is_poisoned() => return Err(error),
             Err(error) => {
                 // Nothing was sealed: an operator's change of receivers could not be made.
                 let text = format!("the receiver was not changed: {error}");

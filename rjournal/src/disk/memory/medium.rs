@@ -2,8 +2,10 @@
 //! not synced. Must not know who asks.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 #[derive(Debug, Clone)]
 pub(super) enum Pending {
@@ -43,6 +45,16 @@ pub(super) enum NameChange {
     Remove(PathBuf),
 }
 
+/// Called before what changes the medium.
+#[derive(Clone)]
+pub(super) struct Witness(pub(super) Arc<dyn Fn() + Send + Sync>);
+
+impl fmt::Debug for Witness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Witness")
+    }
+}
+
 #[derive(Debug, Default)]
 pub(super) struct State {
     pub(super) inodes: Vec<Inode>,
@@ -53,11 +65,12 @@ pub(super) struct State {
     pub(super) syncs: u64,
     pub(super) dies_at_sync: Option<u64>,
     pub(super) dead: bool,
-    pub(super) fails_at_sync: Option<u64>,
+    pub(super) fails_at_sync: Option<(u64, io::ErrorKind)>,
     pub(super) writes: u64,
-    pub(super) fails_at_write: Option<u64>,
+    pub(super) fails_at_write: Option<(u64, io::ErrorKind)>,
     pub(super) unreadable: BTreeSet<usize>,
     pub(super) bytes_max: Option<u64>,
+    pub(super) witness: Option<Witness>,
 }
 
 impl State {
@@ -67,6 +80,15 @@ impl State {
         } else {
             Ok(())
         }
+    }
+
+    /// The fault that was asked for, if this is the call it was asked for.
+    pub(super) fn fault(asked: Option<(u64, io::ErrorKind)>, count: u64) -> Option<io::Error> {
+        let (_, kind) = asked.filter(|(nth, _)| *nth == count)?;
+        Some(match kind {
+            io::ErrorKind::Other => io::Error::other("input/output error"),
+            kind => kind.into(),
+        })
     }
 
     /// Counts a sync; says whether it takes effect.

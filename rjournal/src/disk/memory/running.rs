@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::medium::{Inode, NameChange, Pending, State};
+use super::medium::{Inode, NameChange, Pending, State, Witness};
 use crate::disk::{Disk, DiskFile};
 
 /// A disk in memory; clones share it.
@@ -41,7 +41,12 @@ impl MemoryDisk {
 
     /// The `nth` sync from the start fails once, losing the pages it should have written.
     pub fn fail_sync(&self, nth: u64) {
-        self.lock().fails_at_sync = Some(nth);
+        self.fail_sync_with(nth, io::ErrorKind::Other);
+    }
+
+    /// As [`Self::fail_sync`], with this error: a thin pool or a disk in the network is found full only when it is flushed.
+    pub fn fail_sync_with(&self, nth: u64, kind: io::ErrorKind) {
+        self.lock().fails_at_sync = Some((nth, kind));
     }
 
     /// How many writes were asked for so far.
@@ -51,7 +56,24 @@ impl MemoryDisk {
 
     /// The `nth` write from the start fails once, after half of its bytes.
     pub fn fail_write(&self, nth: u64) {
-        self.lock().fails_at_write = Some(nth);
+        self.fail_write_with(nth, io::ErrorKind::Other);
+    }
+
+    /// As [`Self::fail_write`], with this error.
+    pub fn fail_write_with(&self, nth: u64, kind: io::ErrorKind) {
+        self.lock().fails_at_write = Some((nth, kind));
+    }
+
+    /// Whenever something is written or synced from now on, this is called first, to look who holds what meanwhile.
+    pub fn watch(&self, look: impl Fn() + Send + Sync + 'static) {
+        self.lock().witness = Some(Witness(Arc::new(look)));
+    }
+
+    fn look(&self) {
+        let witness = self.lock().witness.clone();
+        if let Some(Witness(look)) = witness {
+            look();
+        }
     }
 
     /// Reading this file fails from now on, as where its blocks cannot be read any more.
@@ -165,6 +187,9 @@ impl Disk for MemoryDisk {
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let mut state = self.lock();
         state.count_sync()?;
+        if let Some(error) = State::fault(state.fails_at_sync, state.syncs) {
+            return Err(error);
+        }
         for change in state.pending_names.remove(dir).unwrap_or_default() {
             match change {
                 NameChange::Add(path, inode) => state.durable_names.insert(path, inode),
@@ -217,6 +242,7 @@ struct MemoryFile {
 
 impl DiskFile for MemoryFile {
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.disk.look();
         let mut state = self.disk.lock();
         state.alive()?;
         let offset = offset as usize;
@@ -226,8 +252,8 @@ impl DiskFile for MemoryFile {
             bytes_max.saturating_sub(state.used_bytes())
         });
         state.writes += 1;
-        let fails = state.fails_at_write == Some(state.writes);
-        let short = if fails {
+        let fails = State::fault(state.fails_at_write, state.writes);
+        let short = if fails.is_some() {
             bytes.len() / 2
         } else {
             grows.saturating_sub(free) as usize
@@ -242,8 +268,8 @@ impl DiskFile for MemoryFile {
         };
         Inode::apply(&mut inode.cached, &change);
         inode.pending.push(change);
-        if fails {
-            Err(io::Error::other("input/output error"))
+        if let Some(error) = fails {
+            Err(error)
         } else if short > 0 {
             Err(io::ErrorKind::StorageFull.into())
         } else {
@@ -268,13 +294,14 @@ impl DiskFile for MemoryFile {
     }
 
     fn sync(&self) -> io::Result<()> {
+        self.disk.look();
         let mut state = self.disk.lock();
         state.count_sync()?;
-        let fails = state.fails_at_sync == Some(state.syncs);
+        let fails = State::fault(state.fails_at_sync, state.syncs);
         let inode = state.inode(self.number);
         let pending = std::mem::take(&mut inode.pending);
-        if fails {
-            return Err(io::Error::other("input/output error"));
+        if let Some(error) = fails {
+            return Err(error);
         }
         for change in &pending {
             Inode::apply(&mut inode.durable, change);

@@ -319,7 +319,7 @@ fn a_header_is_held_against_everything_that_is_known_of_it() {
             ..truth.clone()
         },
         ReceiverHeader {
-            threshold: 1,
+            threshold: 123_456,
             ..truth.clone()
         },
         ReceiverHeader {

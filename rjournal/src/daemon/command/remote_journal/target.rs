@@ -4,7 +4,7 @@ use super::supply::StoredWanted;
 use crate::daemon::catalog::Partner;
 use crate::daemon::system::{JournalRuntime, Shared};
 use crate::daemon::task::accept::refused;
-use crate::entry::{QualifiedName, RdbName, Sequence};
+use crate::entry::{QualifiedName, RdbName, Sequence, THRESHOLD_MAX, THRESHOLD_MIN};
 use crate::journal::{Attributes, JournalKind, SourceRecord};
 use crate::link::Wired;
 use crate::remote::{Held, PartnerReply, PartnerRequest, RefusalCode};
@@ -123,8 +123,7 @@ impl Shared {
             ),
             None => {
                 let attributes = Attributes {
-                    threshold: threshold
-                        .clamp(crate::journal::THRESHOLD_MIN, crate::journal::THRESHOLD_MAX),
+                    threshold: threshold.clamp(THRESHOLD_MIN, THRESHOLD_MAX),
                     ..Attributes::default()
                 };
                 match self.make_copy(journal, name, source, attributes).await {
