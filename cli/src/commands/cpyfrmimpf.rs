@@ -207,6 +207,10 @@ fn open(path: &Path) -> Result<Box<dyn Read + Send>, CliError> {
 
 fn unreadable(path: &Path, error: &std::io::Error) -> CliError {
     let kind = match error.kind() {
+        // What stands in it is no CSV; the line is named.
+        std::io::ErrorKind::InvalidData => {
+            return CliError::invalid(format!("FROMSTMF {}, {error}", path.display()));
+        }
         std::io::ErrorKind::NotFound => ErrorKind::NotFound,
         _ => ErrorKind::Invalid,
     };
