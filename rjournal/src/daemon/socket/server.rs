@@ -384,7 +384,10 @@ impl Connection {
         let deposited = deposited.map_or_else(
             || {
                 let text = "another database took over this journal's files; this one may change nothing any more";
-                Err(CommandError::refused("RJN4022", text))
+                Err(CommandError::refused("RJN4022", text).help(
+                    "WRKAPY lists the stores of the journal: ENDAPY ends each that is not to be its database, then ENDAPY and \
+                     STRAPY start the one that is",
+                ))
             },
             |deposited| deposited.map_err(CommandError::from),
         );
