@@ -6,7 +6,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::entry::{
-    CodecError, Kind, NameError, Position, QualifiedName, RdbName, Sequence, SystemName,
+    CodecError, Kind, NameError, Position, QualifiedName, RdbName, Sequence, SystemId,
+    SystemName,
 };
 
 /// What can go wrong where bundles rest.
@@ -505,6 +506,20 @@ pub enum SystemError {
     KeyReadable {
         /// The key's file.
         path: PathBuf,
+    },
+    /// The key is another system's: partners know this one by its own.
+    #[error(
+        "the key {} is that of system {found}, and the system in this directory is {expected}: put its own key back, from a \
+         backup",
+        path.display()
+    )]
+    OtherKey {
+        /// The key's file.
+        path: PathBuf,
+        /// Whose key it is.
+        found: SystemId,
+        /// Who lives in the directory.
+        expected: SystemId,
     },
     /// A file of the system cannot be read.
     #[error("{} is damaged: {reason}; restore it from a backup", path.display())]

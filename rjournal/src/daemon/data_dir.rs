@@ -128,6 +128,8 @@ impl DataDir {
             },
             _ => io("could not be locked", source),
         })?;
+        // Before the directory is taken as moved: a copy with a foreign key is no system.
+        let identity = read_identity(&path.join(IDENTITY), record.system)?;
         let place = place_of(path).map_err(|source| io("could not be read", source))?;
         if place != record.place {
             if !moved {
@@ -139,7 +141,6 @@ impl DataDir {
             save(Arc::clone(&disk), &record)
                 .map_err(|source| io("could not be written to", source))?;
         }
-        let identity = read_identity(&path.join(IDENTITY))?;
         Ok(Self {
             path: path.to_path_buf(),
             disk,
@@ -217,7 +218,7 @@ pub fn check_data(path: &Path, config: &Config, moved: bool) -> Result<SystemRec
             path: path.to_path_buf(),
         });
     }
-    read_identity(&path.join(IDENTITY))?;
+    read_identity(&path.join(IDENTITY), record.system)?;
     let socket = config.socket.clone().unwrap_or_else(|| path.join(SOCKET));
     require_short_socket(path, &socket)?;
     Ok(record)
@@ -302,7 +303,8 @@ fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
-fn read_identity(path: &Path) -> Result<Identity, SystemError> {
+/// Reads the key of the system that lives in a directory.
+fn read_identity(path: &Path, system: SystemId) -> Result<Identity, SystemError> {
     let io = |source| SystemError::io("could not be read", path, source);
     let mut file = fs::File::open(path).map_err(io)?;
     let mode = file.metadata().map_err(io)?.permissions().mode();
@@ -313,7 +315,17 @@ fn read_identity(path: &Path) -> Result<Identity, SystemError> {
     }
     let mut pem = String::new();
     file.read_to_string(&mut pem).map_err(io)?;
-    Ok(Identity::from_pem(&pem)?)
+    let identity = Identity::from_pem(&pem)?;
+    let found = identity.fingerprint().system_id();
+    if found == system {
+        Ok(identity)
+    } else {
+        Err(SystemError::OtherKey {
+            path: path.to_path_buf(),
+            found,
+            expected: system,
+        })
+    }
 }
 
 #[cfg(test)]
@@ -354,6 +366,28 @@ mod tests {
         let told = DataDir::open(&data, false).map(drop).unwrap_err();
         assert!(told.to_string().contains("format version 9"), "{told}");
         assert_eq!(fs::read(&slot).unwrap(), bytes);
+    }
+
+    /// A system once started with another one's key, put there beside its restored files: no partner knew it.
+    #[test]
+    fn a_key_of_another_system_is_refused_and_the_directory_stays_as_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = make(dir.path());
+        let (other, pem) = Identity::generate("BKP").unwrap();
+        fs::write(data.join(IDENTITY), pem).unwrap();
+        // As if it had been copied, too.
+        fs::copy(data.join(LOCK), data.join("copied")).unwrap();
+        fs::remove_file(data.join(LOCK)).unwrap();
+        fs::hard_link(data.join("copied"), data.join(LOCK)).unwrap();
+        let before = fs::read(data.join("system.b")).unwrap();
+        let told = DataDir::open(&data, true).map(drop).unwrap_err();
+        assert!(matches!(told, SystemError::OtherKey { .. }), "{told}");
+        let whose = other.fingerprint().system_id().to_string();
+        assert!(told.to_string().contains(&whose), "{told}");
+        let told = check_data(&data, &config("PRD"), true).unwrap_err();
+        assert!(matches!(told, SystemError::OtherKey { .. }), "{told}");
+        assert!(!data.join("system.a").exists());
+        assert_eq!(fs::read(data.join("system.b")).unwrap(), before);
     }
 
     #[test]

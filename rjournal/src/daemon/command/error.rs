@@ -119,6 +119,7 @@ impl From<SystemError> for CommandError {
             | SystemError::InUse { .. }
             | SystemError::Copied { .. }
             | SystemError::KeyReadable { .. }
+            | SystemError::OtherKey { .. }
             | SystemError::NotLost { .. } => ErrorKind::Refused,
             SystemError::Config { .. } => ErrorKind::Invalid,
             SystemError::Link(_) => ErrorKind::Unreachable,
