@@ -281,6 +281,11 @@ impl From<StoreError> for CommandError {
                 "RJN6009",
                 "with REPLACE it is set aside, under another name, and made anew",
             ),
+            StoreError::OtherJournal { .. } => (
+                ErrorKind::Refused,
+                "RJN4019",
+                "nothing was changed; choose another name for the store, or take a save of its journal",
+            ),
             StoreError::Save { .. } => (
                 ErrorKind::Damaged,
                 "RJN6010",

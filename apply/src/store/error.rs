@@ -4,7 +4,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use rjournal::entry::ObjectId;
+use rjournal::entry::{JournalId, ObjectId};
 
 /// Why a store did not do what was asked.
 ///
@@ -52,6 +52,19 @@ pub enum StoreError {
     NotEmpty {
         /// Where it stands.
         found: String,
+    },
+    /// A save of another journal than the store is made from: its job would not go on with it.
+    #[error(
+        "store save {} is of journal {found}, and the store is made from journal {expected}",
+        path.display()
+    )]
+    OtherJournal {
+        /// The save.
+        path: PathBuf,
+        /// The journal it is of.
+        found: JournalId,
+        /// The journal of the store.
+        expected: JournalId,
     },
     /// The store is not one of ours, or of a version this program does not read.
     #[error("{path} is not a store of this program: {reason}")]
