@@ -204,6 +204,14 @@ pub enum DatabaseError {
         /// What it said.
         reason: String,
     },
+    /// A file an operator named cannot be.
+    #[error("PATH {path}: {reason}")]
+    File {
+        /// The file.
+        path: String,
+        /// What the machine said.
+        reason: String,
+    },
     /// The job is stopping.
     #[error("the database is stopping")]
     Stopping,
@@ -261,6 +269,7 @@ impl From<DatabaseError> for CommandError {
             DatabaseError::LandedBefore { .. } => (ErrorKind::Exists, "RJN6004"),
             DatabaseError::Over => (ErrorKind::Refused, "RJN6005"),
             DatabaseError::Store { .. } => (ErrorKind::Internal, "RJN6006"),
+            DatabaseError::File { .. } => (ErrorKind::Invalid, "RJN1008"),
             DatabaseError::Stopping | DatabaseError::Gone { .. } => {
                 (ErrorKind::Unreachable, "RJN6007")
             }

@@ -119,6 +119,24 @@ impl StoreError {
         }
     }
 
+    /// What the medium said of this file, where it says that a file of that name cannot be.
+    pub(crate) fn wrong_path(&self, file: &Path) -> Option<&io::Error> {
+        let Self::Io { path, source, .. } = self else {
+            return None;
+        };
+        let wrong = matches!(
+            source.kind(),
+            io::ErrorKind::NotFound
+                | io::ErrorKind::PermissionDenied
+                | io::ErrorKind::NotADirectory
+                | io::ErrorKind::IsADirectory
+                | io::ErrorKind::ReadOnlyFilesystem
+                | io::ErrorKind::InvalidFilename
+                | io::ErrorKind::InvalidInput
+        );
+        (wrong && path == file).then_some(source)
+    }
+
     /// An error of the medium on a path.
     pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>, source: io::Error) -> Self {
         Self::Io {

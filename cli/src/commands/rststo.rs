@@ -1,6 +1,6 @@
 //! Command RSTSTO.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use rjournal::Client;
@@ -46,6 +46,7 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, CliError> {
     let store = args.store.filter(|_| !args.check);
+    require_file(&args.path)?;
     let (kind, journal) = match store {
         Some(store) => known_of(store, args.kind.as_deref(), context).await?,
         None => (StoreKind::default(), None),
@@ -84,6 +85,22 @@ pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, C
         .map_err(|error| CliError::internal(&error))??;
     tell(&restored, store, context);
     Ok(ExitCode::SUCCESS)
+}
+
+/// What is no file at all is told apart from a save that is damaged.
+fn require_file(path: &Path) -> Result<(), CliError> {
+    let wrong = |kind, why: &dyn std::fmt::Display| {
+        let text = format!("PATH {}: {why}", path.display());
+        CliError(CommandError::new(kind, "RJN1008", text))
+    };
+    match std::fs::metadata(path) {
+        Ok(found) if found.is_dir() => Err(wrong(ErrorKind::Invalid, &"it is a directory")),
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Err(wrong(ErrorKind::NotFound, &error))
+        }
+        Err(error) => Err(wrong(ErrorKind::Invalid, &error)),
+    }
 }
 
 /// The kind of a store, and its journal where the daemon knows it.
