@@ -4,11 +4,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use rjournal::entry::Name;
-use rjournal_apply::serve::DatabaseClient;
 
 use super::Context;
 use crate::error::CliError;
 use crate::output::Form;
+use crate::rows::connect;
 use crate::text;
 
 /// Save a store while its job goes on: all rows of all files at one position
@@ -37,7 +37,7 @@ pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, C
         ),
         None => None,
     };
-    let mut database = DatabaseClient::connect(&context.data, args.store).await?;
+    let mut database = connect(context, args.store).await?;
     let progress = context.output.progress();
     progress.show("the store is being saved");
     let saved = database.save(path.as_deref()).await?;
