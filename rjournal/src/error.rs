@@ -6,8 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::entry::{
-    CodecError, Kind, NameError, Position, QualifiedName, RdbName, Sequence, SystemId,
-    SystemName,
+    CodecError, Kind, NameError, Position, QualifiedName, RdbName, Sequence, SystemId, SystemName,
 };
 
 /// What can go wrong where bundles rest.
@@ -470,6 +469,21 @@ pub enum SystemError {
     NoSystem {
         /// The directory.
         path: PathBuf,
+    },
+    /// A system lives in the directory, and its configuration is not there.
+    #[error(
+        "{} is missing, the configuration of system {name}, which lives in {}: put it back, or write one that says at least \
+         name = \"{name}\"",
+        path.display(),
+        data.display()
+    )]
+    NoConfig {
+        /// The configuration's file.
+        path: PathBuf,
+        /// The data directory.
+        data: PathBuf,
+        /// The system's name.
+        name: SystemName,
     },
     /// There is a system in the directory already.
     #[error("a system lives in {} already; start it with: rjournal daemon --data {}", path.display(), path.display())]

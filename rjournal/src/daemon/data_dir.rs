@@ -64,6 +64,9 @@ impl DataDir {
                     .map(|entry| entry.file_name().to_string_lossy().into_owned())
                     .collect();
                 if names.iter().any(|name| name.starts_with(SYSTEM)) {
+                    if !names.iter().any(|name| name == CONFIG_FILE) {
+                        return Err(no_config(path));
+                    }
                     return Err(SystemError::AlreadyInitialised {
                         path: path.to_path_buf(),
                     });
@@ -189,10 +192,21 @@ pub fn read_config(path: &Path) -> Result<Config, SystemError> {
     let file = path.join(CONFIG_FILE);
     match fs::read_to_string(&file) {
         Ok(text) => Config::parse(&text, &file),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(SystemError::NoSystem {
-            path: path.to_path_buf(),
-        }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(no_config(path)),
         Err(source) => Err(SystemError::io("could not be read", file, source)),
+    }
+}
+
+/// Where there is no configuration there may be a system all the same.
+fn no_config(path: &Path) -> SystemError {
+    let disk: Arc<dyn Disk> = Arc::new(OsDisk::new(path));
+    match read_record(path, &disk) {
+        Ok(record) => SystemError::NoConfig {
+            path: path.join(CONFIG_FILE),
+            data: path.to_path_buf(),
+            name: record.name,
+        },
+        Err(error) => error,
     }
 }
 
@@ -366,6 +380,23 @@ mod tests {
         let told = DataDir::open(&data, false).map(drop).unwrap_err();
         assert!(told.to_string().contains("format version 9"), "{told}");
         assert_eq!(fs::read(&slot).unwrap(), bytes);
+    }
+
+    /// The daemon once said that no system lives there, and `init` that one does.
+    #[test]
+    fn a_system_without_its_configuration_says_which_file_is_missing() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = make(dir.path());
+        fs::remove_file(data.join(CONFIG_FILE)).unwrap();
+        let made = DataDir::create(&data, &config("PRD"), Timestamp::ZERO);
+        for told in [read_config(&data).map(drop), made] {
+            let told = told.unwrap_err().to_string();
+            let missing = data.join(CONFIG_FILE).display().to_string();
+            assert!(told.starts_with(&format!("{missing} is missing")), "{told}");
+            assert!(told.ends_with("name = \"PRD\""), "{told}");
+        }
+        let none = read_config(&dir.path().join("none")).unwrap_err();
+        assert!(matches!(none, SystemError::NoSystem { .. }), "{none}");
     }
 
     /// A system once started with another one's key, put there beside its restored files: no partner knew it.

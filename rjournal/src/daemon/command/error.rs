@@ -113,7 +113,7 @@ impl From<SystemError> for CommandError {
             SystemError::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
                 ErrorKind::Full
             }
-            SystemError::NoSystem { .. } => ErrorKind::NotFound,
+            SystemError::NoSystem { .. } | SystemError::NoConfig { .. } => ErrorKind::NotFound,
             SystemError::AlreadyInitialised { .. } => ErrorKind::Exists,
             SystemError::ForeignFiles { .. }
             | SystemError::InUse { .. }
