@@ -89,6 +89,11 @@ impl Config {
         }
         let config: Self = toml::from_str(text)
             .map_err(|error| failed(error.to_string().trim_end().to_owned()))?;
+        if config.version == Some(0) {
+            return Err(failed(format!(
+                "version: the first is 1, this is {VERSION}"
+            )));
+        }
         if let Some(socket) = &config.socket
             && !socket.is_absolute()
         {
@@ -173,6 +178,7 @@ mod tests {
             ("name = \"PRD\"\nlisen = \"x\"", "lisen"),
             ("name = \"NAMETOOLONG\"", "too long"),
             ("listen = \"127.0.0.1:1\"", "name"),
+            ("version = 0\nname = \"PRD\"", "version"),
             ("name = \"PRD\"\nlisten = \"nowhere\"", "listen"),
             ("name = \"PRD\"\nsocket = \"relative\"", "absolute"),
             ("name = \"PRD\"\nstore_cache_mib = 0", "store_cache_mib"),

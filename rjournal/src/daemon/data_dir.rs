@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::config::{CONFIG_FILE, Config};
 use crate::disk::{DirectoryLock, Disk, OsDisk, SlotContent, SlotFile};
 use crate::entry::{SystemId, SystemName, Timestamp};
-use crate::error::SystemError;
+use crate::error::{LinkError, SystemError};
 use crate::link::Identity;
 
 const LOCK: &str = "lock";
@@ -190,8 +190,15 @@ impl DataDir {
 /// [`SystemError`]: none there, or wrong.
 pub fn read_config(path: &Path) -> Result<Config, SystemError> {
     let file = path.join(CONFIG_FILE);
-    match fs::read_to_string(&file) {
-        Ok(text) => Config::parse(&text, &file),
+    match fs::read(&file).map(String::from_utf8) {
+        Ok(Ok(text)) => Config::parse(&text, &file),
+        Ok(Err(error)) => Err(SystemError::Config {
+            path: file,
+            reason: format!(
+                "it is not UTF-8 from byte {} on",
+                error.utf8_error().valid_up_to()
+            ),
+        }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Err(no_config(path)),
         Err(source) => Err(SystemError::io("could not be read", file, source)),
     }
@@ -234,7 +241,7 @@ pub fn check_data(path: &Path, config: &Config, moved: bool) -> Result<SystemRec
     }
     read_identity(&path.join(IDENTITY), record.system)?;
     let socket = config.socket.clone().unwrap_or_else(|| path.join(SOCKET));
-    require_short_socket(path, &socket)?;
+    require_place_of_socket(path, &socket)?;
     Ok(record)
 }
 
@@ -257,16 +264,21 @@ pub(super) fn require_name(
     })
 }
 
-/// The control socket's path must fit into a socket's address.
-pub(super) fn require_short_socket(data: &Path, socket: &Path) -> Result<(), SystemError> {
+/// The control socket's path must fit into a socket's address, and its directory be there.
+pub(super) fn require_place_of_socket(data: &Path, socket: &Path) -> Result<(), SystemError> {
     let bytes = socket.as_os_str().len();
-    if bytes <= SOCKET_PATH_MAX {
+    let directory = socket.parent().unwrap_or(socket);
+    let reason = if bytes > SOCKET_PATH_MAX {
+        format!(
+            "socket: {} has {bytes} bytes, and a socket's path has at most {SOCKET_PATH_MAX}; name a shorter one: socket = \"/run/rjournal.sock\"",
+            socket.display()
+        )
+    } else if directory.is_dir() {
         return Ok(());
-    }
-    let reason = format!(
-        "socket: {} has {bytes} bytes, and a socket's path has at most {SOCKET_PATH_MAX}; name a shorter one: socket = \"/run/rjournal.sock\"",
-        socket.display()
-    );
+    } else {
+        let missing = directory.display();
+        format!("socket: there is no directory {missing}")
+    };
     Err(SystemError::Config {
         path: data.join(CONFIG_FILE),
         reason,
@@ -275,8 +287,15 @@ pub(super) fn require_short_socket(data: &Path, socket: &Path) -> Result<(), Sys
 
 /// Reads who lives in a directory.
 fn read_record(path: &Path, disk: &Arc<dyn Disk>) -> Result<SystemRecord, SystemError> {
-    let (_, content) = SlotFile::open(Arc::clone(disk), Path::new(""), SYSTEM)
-        .map_err(|source| SystemError::io("could not be read", path, source))?;
+    let refused = |source: io::Error| {
+        // Files are opened for both.
+        let action = match source.kind() {
+            io::ErrorKind::ReadOnlyFilesystem => "cannot be written to",
+            _ => "could not be read",
+        };
+        SystemError::io(action, path, source)
+    };
+    let (_, content) = SlotFile::open(Arc::clone(disk), Path::new(""), SYSTEM).map_err(refused)?;
     match content {
         SlotContent::Found { bytes, .. } => {
             serde_json::from_slice(&bytes).map_err(|error| SystemError::Damaged {
@@ -320,16 +339,31 @@ fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// Reads the key of the system that lives in a directory.
 fn read_identity(path: &Path, system: SystemId) -> Result<Identity, SystemError> {
     let io = |source| SystemError::io("could not be read", path, source);
-    let mut file = fs::File::open(path).map_err(io)?;
+    let damaged = |reason: String| SystemError::Damaged {
+        path: path.to_path_buf(),
+        reason,
+    };
+    let mut file = match fs::File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(damaged("it is missing".to_owned()));
+        }
+        opened => opened.map_err(io)?,
+    };
     let mode = file.metadata().map_err(io)?.permissions().mode();
     if mode & 0o077 != 0 {
         return Err(SystemError::KeyReadable {
             path: path.to_path_buf(),
         });
     }
-    let mut pem = String::new();
-    file.read_to_string(&mut pem).map_err(io)?;
-    let identity = Identity::from_pem(&pem)?;
+    let mut pem = Vec::new();
+    file.read_to_end(&mut pem).map_err(io)?;
+    // What is no text is no key either.
+    let identity = Identity::from_pem(&String::from_utf8_lossy(&pem)).map_err(|error| {
+        damaged(match error {
+            LinkError::Identity { reason } => reason,
+            error => error.to_string(),
+        })
+    })?;
     let found = identity.fingerprint().system_id();
     if found == system {
         Ok(identity)
@@ -433,6 +467,8 @@ mod tests {
         let mut long = config("PRD");
         long.socket = Some(dir.path().join("s".repeat(100)));
         assert!(told(&data, &long).contains("socket = "));
+        long.socket = Some("/no/such/directory/x.sock".into());
+        assert!(told(&data, &long).ends_with("there is no directory /no/such/directory"));
         let copy = dir.path().join("COPY");
         fs::create_dir(&copy).unwrap();
         for entry in fs::read_dir(&data).unwrap().map(Result::unwrap) {
@@ -445,5 +481,25 @@ mod tests {
         let key = data.join(IDENTITY);
         fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
         assert!(told(&data, &config("PRD")).contains("identity"));
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+        let is_damaged = |why: &str| {
+            let told = told(&data, &config("PRD"));
+            let begin = format!("{} is damaged: {why}", key.display());
+            assert!(told.starts_with(&begin), "{told}");
+        };
+        fs::write(&key, [0xff, 0xfe, b'x']).unwrap();
+        is_damaged("no private key");
+        fs::remove_file(&key).unwrap();
+        is_damaged("it is missing");
+    }
+
+    #[test]
+    fn a_configuration_that_is_no_text_is_wrong() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = make(dir.path());
+        fs::write(data.join(CONFIG_FILE), b"name = \"PRD\"\n# \xff").unwrap();
+        let told = read_config(&data).unwrap_err();
+        assert!(matches!(told, SystemError::Config { .. }), "{told}");
+        assert!(told.to_string().contains("from byte 15 on"), "{told}");
     }
 }

@@ -122,6 +122,7 @@ impl From<SystemError> for CommandError {
             | SystemError::OtherKey { .. }
             | SystemError::NotLost { .. } => ErrorKind::Refused,
             SystemError::Config { .. } => ErrorKind::Invalid,
+            SystemError::Link(LinkError::Identity { .. }) => ErrorKind::Damaged,
             SystemError::Link(_) => ErrorKind::Unreachable,
             SystemError::Journal(error) if error.is_disk_full() => ErrorKind::Full,
             SystemError::Damaged { .. }

@@ -20,7 +20,7 @@ use super::frame::{
 use super::hello::{put_server_hello, take_client_hello};
 use crate::daemon::command::{CommandError, ErrorKind, Request};
 use crate::daemon::crank::Source;
-use crate::daemon::data_dir::{SOCKET, require_short_socket};
+use crate::daemon::data_dir::{SOCKET, require_place_of_socket};
 use crate::daemon::system::{JournalRuntime, Shared, System};
 use crate::daemon::task::local::Turn;
 use crate::daemon::user::user_name;
@@ -56,7 +56,7 @@ impl ControlSocket {
     /// [`SystemError`] when the socket cannot be made; a path too long for one says so.
     pub fn listen(system: &System) -> Result<Self, SystemError> {
         let path = Self::path_in(system.data(), system.config().socket.as_deref());
-        require_short_socket(system.data(), &path)?;
+        require_place_of_socket(system.data(), &path)?;
         let io = |source| SystemError::io("could not be made", &path, source);
         match std::fs::remove_file(&path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(io(error)),
