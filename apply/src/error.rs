@@ -123,6 +123,14 @@ pub enum DatabaseError {
         /// The file.
         file: FileName,
     },
+    /// The file was deleted: the store keeps its rows until another file takes its name.
+    #[error(
+        "file {file} was deleted: what the store has of it can be read, not changed; CRTPF and STRJRNPF make it anew"
+    )]
+    Deleted {
+        /// The file.
+        file: FileName,
+    },
     /// The journal is not open, so nothing can be deposited.
     #[error(
         "journal {journal} is not open yet: rows can be read, not changed; WRKJRNA says what it waits for"
@@ -256,7 +264,9 @@ impl From<DatabaseError> for CommandError {
         let text = error.to_string();
         let (kind, id) = match error {
             DatabaseError::Refused { error } => return error,
-            DatabaseError::NoFile { .. } => (ErrorKind::NotFound, "CPF9812"),
+            DatabaseError::NoFile { .. } | DatabaseError::Deleted { .. } => {
+                (ErrorKind::NotFound, "CPF9812")
+            }
             DatabaseError::NotJournaled { .. } => (ErrorKind::Refused, "CPF4328"),
             DatabaseError::NotOpen { .. } => (ErrorKind::Refused, "RJN4010"),
             DatabaseError::Held { .. } => (ErrorKind::Refused, "RJN6015"),
