@@ -9,11 +9,14 @@ use rjournal::daemon::command::file::{
     CreateFile, DeleteFile, FileDescription, ListFiles, StartJournaling,
 };
 use rjournal::daemon::{CommandError, ErrorKind, SystemEntropy};
-use rjournal::entry::record::{ColumnGuess, Field, FieldName, FieldType, Format};
+use rjournal::entry::record::{
+    ColumnGuess, Field, FieldName, FieldType, Format, decode_row, encode_key,
+};
 use rjournal::entry::{ClientId, DepositKey, FileName, QualifiedName};
 use rjournal::journal::{AckClass, Entropy};
 use rjournal_apply::database::Outcome;
 use rjournal_apply::error::DatabaseError;
+use rjournal_apply::machine::key_text;
 use rjournal_apply::serve::{
     ClientTransaction, DatabaseClient, EncodedWrite, SteadyClient, WriteKind,
 };
@@ -39,7 +42,7 @@ const DECIMAL_DIGITS_MIN: u8 = 10;
 ///
 /// Columns are matched by name. Nothing at all between two delimiters is null, two quotes are an empty text. Rows go in
 /// under commitment control, so many in one transaction; what was committed stays when a later row is refused, and the
-/// message says which line that was. A transaction whose answer was lost, with the daemon say, is tried again, and lands
+/// message says which line, or which lines of a transaction, that was. A transaction whose answer was lost, with the daemon say, is tried again, and lands
 /// once.
 ///
 /// Example: rjournal cpyfrmimpf --fromstmf in.csv --tofile PRDLIB/CUSTOMER --crtfile --jrn PRDLIB/JRN
@@ -205,6 +208,8 @@ pub(super) fn delimiter(given: &str) -> Result<u8, CliError> {
 /// Rows of one transaction, encoded.
 struct Chunk {
     writes: Vec<EncodedWrite>,
+    /// The lines they began in.
+    lines: Vec<u64>,
     bytes: usize,
 }
 
@@ -217,6 +222,7 @@ fn next_chunk(
 ) -> Result<Option<Chunk>, CliError> {
     let mut chunk = Chunk {
         writes: Vec::new(),
+        lines: Vec::new(),
         bytes: 0,
     };
     while (chunk.writes.len() as u64) < rows_max && chunk.bytes < CHUNK_BYTES_MAX {
@@ -224,6 +230,7 @@ fn next_chunk(
         let bytes = rjournal::entry::record::encode_row(format, &row)
             .map_err(|error| source.wrong(&text::causes(&error)))?;
         chunk.bytes += bytes.len();
+        chunk.lines.push(source.line());
         chunk.writes.push(EncodedWrite {
             kind,
             file: format.file().clone(),
@@ -276,7 +283,7 @@ async fn import(
                 send(transaction, writes).await
             })
             .await
-            .map_err(|error| up_to(source, error))?;
+            .map_err(|error| refused(source, &chunk, format, error))?;
         imported.note(writes.len() as u64, landed.class);
         meter.show(source.consumed(), source.bytes);
     }
@@ -297,7 +304,7 @@ async fn import_at_once(
     while let Some(chunk) = next_chunk(source, u64::MAX, kind, format)? {
         send(&mut transaction, &chunk.writes)
             .await
-            .map_err(|error| up_to(source, error))?;
+            .map_err(|error| refused(source, &chunk, format, error))?;
         rows += chunk.writes.len() as u64;
         meter.show(source.consumed(), source.bytes);
     }
@@ -318,15 +325,39 @@ async fn import_at_once(
     Ok(())
 }
 
-fn up_to(source: &Source<'_>, error: DatabaseError) -> CliError {
+/// Rows that were refused: the lines that have the key it is about, else all lines of the transaction.
+fn refused(source: &Source<'_>, chunk: &Chunk, format: &Format, error: DatabaseError) -> CliError {
+    let lines = match &error {
+        DatabaseError::Duplicate { key, .. } | DatabaseError::Locked { key, .. } => {
+            let same = chunk
+                .writes
+                .iter()
+                .zip(&chunk.lines)
+                .filter(|(write, _)| key_of(format, write).is_some_and(|of| of == *key));
+            same.map(|(_, line)| line.to_string()).collect()
+        }
+        _ => Vec::new(),
+    };
+    let lines = match (lines.as_slice(), chunk.lines.as_slice()) {
+        ([], [first, .., last]) => format!("lines {first} to {last}"),
+        ([], [only]) => format!("line {only}"),
+        ([line], _) => format!("line {line}"),
+        (lines, _) => format!("lines {}", lines.join(", ")),
+    };
     let error = CommandError::from(error);
     let text = format!(
-        "FROMSTMF {}, up to line {}: {}",
+        "FROMSTMF {}, {lines}: {}",
         source.path.display(),
-        source.line(),
         error.text
     );
     CliError(CommandError { text, ..error })
+}
+
+/// The key of a row, as errors name it.
+fn key_of(format: &Format, write: &EncodedWrite) -> Option<String> {
+    let row = decode_row(format, &write.bytes).ok()?;
+    let key = encode_key(format, &row).ok()?;
+    Some(key_text(Some(format), &key))
 }
 
 impl Imported {
