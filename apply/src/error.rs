@@ -123,6 +123,14 @@ pub enum DatabaseError {
         /// The file.
         file: FileName,
     },
+    /// The file was deleted: the store keeps its rows until another file takes its name.
+    #[error(
+        "file {file} was deleted: what the store has of it can be read, not changed; CRTPF and STRJRNPF make it anew"
+    )]
+    Deleted {
+        /// The file.
+        file: FileName,
+    },
     /// The journal is not open, so nothing can be deposited.
     #[error(
         "journal {journal} is not open yet: rows can be read, not changed; WRKJRNA says what it waits for"
@@ -212,6 +220,14 @@ pub enum DatabaseError {
         /// What it said.
         reason: String,
     },
+    /// A file an operator named cannot be.
+    #[error("PATH {path}: {reason}")]
+    File {
+        /// The file.
+        path: String,
+        /// What the machine said.
+        reason: String,
+    },
     /// The job is stopping.
     #[error("the database is stopping")]
     Stopping,
@@ -256,7 +272,9 @@ impl From<DatabaseError> for CommandError {
         let text = error.to_string();
         let (kind, id) = match error {
             DatabaseError::Refused { error } => return error,
-            DatabaseError::NoFile { .. } => (ErrorKind::NotFound, "CPF9812"),
+            DatabaseError::NoFile { .. } | DatabaseError::Deleted { .. } => {
+                (ErrorKind::NotFound, "CPF9812")
+            }
             DatabaseError::NotJournaled { .. } => (ErrorKind::Refused, "CPF4328"),
             DatabaseError::NotOpen { .. } => (ErrorKind::Refused, "RJN4010"),
             DatabaseError::Held { .. } => (ErrorKind::Refused, "RJN6015"),
@@ -270,6 +288,7 @@ impl From<DatabaseError> for CommandError {
             DatabaseError::Undecided { .. } => (ErrorKind::TimedOut, "RJN6018"),
             DatabaseError::Over => (ErrorKind::Refused, "RJN6005"),
             DatabaseError::Store { .. } => (ErrorKind::Internal, "RJN6006"),
+            DatabaseError::File { .. } => (ErrorKind::Invalid, "RJN1008"),
             DatabaseError::Stopping | DatabaseError::Gone { .. } => {
                 (ErrorKind::Unreachable, "RJN6007")
             }
@@ -289,6 +308,11 @@ impl From<StoreError> for CommandError {
                 ErrorKind::Exists,
                 "RJN6009",
                 "with REPLACE it is set aside, under another name, and made anew",
+            ),
+            StoreError::OtherJournal { .. } => (
+                ErrorKind::Refused,
+                "RJN4019",
+                "nothing was changed; choose another name for the store, or take a save of its journal",
             ),
             StoreError::Save { .. } => (
                 ErrorKind::Damaged,

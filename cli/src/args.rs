@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::cl_arguments::explain;
+use crate::cl_arguments::{explain, in_words};
 use crate::commands::Command;
 use crate::error::CliError;
 use crate::output::Output;
@@ -60,7 +60,7 @@ impl Args {
                 return Output::new(true).failure(&CliError::invalid(explain(&error)));
             }
             if let Some(text) = error.render().to_string().strip_prefix("error: ") {
-                return Output::new(false).failure(&CliError::invalid(text.trim_end()));
+                return Output::new(false).failure(&CliError::invalid(in_words(text.trim_end())));
             }
             // Where it cannot be printed there is nobody to tell.
             drop(error.print());

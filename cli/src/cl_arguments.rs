@@ -53,6 +53,29 @@ pub(crate) fn arguments(statement: &Statement, commands: &Command) -> Result<Vec
     Ok(arguments)
 }
 
+/// What a text that is no number is told, in words of an operator's rather than a programmer's.
+pub(crate) fn in_words(text: &str) -> String {
+    let words = [
+        ("invalid digit found in string", "a whole number is needed"),
+        (
+            "cannot parse integer from empty string",
+            "a whole number is needed",
+        ),
+        ("invalid float literal", "a number is needed"),
+        ("cannot parse float from empty string", "a number is needed"),
+        (
+            "number too large to fit in target type",
+            "the number is too large",
+        ),
+        (
+            "number too small to fit in target type",
+            "the number is too small",
+        ),
+    ];
+    let replace = |text: String, (from, to): (&str, &str)| text.replace(from, to);
+    words.into_iter().fold(text.to_owned(), replace)
+}
+
 /// What the parser of the normal form found wrong, in the words of the CL form.
 pub(crate) fn explain(error: &clap::Error) -> String {
     let keyword = |text: &str| {
@@ -76,7 +99,7 @@ pub(crate) fn explain(error: &clap::Error) -> String {
         ErrorKind::MissingRequiredArgument => format!("needed, and not given: {invalid}"),
         ErrorKind::ValueValidation | ErrorKind::InvalidValue => {
             let why = std::error::Error::source(error)
-                .map(|cause| format!(": {cause}"))
+                .map(|cause| format!(": {}", in_words(&cause.to_string())))
                 .unwrap_or_default();
             format!("{invalid}({}){why}", given())
         }

@@ -15,6 +15,7 @@ const RECORD_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub(crate) struct CsvReader<R> {
     input: R,
     parser: Reader,
+    delimiter: u8,
     buffer: Vec<u8>,
     start: usize,
     end: usize,
@@ -22,6 +23,32 @@ pub(crate) struct CsvReader<R> {
     consumed: u64,
     line: u64,
     field: Vec<u8>,
+}
+
+/// Where a field in quotes stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Quotes {
+    /// It has none, or is over.
+    None,
+    /// Within them.
+    Open,
+    /// Behind one that closes them, unless another follows.
+    Closed,
+    /// Behind them, where only a delimiter or an end of line may stand.
+    Beyond,
+}
+
+impl Quotes {
+    fn after(self, byte: u8, delimiter: u8) -> Self {
+        match (self, byte) {
+            (Self::Open, b'"') => Self::Closed,
+            (Self::Closed, b'"') => Self::Open,
+            (Self::Closed, b'\r' | b'\n') => Self::None,
+            (Self::Closed, byte) if byte == delimiter => Self::None,
+            (Self::Closed, _) => Self::Beyond,
+            (before, _) => before,
+        }
+    }
 }
 
 /// A field: its text, or nothing.
@@ -36,6 +63,7 @@ impl<R: Read> CsvReader<R> {
         let mut reader = Self {
             input,
             parser: ReaderBuilder::new().delimiter(delimiter).build(),
+            delimiter,
             buffer: vec![0; BUFFER_BYTES],
             start: 0,
             end: 0,
@@ -67,7 +95,8 @@ impl<R: Read> CsvReader<R> {
     /// is a null.
     ///
     /// # Errors
-    /// Text that is not UTF-8, a record without an end, whatever the input says.
+    /// [`io::ErrorKind::InvalidData`] with the line: text that is not UTF-8, quotes that are not closed, or closed in the
+    /// middle of a field; whatever the input says.
     pub(crate) fn next(&mut self, columns: usize) -> io::Result<Option<Vec<Cell>>> {
         loop {
             match self.peek()? {
@@ -89,7 +118,23 @@ impl<R: Read> CsvReader<R> {
         let (mut cells, mut bytes) = (Vec::with_capacity(columns), 0);
         loop {
             let quoted = self.peek()? == Some(b'"');
-            let (length, last) = self.field()?;
+            let line = self.parser.line();
+            let (length, last, quotes) = self.field(quoted)?;
+            let number = cells.len() + 1;
+            match quotes {
+                Quotes::Open => {
+                    return Err(bad(format!(
+                        "line {line}: the quote that opens field {number} is not closed; the file was cut short, or a quote \
+                         is missing"
+                    )));
+                }
+                Quotes::Beyond => {
+                    return Err(bad(format!(
+                        "line {line}: field {number} goes on behind the quote that closes it; a quote inside is written twice"
+                    )));
+                }
+                Quotes::None | Quotes::Closed => {}
+            }
             bytes += length;
             if bytes > RECORD_BYTES_MAX {
                 return Err(bad(format!(
@@ -113,9 +158,11 @@ impl<R: Read> CsvReader<R> {
         }
     }
 
-    /// Takes one field: how long it is, and whether it is the record's last.
-    fn field(&mut self) -> io::Result<(usize, bool)> {
+    /// Takes one field: how long it is, whether it is the record's last, and where its quotes ended. The parser itself takes
+    /// whatever stands in and behind them.
+    fn field(&mut self, quoted: bool) -> io::Result<(usize, bool, Quotes)> {
         let mut written = 0;
+        let (mut quotes, mut opening) = (Quotes::None, quoted);
         loop {
             if self.start == self.end && !self.ended {
                 self.fill()?;
@@ -123,6 +170,13 @@ impl<R: Read> CsvReader<R> {
             let input = self.buffer.get(self.start..self.end).unwrap_or_default();
             let room = self.field.get_mut(written..).unwrap_or_default();
             let (result, read, wrote) = self.parser.read_field(input, room);
+            for &byte in input.get(..read).unwrap_or_default() {
+                quotes = if std::mem::take(&mut opening) {
+                    Quotes::Open
+                } else {
+                    quotes.after(byte, self.delimiter)
+                };
+            }
             self.skip(read);
             written += wrote;
             match result {
@@ -136,8 +190,8 @@ impl<R: Read> CsvReader<R> {
                     }
                     self.field.resize(self.field.len() * 2, 0);
                 }
-                ReadFieldResult::Field { record_end } => return Ok((written, record_end)),
-                ReadFieldResult::End => return Ok((written, true)),
+                ReadFieldResult::Field { record_end } => return Ok((written, record_end, quotes)),
+                ReadFieldResult::End => return Ok((written, true, quotes)),
             }
         }
     }
@@ -315,6 +369,43 @@ mod tests {
         };
         assert_eq!(lines, [1, 2, 4]);
         assert_eq!(error.to_string(), "line 5: field 1 is not UTF-8");
+    }
+
+    #[test]
+    fn a_quote_that_is_not_closed_or_closed_too_soon_is_named_with_its_line() {
+        let told = |text: &str| {
+            let all = |drip| {
+                let mut reader = CsvReader::new(Dripping(text.as_bytes(), drip), b',').unwrap();
+                loop {
+                    match reader.next(2) {
+                        Ok(Some(_)) => {}
+                        Ok(None) => panic!("{text:?} was taken"),
+                        Err(error) => break error.to_string(),
+                    }
+                }
+            };
+            let whole = all(usize::MAX);
+            assert_eq!(all(1), whole, "{text:?}");
+            whole
+        };
+        for (text, begins) in [
+            (
+                "1,a\n2,\"abc\n3,d\n",
+                "line 2: the quote that opens field 2 is not closed",
+            ),
+            ("\"x\ny\",\"", "line 2: the quote that opens field 2"),
+            ("1,\"abc\"\"", "line 1: the quote that opens field 2"),
+            ("1,a\n2,\"abc\"x\n", "line 2: field 2 goes on behind"),
+            ("\"a\" ,b\n", "line 1: field 1 goes on behind"),
+            ("\"a\"b\"c\",b\n", "line 1: field 1 goes on behind"),
+        ] {
+            let told = told(text);
+            assert!(told.starts_with(begins), "{text:?}: {told}");
+        }
+        assert_eq!(
+            read(b"a\"b,\"c\"\n\"\"\"\",\"\"", 2),
+            [vec![some("a\"b"), some("c")], vec![some("\""), some("")]]
+        );
     }
 
     #[test]

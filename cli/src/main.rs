@@ -10,6 +10,7 @@ mod commands;
 mod csv_text;
 mod demo;
 mod error;
+mod import_source;
 mod log;
 mod objects;
 mod output;

@@ -13,6 +13,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use crate::error::CliError;
+use crate::text::one_line;
 
 /// Where a command says what it has to say.
 #[derive(Debug, Clone, Copy)]
@@ -240,9 +241,10 @@ impl Page {
         Self { table }
     }
 
-    /// One more row.
+    /// One more row, which is one line whatever its cells hold.
     pub(crate) fn row(&mut self, cells: Vec<String>) {
-        self.table.add_row(cells);
+        self.table
+            .add_row(cells.into_iter().map(|cell| one_line(&cell)));
     }
 
     /// The lines.
@@ -292,11 +294,11 @@ impl Columns {
         )
     }
 
-    /// A line.
+    /// A line, and never more than one, whatever the cells hold.
     pub(crate) fn line(&self, cells: &[String]) -> String {
         let columns = cells.iter().zip(&self.heads).zip(&self.widths);
         let padded = columns.map(|((cell, head), width)| {
-            let width = *width;
+            let (cell, width) = (one_line(cell), *width);
             if head.starts_with('>') {
                 format!("{cell:>width$}")
             } else {
@@ -391,6 +393,17 @@ mod tests {
             columns.line(&["7".to_owned(), "a long one".to_owned(), "d".to_owned()]),
             "  7  a long one  d"
         );
+    }
+
+    #[test]
+    fn a_cell_does_not_become_a_line_of_its_own() {
+        let mut columns = Columns::new(vec![">No", "Data"]);
+        let row = vec!["7".to_owned(), "x\n 8  forged\r\tz".to_owned()];
+        columns.fit(std::slice::from_ref(&row));
+        assert_eq!(columns.line(&row), " 7  x\\n 8  forged\\r\\tz");
+        let mut page = Page::new(&[">No", "Data"]);
+        page.row(row);
+        assert_eq!(page.text(), "No  Data\n 7  x\\n 8  forged\\r\\tz");
     }
 
     #[test]

@@ -2,9 +2,9 @@
 //! Must not print, and must not know how rows are encoded.
 
 use rjournal::Client;
-use rjournal::daemon::CommandError;
 use rjournal::daemon::command::apply::ListJobs;
 use rjournal::daemon::command::file::ListFiles;
+use rjournal::daemon::{CommandError, ErrorKind};
 use rjournal::entry::record::{Field, FieldType, Format, Value};
 use rjournal::entry::{FileName, Name};
 use rjournal_apply::serve::DatabaseClient;
@@ -44,10 +44,38 @@ impl StoreArgs {
             .map_or_else(|| Wanted::File(file.clone()), Wanted::Store);
         context.wanted.get_or_init(|| wanted);
         match self.store {
-            Some(store) => Ok(store),
+            Some(store) => {
+                require_store(context, store).await?;
+                Ok(store)
+            }
             None => find(context, file).await,
         }
     }
+}
+
+/// Says no to a store nobody knows: that its job does not answer would be no help. Where the daemon does not answer either,
+/// the job's own word counts.
+async fn require_store(context: &Context<'_>, store: Name) -> Result<(), CliError> {
+    let client = match context.client().await {
+        Err(error) if error.0.kind == ErrorKind::Unreachable => return Ok(()),
+        client => client?,
+    };
+    let jobs = client.run(ListJobs {}).await?.jobs;
+    if jobs.iter().any(|job| job.store == store) {
+        return Ok(());
+    }
+    let unknown = CommandError::not_found("store", store).help("WRKAPY lists them");
+    Err(CliError(unknown))
+}
+
+/// A connection to the job of a store.
+pub(crate) async fn connect(
+    context: &Context<'_>,
+    store: Name,
+) -> Result<DatabaseClient, CliError> {
+    context.wanted.get_or_init(|| Wanted::Store(store));
+    require_store(context, store).await?;
+    Ok(DatabaseClient::connect(&context.data, store).await?)
 }
 
 /// The one store that has the file: made from its journal here, or as a replica.

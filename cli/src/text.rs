@@ -161,12 +161,23 @@ pub(crate) fn bytes_or_hex(bytes: &[u8]) -> String {
             .any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t'))
     };
     match std::str::from_utf8(bytes).ok().filter(is_text) {
-        Some(text) => text
-            .replace('\n', "\\n")
-            .replace('\r', "\\r")
-            .replace('\t', "\\t"),
+        Some(text) => one_line(text),
         None => format!("X'{}'", hex(bytes)),
     }
+}
+
+/// Text on one line: line ends and tabs are written `\n`, `\t`. What somebody put into a row must not look like a line of
+/// what is printed.
+pub(crate) fn one_line(text: &str) -> String {
+    let ends = [('\n', "\\n"), ('\r', "\\r"), ('\t', "\\t")];
+    ends.iter()
+        .fold(text.to_owned(), |text, (character, written)| {
+            if text.contains(*character) {
+                text.replace(*character, written)
+            } else {
+                text
+            }
+        })
 }
 
 /// A link's delivery; whether it has caught up says nothing while it does not run.

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::entry::{
-    CodecError, Kind, NameError, Position, QualifiedName, RdbName, Sequence, SystemName,
+    CodecError, Kind, NameError, Position, QualifiedName, RdbName, Sequence, SystemId, SystemName,
 };
 
 /// Whether an error only says that the medium has no room.
@@ -500,6 +500,21 @@ pub enum SystemError {
         /// The directory.
         path: PathBuf,
     },
+    /// A system lives in the directory, and its configuration is not there.
+    #[error(
+        "{} is missing, the configuration of system {name}, which lives in {}: put it back, or write one that says at least \
+         name = \"{name}\"",
+        path.display(),
+        data.display()
+    )]
+    NoConfig {
+        /// The configuration's file.
+        path: PathBuf,
+        /// The data directory.
+        data: PathBuf,
+        /// The system's name.
+        name: SystemName,
+    },
     /// There is a system in the directory already.
     #[error("a system lives in {} already; start it with: rjournal daemon --data {}", path.display(), path.display())]
     AlreadyInitialised {
@@ -535,6 +550,20 @@ pub enum SystemError {
     KeyReadable {
         /// The key's file.
         path: PathBuf,
+    },
+    /// The key is another system's: partners know this one by its own.
+    #[error(
+        "the key {} is that of system {found}, and the system in this directory is {expected}: put its own key back, from a \
+         backup",
+        path.display()
+    )]
+    OtherKey {
+        /// The key's file.
+        path: PathBuf,
+        /// Whose key it is.
+        found: SystemId,
+        /// Who lives in the directory.
+        expected: SystemId,
     },
     /// A file of the system cannot be read.
     #[error("{} is damaged: {reason}; restore it from a backup", path.display())]

@@ -164,11 +164,12 @@ impl Files {
             journaled
         };
         if journaled {
-            Ok(())
-        } else {
-            Err(DatabaseError::NotJournaled {
-                file: file.name.clone(),
-            })
+            return Ok(());
         }
+        let name = file.name.clone();
+        Err(match self.port.file(&name).await? {
+            Some(_) => DatabaseError::NotJournaled { file: name },
+            None => DatabaseError::Deleted { file: name },
+        })
     }
 }

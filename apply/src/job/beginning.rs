@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::port::{Port, Report};
 use super::shared::{JobShared, Order};
 use super::task::{JobOptions, Task};
-use crate::error::ApplyError;
+use crate::error::{ApplyError, DatabaseError};
 use crate::machine::{ApplyMachine, Bounds, OlderFormats, Skips};
 use crate::store::{ReplicaStore, StorePosition};
 
@@ -164,8 +164,8 @@ impl Beginning {
                 let _heard = done.send(());
             }
             Some(Order::Save { done, .. }) => {
-                let reason = "the journal is not open yet; try again when it is";
-                drop(done.send(Err(reason.to_owned())));
+                let reason = "the journal is not open yet; try again when it is".to_owned();
+                drop(done.send(Err(DatabaseError::Store { reason })));
             }
             Some(Order::Stop) | None => return false,
         }

@@ -11,7 +11,7 @@ mod store;
 mod task;
 
 pub use port::{Depositor, Feed, Port, Report};
-pub use restoring::restore_store;
+pub use restoring::{RestoreOrder, RestoredStore, restore_store};
 pub use shared::{JobShared, JobStatus, Order, Waited};
 pub(crate) use store::open_store;
 pub use store::{save_path, store_path};

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rjournal::daemon::{Clock, SystemClock};
 use rjournal::disk::{Disk, OsDisk};
-use rjournal::entry::Name;
+use rjournal::entry::{JournalId, Name};
 
 use super::store::{save_path, store_path};
 use crate::store::{
@@ -17,47 +17,82 @@ use crate::store::{
 /// One step of a copy.
 const COPY_BYTES: usize = 1024 * 1024;
 
-/// Restores the store of a job that is ended from a save. The save is checked to its end before anything is touched. With
-/// `replace` a store that holds something is set aside, under another name, and made anew.
+/// A restore an operator orders.
+#[derive(Debug)]
+pub struct RestoreOrder<'a> {
+    /// The data directory.
+    pub data: &'a Path,
+    /// Name of the store.
+    pub store: Name,
+    /// Kind of the store.
+    pub kind: StoreKind,
+    /// The journal it is made from, where that is known: a save of another one is refused.
+    pub journal: Option<JournalId>,
+    /// The save.
+    pub save: &'a Path,
+    /// Whether a store that holds something is set aside, under another name, and made anew.
+    pub replace: bool,
+}
+
+/// A store that was restored.
+#[derive(Debug)]
+pub struct RestoredStore {
+    /// What the save holds.
+    pub save: SaveInfo,
+    /// Where the store that stood there before is now.
+    pub set_aside: Option<PathBuf>,
+}
+
+/// Restores the store of a job that is ended from a save. The save is checked to its end before anything is touched.
 ///
 /// # Errors
-/// [`StoreError::Save`] naming what is wrong with the save, [`StoreError::NotEmpty`], a transient [`StoreError`] while the
-/// job runs, whatever the medium says.
+/// [`StoreError::Save`] naming what is wrong with the save, [`StoreError::OtherJournal`], [`StoreError::NotEmpty`], a
+/// transient [`StoreError`] while the job runs, whatever the medium says.
 pub fn restore_store(
-    data: &Path,
-    store: Name,
-    kind: StoreKind,
-    save: &Path,
-    replace: bool,
+    order: &RestoreOrder<'_>,
     progress: &mut dyn FnMut(Progress),
-) -> Result<SaveInfo, StoreError> {
-    check(save, progress)?;
+) -> Result<RestoredStore, StoreError> {
+    let &RestoreOrder {
+        data, store, save, ..
+    } = order;
+    let info = check(save, progress)?;
+    let found = info.position.journal;
+    if let Some(expected) = order.journal.filter(|expected| *expected != found) {
+        return Err(StoreError::OtherJournal {
+            path: save.to_owned(),
+            found,
+            expected,
+        });
+    }
     let (path, kept) = (store_path(data, store), save_path(data, store));
     let stores = data.join("stores");
     std::fs::create_dir_all(&stores)
         .map_err(|source| StoreError::io("could not be made", &stores, source))?;
     let options = StoreOptions::default();
-    let found = match open(kind, &path, &options) {
-        Err(StoreError::Doubtful { .. }) if replace => Some("a store in doubt".to_owned()),
+    let found = match open(order.kind, &path, &options) {
+        Err(StoreError::Doubtful { .. }) if order.replace => Some("a store in doubt".to_owned()),
         opened => opened?
             .reader()
             .position()?
             .map(|position| position.to_string()),
     };
-    match found {
-        Some(found) if !replace => return Err(StoreError::NotEmpty { found }),
+    let aside = match found {
+        Some(found) if !order.replace => return Err(StoreError::NotEmpty { found }),
         Some(_) => {
             let now = SystemClock::start().wall().as_micros();
-            set_aside(
+            Some(set_aside(
                 &path,
                 &format!("{now} microseconds after 1970: replaced by a save"),
-            )?;
+            )?)
         }
-        None => {}
-    }
+        None => None,
+    };
     keep(save, &kept)?;
-    let mut target = open(kind, &path, &options)?;
-    restore(&kept, &mut *target, progress)
+    let mut target = open(order.kind, &path, &options)?;
+    Ok(RestoredStore {
+        save: restore(&kept, &mut *target, progress)?,
+        set_aside: aside,
+    })
 }
 
 /// Copies a save to where the job keeps its own: complete under its name, or not there.

@@ -8,10 +8,11 @@ use std::sync::Arc;
 use rjournal::daemon::{Clock, SystemClock};
 use tokio::sync::oneshot;
 
+use crate::error::DatabaseError;
 use crate::store::{SaveInfo, StoreError, StoreReader, save};
 
 /// Who waits for a save.
-pub(super) type Asker = oneshot::Sender<Result<SaveInfo, String>>;
+pub(super) type Asker = oneshot::Sender<Result<SaveInfo, DatabaseError>>;
 
 /// A save in the making.
 #[derive(Debug)]

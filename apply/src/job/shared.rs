@@ -10,6 +10,7 @@ use rjournal::entry::{ObjectId, Sequence};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::error::DatabaseError;
 use crate::store::{SaveInfo, StorePosition, StoreReader};
 
 /// An order to a running job.
@@ -24,7 +25,7 @@ pub enum Order {
         /// The file; nothing for the one the job keeps itself.
         path: Option<PathBuf>,
         /// What came of it.
-        done: oneshot::Sender<Result<SaveInfo, String>>,
+        done: oneshot::Sender<Result<SaveInfo, DatabaseError>>,
     },
     /// Make everything durable and end.
     Stop,

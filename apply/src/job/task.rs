@@ -15,7 +15,7 @@ use super::beginning::{Beginning, check_place};
 use super::port::{Feed, Port, Report};
 use super::saving::{Asker, Saving};
 use super::shared::{JobShared, Order};
-use crate::error::ApplyError;
+use crate::error::{ApplyError, DatabaseError};
 use crate::machine::{ApplyMachine, Bounds, Output, Skip, Step, resolve};
 use crate::store::{Batch, FileChange, ReplicaStore, SaveInfo, StoreError, StorePosition};
 
@@ -365,7 +365,10 @@ impl Task {
     }
 
     fn order_save(&mut self, path: Option<PathBuf>, done: Asker) {
-        let refuse = |done: Asker, reason: &str| drop(done.send(Err(reason.to_owned())));
+        let refuse = |done: Asker, reason: &str| {
+            let reason = reason.to_owned();
+            drop(done.send(Err(DatabaseError::Store { reason })));
+        };
         let Some(path) = path.or_else(|| self.save.clone()) else {
             return refuse(done, "this job keeps no save of its own: name a file");
         };
@@ -384,6 +387,7 @@ impl Task {
         let Some(mut saving) = self.saving.take() else {
             return;
         };
+        let own = self.save.as_ref() == Some(&saving.path);
         let answer = match saved {
             Err(error) if saving.again_alone(&error) => {
                 let askers = std::mem::take(&mut saving.askers);
@@ -395,6 +399,14 @@ impl Task {
                 ));
                 return;
             }
+            // Who named the file is told; nothing is amiss here.
+            Err(error) if !own && error.wrong_path(&saving.path).is_some() => {
+                let reason = error.wrong_path(&saving.path).map(ToString::to_string);
+                Err(DatabaseError::File {
+                    path: saving.path.display().to_string(),
+                    reason: reason.unwrap_or_default(),
+                })
+            }
             Err(error) => {
                 let text = format!(
                     "the store save {} was not made: {error}",
@@ -405,10 +417,9 @@ impl Task {
                     ..Report::default()
                 })
                 .await;
-                Err(text)
+                Err(DatabaseError::Store { reason: text })
             }
             Ok(info) => {
-                let own = self.save.as_ref() == Some(&saving.path);
                 let text = format!(
                     "store saved as {} at entry {}",
                     saving.path.display(),

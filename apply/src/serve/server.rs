@@ -436,7 +436,7 @@ async fn save(database: &Database, path: Option<String>) -> Result<SavedStore, D
             rows: info.files.iter().map(|file| file.rows).sum(),
             bytes: info.bytes,
         }),
-        Ok(Err(reason)) => Err(DatabaseError::Store { reason }),
+        Ok(Err(error)) => Err(error),
         Err(_) => Err(DatabaseError::Stopping),
     }
 }

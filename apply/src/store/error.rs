@@ -4,7 +4,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use rjournal::entry::ObjectId;
+use rjournal::entry::{JournalId, ObjectId};
 
 /// Why a store did not do what was asked.
 ///
@@ -52,6 +52,19 @@ pub enum StoreError {
     NotEmpty {
         /// Where it stands.
         found: String,
+    },
+    /// A save of another journal than the store is made from: its job would not go on with it.
+    #[error(
+        "store save {} is of journal {found}, and the store is made from journal {expected}",
+        path.display()
+    )]
+    OtherJournal {
+        /// The save.
+        path: PathBuf,
+        /// The journal it is of.
+        found: JournalId,
+        /// The journal of the store.
+        expected: JournalId,
     },
     /// The store is not one of ours, or of a version this program does not read.
     #[error("{path} is not a store of this program: {reason}")]
@@ -104,6 +117,24 @@ impl StoreError {
             ),
             _ => false,
         }
+    }
+
+    /// What the medium said of this file, where it says that a file of that name cannot be.
+    pub(crate) fn wrong_path(&self, file: &Path) -> Option<&io::Error> {
+        let Self::Io { path, source, .. } = self else {
+            return None;
+        };
+        let wrong = matches!(
+            source.kind(),
+            io::ErrorKind::NotFound
+                | io::ErrorKind::PermissionDenied
+                | io::ErrorKind::NotADirectory
+                | io::ErrorKind::IsADirectory
+                | io::ErrorKind::ReadOnlyFilesystem
+                | io::ErrorKind::InvalidFilename
+                | io::ErrorKind::InvalidInput
+        );
+        (wrong && path == file).then_some(source)
     }
 
     /// An error of the medium on a path.

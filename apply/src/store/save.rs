@@ -153,6 +153,10 @@ impl<'a> Target<'a> {
         let io = |source| StoreError::io("could not be made", path, source);
         let name = path.file_name();
         let name = name.ok_or_else(|| io(io::ErrorKind::InvalidInput.into()))?;
+        // Else it would be found out when all is written, and the name is given.
+        if path.is_dir() {
+            return Err(io(io::ErrorKind::IsADirectory.into()));
+        }
         let mut fresh = name.to_os_string();
         fresh.push(".new");
         let fresh = PathBuf::from(fresh);

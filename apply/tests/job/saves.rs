@@ -3,19 +3,22 @@
 
 use std::path::{Path, PathBuf};
 
+use rjournal_apply::error::DatabaseError;
 use rjournal_apply::job::{ApplyJob, JobOptions, Order};
 use rjournal_apply::store::{SaveInfo, StoreKind, StoreOptions, check, open, read_header, restore};
 use tokio::sync::oneshot;
 
 use crate::place::{LONG, Place, account, all_rows, in_time, insert, main_store, row, update};
 
-async fn ask(job: &ApplyJob, path: Option<PathBuf>) -> oneshot::Receiver<Result<SaveInfo, String>> {
+type Saved = Result<SaveInfo, DatabaseError>;
+
+async fn ask(job: &ApplyJob, path: Option<PathBuf>) -> oneshot::Receiver<Saved> {
     let (done, saved) = oneshot::channel();
     assert!(job.shared().order(Order::Save { path, done }).await);
     saved
 }
 
-async fn save(job: &ApplyJob, path: Option<&Path>) -> Result<SaveInfo, String> {
+async fn save(job: &ApplyJob, path: Option<&Path>) -> Saved {
     in_time(ask(job, path.map(Path::to_path_buf)).await)
         .await
         .unwrap()
@@ -80,7 +83,7 @@ async fn a_jobs_own_save_goes_where_it_was_told_and_replaces_the_last() {
 async fn a_job_without_a_save_of_its_own_wants_to_be_told_where() {
     let place = Place::new().await;
     let job = place.job().await;
-    let refused = save(&job, None).await.unwrap_err();
+    let refused = save(&job, None).await.unwrap_err().to_string();
     assert!(refused.contains("name a file"), "{refused}");
     job.stop().await.unwrap();
 }
@@ -92,8 +95,14 @@ async fn a_save_that_cannot_be_made_says_why_and_the_job_goes_on() {
     let database = place.patient_database(&job, LONG).await;
     database.write(insert(1, "one", 1), None).await.unwrap();
     let nowhere = place.dir.path().join("no such directory").join("a.save");
-    let refused = save(&job, Some(&nowhere)).await.unwrap_err();
-    assert!(refused.contains("no such directory"), "{refused}");
+    for path in [&nowhere, place.dir.path()] {
+        let refused = save(&job, Some(path)).await.unwrap_err();
+        let named = path.display().to_string();
+        assert!(
+            matches!(&refused, DatabaseError::File { path, .. } if *path == named),
+            "{refused}"
+        );
+    }
     database.write(insert(2, "two", 2), None).await.unwrap();
     job.stop().await.unwrap();
 }

@@ -1,19 +1,22 @@
 //! Command CPYFRMIMPF.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use rjournal::Client;
-use rjournal::daemon::command::file::{CreateFile, ListFiles, StartJournaling};
+use rjournal::daemon::command::file::{
+    CreateFile, DeleteFile, FileDescription, ListFiles, StartJournaling,
+};
 use rjournal::daemon::{CommandError, ErrorKind, SystemEntropy};
-use rjournal::entry::record::{ColumnGuess, Field, FieldName, FieldType, Format, Value};
+use rjournal::entry::record::{
+    ColumnGuess, Field, FieldName, FieldType, Format, decode_row, encode_key,
+};
 use rjournal::entry::{ClientId, DepositKey, FileName, QualifiedName};
 use rjournal::journal::{AckClass, Entropy};
 use rjournal_apply::database::Outcome;
 use rjournal_apply::error::DatabaseError;
+use rjournal_apply::machine::key_text;
 use rjournal_apply::serve::{
     ClientTransaction, DatabaseClient, EncodedWrite, SteadyClient, WriteKind,
 };
@@ -21,8 +24,9 @@ use serde::Serialize;
 
 use super::Context;
 use crate::attributes::{choose, seconds};
-use crate::csv_text::{Cell, CsvReader};
+use crate::csv_text::CsvReader;
 use crate::error::CliError;
+use crate::import_source::{Source, header, open, require_columns, unreadable, wrong_line};
 use crate::output::{Meter, Unit};
 use crate::rows::StoreArgs;
 use crate::text;
@@ -38,7 +42,7 @@ const DECIMAL_DIGITS_MIN: u8 = 10;
 ///
 /// Columns are matched by name. Nothing at all between two delimiters is null, two quotes are an empty text. Rows go in
 /// under commitment control, so many in one transaction; what was committed stays when a later row is refused, and the
-/// message says which line that was. A transaction whose answer was lost, with the daemon say, is tried again, and lands
+/// message says which line, or which lines of a transaction, that was. A transaction whose answer was lost, with the daemon say, is tried again, and lands
 /// once.
 ///
 /// Example: rjournal cpyfrmimpf --fromstmf in.csv --tofile PRDLIB/CUSTOMER --crtfile --jrn PRDLIB/JRN
@@ -167,6 +171,11 @@ pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, C
             text::counted(imported.rows, "row was", "rows were"),
             text::counted(imported.transactions, "transaction", "transactions")
         );
+        let kept = if created {
+            format!("{kept}; file {} was made, and stays", args.tofile)
+        } else {
+            kept
+        };
         let help = match &error.help {
             Some(help) => format!("{help}; {kept}"),
             None => kept,
@@ -196,131 +205,11 @@ pub(super) fn delimiter(given: &str) -> Result<u8, CliError> {
     }
 }
 
-fn open(path: &Path) -> Result<Box<dyn Read + Send>, CliError> {
-    if path == Path::new("-") {
-        return Ok(Box::new(std::io::stdin()));
-    }
-    File::open(path)
-        .map(|file| Box::new(file) as Box<dyn Read + Send>)
-        .map_err(|error| unreadable(path, &error))
-}
-
-fn unreadable(path: &Path, error: &std::io::Error) -> CliError {
-    let kind = match error.kind() {
-        std::io::ErrorKind::NotFound => ErrorKind::NotFound,
-        _ => ErrorKind::Invalid,
-    };
-    let text = format!("FROMSTMF {}: {error}", path.display());
-    CliError(CommandError::new(kind, "RJN1008", text))
-}
-
-/// An import file, its header read and matched.
-struct Source<'a> {
-    path: &'a Path,
-    reader: CsvReader<Box<dyn Read + Send>>,
-    fields: Vec<Field>,
-    /// For each column the field it goes to.
-    places: Vec<usize>,
-    bytes: u64,
-}
-
-impl<'a> Source<'a> {
-    fn open(path: &'a Path, delimiter: u8, format: &Format) -> Result<Self, CliError> {
-        let mut reader =
-            CsvReader::new(open(path)?, delimiter).map_err(|error| unreadable(path, &error))?;
-        let header = header(&mut reader, path)?;
-        let mut places = Vec::with_capacity(header.len());
-        for name in &header {
-            let place = format
-                .position(name)
-                .map(usize::from)
-                .filter(|place| !places.contains(place));
-            let Some(place) = place else {
-                let names: Vec<&str> = format
-                    .fields()
-                    .iter()
-                    .map(|field| field.name.as_str())
-                    .collect();
-                return Err(CliError::invalid(format!(
-                    "FROMSTMF {}: column {name} is no field of {}, or stands twice; it has {}",
-                    path.display(),
-                    format.file(),
-                    names.join(", ")
-                )));
-            };
-            places.push(place);
-        }
-        Ok(Self {
-            path,
-            reader,
-            fields: format.fields().to_vec(),
-            places,
-            bytes: std::fs::metadata(path).map_or(0, |found| found.len()),
-        })
-    }
-
-    /// The next row, in the types of the file.
-    fn next(&mut self) -> Result<Option<Vec<Value>>, CliError> {
-        let record = self
-            .reader
-            .next(self.places.len())
-            .map_err(|error| unreadable(self.path, &error))?;
-        let Some(record) = record else {
-            return Ok(None);
-        };
-        if record.len() != self.places.len() {
-            return Err(self.wrong(&format!(
-                "{} fields, the header has {}",
-                record.len(),
-                self.places.len()
-            )));
-        }
-        let mut row = vec![Value::Null; self.fields.len()];
-        for (cell, place) in record.iter().zip(&self.places) {
-            let (Some(cell), Some(field)) = (cell, self.fields.get(*place)) else {
-                continue;
-            };
-            let value = Value::parse(cell, &field.field_type).map_err(|error| {
-                self.wrong(&format!("{}: {}", field.name, text::causes(&error)))
-            })?;
-            if let Some(slot) = row.get_mut(*place) {
-                *slot = value;
-            }
-        }
-        Ok(Some(row))
-    }
-
-    fn wrong(&self, text: &str) -> CliError {
-        CliError::invalid(format!(
-            "FROMSTMF {}, line {}: {text}",
-            self.path.display(),
-            self.reader.line()
-        ))
-    }
-}
-
-fn header(
-    reader: &mut CsvReader<Box<dyn Read + Send>>,
-    path: &Path,
-) -> Result<Vec<FieldName>, CliError> {
-    let bad = |text: String| CliError::invalid(format!("FROMSTMF {}: {text}", path.display()));
-    let record = reader
-        .next(0)
-        .map_err(|error| unreadable(path, &error))?
-        .ok_or_else(|| {
-            bad("it is empty; a header line with the names of fields is needed".to_owned())
-        })?;
-    let name = |(index, cell): (usize, Cell)| {
-        let cell = cell.unwrap_or_default();
-        FieldName::new(cell.trim())
-            .map_err(|error| bad(format!("column {}: {}", index + 1, text::causes(&error))))
-    };
-    record.into_iter().enumerate().map(name).collect()
-}
-
 /// Rows of one transaction, encoded.
 struct Chunk {
     writes: Vec<EncodedWrite>,
+    /// The lines they began in.
+    lines: Vec<u64>,
     bytes: usize,
 }
 
@@ -333,6 +222,7 @@ fn next_chunk(
 ) -> Result<Option<Chunk>, CliError> {
     let mut chunk = Chunk {
         writes: Vec::new(),
+        lines: Vec::new(),
         bytes: 0,
     };
     while (chunk.writes.len() as u64) < rows_max && chunk.bytes < CHUNK_BYTES_MAX {
@@ -340,6 +230,7 @@ fn next_chunk(
         let bytes = rjournal::entry::record::encode_row(format, &row)
             .map_err(|error| source.wrong(&text::causes(&error)))?;
         chunk.bytes += bytes.len();
+        chunk.lines.push(source.line());
         chunk.writes.push(EncodedWrite {
             kind,
             file: format.file().clone(),
@@ -392,9 +283,9 @@ async fn import(
                 send(transaction, writes).await
             })
             .await
-            .map_err(|error| up_to(source, error))?;
+            .map_err(|error| refused(source, &chunk, format, error))?;
         imported.note(writes.len() as u64, landed.class);
-        meter.show(source.reader.consumed(), source.bytes);
+        meter.show(source.consumed(), source.bytes);
     }
     Ok(())
 }
@@ -413,9 +304,9 @@ async fn import_at_once(
     while let Some(chunk) = next_chunk(source, u64::MAX, kind, format)? {
         send(&mut transaction, &chunk.writes)
             .await
-            .map_err(|error| up_to(source, error))?;
+            .map_err(|error| refused(source, &chunk, format, error))?;
         rows += chunk.writes.len() as u64;
-        meter.show(source.reader.consumed(), source.bytes);
+        meter.show(source.consumed(), source.bytes);
     }
     match transaction.commit().await? {
         Outcome::Nothing => {}
@@ -434,15 +325,39 @@ async fn import_at_once(
     Ok(())
 }
 
-fn up_to(source: &Source<'_>, error: DatabaseError) -> CliError {
+/// Rows that were refused: the lines that have the key it is about, else all lines of the transaction.
+fn refused(source: &Source<'_>, chunk: &Chunk, format: &Format, error: DatabaseError) -> CliError {
+    let lines = match &error {
+        DatabaseError::Duplicate { key, .. } | DatabaseError::Locked { key, .. } => {
+            let same = chunk
+                .writes
+                .iter()
+                .zip(&chunk.lines)
+                .filter(|(write, _)| key_of(format, write).is_some_and(|of| of == *key));
+            same.map(|(_, line)| line.to_string()).collect()
+        }
+        _ => Vec::new(),
+    };
+    let lines = match (lines.as_slice(), chunk.lines.as_slice()) {
+        ([], [first, .., last]) => format!("lines {first} to {last}"),
+        ([], [only]) => format!("line {only}"),
+        ([line], _) => format!("line {line}"),
+        (lines, _) => format!("lines {}", lines.join(", ")),
+    };
     let error = CommandError::from(error);
     let text = format!(
-        "FROMSTMF {}, up to line {}: {}",
+        "FROMSTMF {}, {lines}: {}",
         source.path.display(),
-        source.reader.line(),
         error.text
     );
     CliError(CommandError { text, ..error })
+}
+
+/// The key of a row, as errors name it.
+fn key_of(format: &Format, write: &EncodedWrite) -> Option<String> {
+    let row = decode_row(format, &write.bytes).ok()?;
+    let key = encode_key(format, &row).ok()?;
+    Some(key_text(Some(format), &key))
 }
 
 impl Imported {
@@ -484,7 +399,8 @@ async fn create(
     meter: &Meter,
 ) -> Result<bool, CliError> {
     let files = client.run(ListFiles { file: None }).await?.files;
-    if files.iter().any(|known| known.file == args.tofile) {
+    if let Some(known) = files.iter().find(|known| known.file == args.tofile) {
+        require_same(args, known)?;
         return Ok(false);
     }
     if args.fromstmf == Path::new("-") {
@@ -508,11 +424,59 @@ async fn create(
         journal,
         images: rjournal::entry::record::Images::default(),
     };
-    client.run(request).await?;
-    Ok(true)
+    let Err(error) = client.run(request).await else {
+        return Ok(true);
+    };
+    // A file that is certainly not journaled would stand in the way of the next try.
+    if !matches!(error.kind, ErrorKind::TimedOut | ErrorKind::Unreachable) {
+        let file = args.tofile.clone();
+        // Why it is not journaled is what there is to say.
+        drop(client.run(DeleteFile { file }).await);
+    }
+    Err(CliError(error))
 }
 
-/// Fields and key of a file that holds what a stream file holds.
+/// A file that is there is taken as it is: what was said of one to be made must be so.
+fn require_same(args: &Args, known: &FileDescription) -> Result<(), CliError> {
+    let file = &args.tofile;
+    let key: Vec<FieldName> = known
+        .format
+        .key_fields()
+        .map(|field| field.name.clone())
+        .collect();
+    let named: Option<Vec<FieldName>> = if is_none(&args.key) {
+        Some(Vec::new())
+    } else {
+        let names = args.key.iter().map(|name| FieldName::new(name).ok());
+        names.collect()
+    };
+    if !args.key.is_empty() && named.as_ref() != Some(&key) {
+        let names: Vec<&str> = key.iter().map(FieldName::as_str).collect();
+        let is = if names.is_empty() {
+            "*NONE".to_owned()
+        } else {
+            names.join(",")
+        };
+        return Err(CliError::invalid(format!(
+            "KEY {}: file {file} is there already, and its key is {is}",
+            args.key.join(",")
+        )));
+    }
+    match (args.jrn, known.journal) {
+        (Some(given), Some(journal)) if given != journal => Err(CliError::invalid(format!(
+            "JRN {given}: file {file} is there already, and is journaled to {journal}"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Whether a file without key fields is meant.
+fn is_none(key: &[String]) -> bool {
+    matches!(key, [only] if text::special(only) == "NONE")
+}
+
+/// Fields and key of a file that holds what a stream file holds. What keeps a record from being a row of it is told here,
+/// before anything is made.
 fn design(
     args: &Args,
     delimiter: u8,
@@ -523,20 +487,9 @@ fn design(
     let mut reader =
         CsvReader::new(open(path)?, delimiter).map_err(|error| unreadable(path, &error))?;
     let names = header(&mut reader, path)?;
-    let mut guesses = vec![ColumnGuess::new(); names.len()];
-    while let Some(record) = reader
-        .next(names.len())
-        .map_err(|error| unreadable(path, &error))?
-    {
-        for (guess, cell) in guesses.iter_mut().zip(&record) {
-            guess.observe(cell.as_deref());
-        }
-        meter.show(reader.consumed() / 2, bytes);
-    }
-    let none = matches!(args.key.as_slice(), [only] if text::special(only) == "NONE");
     let key: Vec<FieldName> = match args.key.as_slice() {
         [] => names.first().cloned().into_iter().collect(),
-        _ if none => Vec::new(),
+        given if is_none(given) => Vec::new(),
         given => given
             .iter()
             .map(|name| {
@@ -552,6 +505,23 @@ fn design(
             })
             .collect::<Result<_, _>>()?,
     };
+    let mut guesses = vec![ColumnGuess::new(); names.len()];
+    while let Some(record) = reader
+        .next(names.len())
+        .map_err(|error| unreadable(path, &error))?
+    {
+        let wrong = |text: &str| wrong_line(path, reader.line(), text);
+        require_columns(&record, names.len()).map_err(|why| wrong(&why))?;
+        for (name, cell) in names.iter().zip(&record) {
+            if cell.is_none() && key.contains(name) {
+                return Err(wrong(&format!("{name}: a key field has a value")));
+            }
+        }
+        for (guess, cell) in guesses.iter_mut().zip(&record) {
+            guess.observe(cell.as_deref());
+        }
+        meter.show(reader.consumed() / 2, bytes);
+    }
     let fields = names.into_iter().zip(guesses).map(|(name, guess)| {
         let is_key = key.contains(&name);
         Field {

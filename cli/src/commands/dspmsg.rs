@@ -111,7 +111,7 @@ fn line(message: &OperatorMessage) -> String {
         text::time(message.time),
         message.id,
         message.about,
-        message.text
+        text::one_line(&message.text)
     )
 }
 

@@ -48,9 +48,11 @@ fn no_row(file: &FileName, key: &[Value]) -> CliError {
     })
 }
 
-/// A row, field by field; of a key-value file the value alone.
+/// A row, field by field; of a key-value file, whichever images are journaled, the value alone.
 fn row_text(format: &Format, row: &[Value]) -> String {
-    if *format == Format::key_value(format.file().clone())
+    let plain = Format::key_value(format.file().clone());
+    if format.fields() == plain.fields()
+        && format.key() == plain.key()
         && let [_, value] = row
     {
         return readable(value);
@@ -60,4 +62,39 @@ fn row_text(format: &Format, row: &[Value]) -> String {
         form.line(field.name.as_str(), readable(value));
     }
     form.text()
+}
+
+#[cfg(test)]
+mod tests {
+    use rjournal::entry::record::Images;
+
+    use super::*;
+
+    /// A file journaled with *AFTER once printed both fields.
+    #[test]
+    fn the_value_alone_is_printed_of_a_key_value_file_whatever_its_images() {
+        let plain = Format::key_value("PRDLIB/KV".parse().unwrap());
+        let row = [
+            Value::Binary(b"colour".to_vec()),
+            Value::Binary(b"blue".to_vec()),
+        ];
+        for images in [Images::Both, Images::After] {
+            let format = Format::new(
+                2,
+                plain.file().clone(),
+                plain.fields().to_vec(),
+                plain.key().to_vec(),
+                images,
+            );
+            assert_eq!(row_text(&format.unwrap(), &row), "blue");
+        }
+        let keyless = Format::new(
+            1,
+            plain.file().clone(),
+            plain.fields().to_vec(),
+            Vec::new(),
+            Images::Both,
+        );
+        assert!(row_text(&keyless.unwrap(), &row).contains("KEY"));
+    }
 }

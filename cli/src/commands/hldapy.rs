@@ -3,11 +3,10 @@
 use std::process::ExitCode;
 
 use rjournal::entry::Name;
-use rjournal_apply::serve::DatabaseClient;
 
 use super::Context;
 use crate::error::CliError;
-use crate::stopped::Wanted;
+use crate::rows::connect;
 use crate::text;
 
 /// Hold an apply job: it applies nothing until it is released; shipping goes on
@@ -23,8 +22,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, CliError> {
-    context.wanted.get_or_init(|| Wanted::Store(args.store));
-    let mut database = DatabaseClient::connect(&context.data, args.store).await?;
+    let mut database = connect(context, args.store).await?;
     database.hold(true).await?;
     let status = database.status().await?;
     context.output.result(&status, |status| {

@@ -25,6 +25,11 @@ pub(crate) struct Args {
 
 #[allow(clippy::unused_async, reason = "commands are run alike")]
 pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, CliError> {
+    if args.listen.is_some_and(|listen| listen.port() == 0) {
+        return Err(CliError::invalid(
+            "LISTEN: a port from 1 to 65535 is needed; partners could not know another one at every start",
+        ));
+    }
     System::create(&context.data, &Config::new(args.name, args.listen))?;
     let value = serde_json::json!({ "name": args.name, "data": context.data });
     context.output.result(&value, |_| {

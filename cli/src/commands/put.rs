@@ -89,7 +89,7 @@ fn given(args: &Args, format: &Format) -> Result<Vec<Option<Value>>, CliError> {
         .iter()
         .filter_map(|(name, text)| text.as_ref().map(|text| (*name, Some(text.as_str()))));
     let set = args.set.iter().map(|text| {
-        text.split_once('=')
+        split_set(text)
             .map(|(name, value)| (name, Some(value)))
             .ok_or_else(|| {
                 CliError::invalid(format!(
@@ -100,17 +100,16 @@ fn given(args: &Args, format: &Format) -> Result<Vec<Option<Value>>, CliError> {
     let null = args.null.iter().map(|name| (name.as_str(), None));
     for given in short.map(Ok).chain(set).chain(null.map(Ok)) {
         let (name, text) = given?;
-        let known = FieldName::new(name)
-            .ok()
+        let known = field_name(name)
             .and_then(|name| format.position(&name))
             .map(usize::from);
         let place =
             known.and_then(|index| Some((values.get_mut(index)?, format.fields().get(index)?)));
         let Some((place, field)) = place else {
-            let names: Vec<&str> = format
+            let names: Vec<String> = format
                 .fields()
                 .iter()
-                .map(|field| field.name.as_str())
+                .map(|field| field.name.to_string())
                 .collect();
             return Err(CliError::invalid(format!(
                 "file {} has no field {name}; it has {}",
@@ -124,4 +123,48 @@ fn given(args: &Args, format: &Format) -> Result<Vec<Option<Value>>, CliError> {
         }
     }
     Ok(values)
+}
+
+/// A field and its value: what stands before and behind the first `=` that is not in the quotes of the name.
+fn split_set(text: &str) -> Option<(&str, &str)> {
+    if !text.starts_with('"') {
+        return text.split_once('=');
+    }
+    let mut in_quotes = false;
+    let at = text.find(|c: char| {
+        in_quotes ^= c == '"';
+        c == '=' && !in_quotes
+    })?;
+    Some((text.get(..at)?, text.get(at + 1..)?))
+}
+
+/// The name of a field: in quotes, as CRTPF takes it, or as it is.
+fn field_name(text: &str) -> Option<FieldName> {
+    if text.starts_with('"') {
+        text.parse().ok()
+    } else {
+        FieldName::new(text).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// CRTPF needs the quotes, and PUT once took them for a part of the name.
+    #[test]
+    fn the_name_of_a_field_may_stand_in_quotes() {
+        for (text, name, value) in [
+            ("\"a b\"=1", "a b", "1"),
+            ("a b=1", "a b", "1"),
+            ("\"a=\"\"b\"=c=\"d\"", "a=\"b", "c=\"d\""),
+            ("NAME=\"Ann\"", "NAME", "\"Ann\""),
+        ] {
+            let (given, rest) = split_set(text).unwrap();
+            assert_eq!(field_name(given).unwrap().as_str(), name);
+            assert_eq!(rest, value);
+        }
+        assert_eq!(split_set("\"a=1"), None);
+        assert_eq!(field_name("\"a\"b"), None);
+    }
 }

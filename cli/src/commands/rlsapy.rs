@@ -3,11 +3,10 @@
 use std::process::ExitCode;
 
 use rjournal::entry::Name;
-use rjournal_apply::serve::DatabaseClient;
 
 use super::Context;
 use crate::error::CliError;
-use crate::stopped::Wanted;
+use crate::rows::connect;
 
 /// Release an apply job that was held
 ///
@@ -20,8 +19,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, CliError> {
-    context.wanted.get_or_init(|| Wanted::Store(args.store));
-    let mut database = DatabaseClient::connect(&context.data, args.store).await?;
+    let mut database = connect(context, args.store).await?;
     database.hold(false).await?;
     let status = database.status().await?;
     context.output.result(&status, |_| {

@@ -1,13 +1,15 @@
 //! Command RSTSTO.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use rjournal::Client;
 use rjournal::daemon::command::apply::ListJobs;
+use rjournal::daemon::command::journal::DescribeJournals;
 use rjournal::daemon::{CommandError, ErrorKind};
-use rjournal::entry::Name;
-use rjournal_apply::job::restore_store;
-use rjournal_apply::store::{Progress, SaveInfo, StoreKind, check};
+use rjournal::entry::{JournalId, Name, QualifiedName};
+use rjournal_apply::job::{RestoreOrder, RestoredStore, restore_store};
+use rjournal_apply::store::{Progress, StoreKind, check};
 
 use super::Context;
 use crate::error::CliError;
@@ -16,7 +18,7 @@ use crate::text;
 
 /// Restore a store from a save, or only check a save; the store's job must be ended
 ///
-/// The save is checked to its end before the first row is put. The job applies what came after it when it is started.
+/// The save is checked to its end before the first row is put, and is of the journal the store is made from. The job applies what came after it when it is started.
 ///
 /// Example: rjournal rststo --store REPLICA --path /backup/replica.save
 #[derive(Debug, clap::Args)]
@@ -44,9 +46,10 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, CliError> {
     let store = args.store.filter(|_| !args.check);
-    let kind = match store {
-        Some(store) => kind_of(store, args.kind.as_deref(), context).await?,
-        None => StoreKind::default(),
+    require_file(&args.path)?;
+    let (kind, journal) = match store {
+        Some(store) => known_of(store, args.kind.as_deref(), context).await?,
+        None => (StoreKind::default(), None),
     };
     if store.is_some() && !context.data.is_dir() {
         let help = "DATA names the data directory of a system; INIT makes one";
@@ -58,53 +61,98 @@ pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, C
     let work = move || {
         let size = std::fs::metadata(&path).map_or(0, |found| found.len());
         let mut show = |progress: Progress| meter.show(progress.bytes, size);
-        let info = match store {
-            None => check(&path, &mut show)?,
-            Some(store) => restore_store(&data, store, kind, &path, args.replace, &mut show)?,
+        let restored = match store {
+            None => RestoredStore {
+                save: check(&path, &mut show)?,
+                set_aside: None,
+            },
+            Some(store) => {
+                let order = RestoreOrder {
+                    data: &data,
+                    store,
+                    kind,
+                    journal,
+                    save: &path,
+                    replace: args.replace,
+                };
+                restore_store(&order, &mut show)?
+            }
         };
-        Ok::<_, CliError>(info)
+        Ok::<_, CliError>(restored)
     };
-    let info = tokio::task::spawn_blocking(work)
+    let restored = tokio::task::spawn_blocking(work)
         .await
         .map_err(|error| CliError::internal(&error))??;
-    tell(&info, store, context);
+    tell(&restored, store, context);
     Ok(ExitCode::SUCCESS)
 }
 
-async fn kind_of(
+/// What is no file at all is told apart from a save that is damaged.
+fn require_file(path: &Path) -> Result<(), CliError> {
+    let wrong = |kind, why: &dyn std::fmt::Display| {
+        let text = format!("PATH {}: {why}", path.display());
+        CliError(CommandError::new(kind, "RJN1008", text))
+    };
+    match std::fs::metadata(path) {
+        Ok(found) if found.is_dir() => Err(wrong(ErrorKind::Invalid, &"it is a directory")),
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Err(wrong(ErrorKind::NotFound, &error))
+        }
+        Err(error) => Err(wrong(ErrorKind::Invalid, &error)),
+    }
+}
+
+/// The kind of a store, and its journal where the daemon knows it.
+async fn known_of(
     store: Name,
     given: Option<&str>,
     context: &Context<'_>,
-) -> Result<StoreKind, CliError> {
+) -> Result<(StoreKind, Option<JournalId>), CliError> {
     let known = match context.client().await {
-        Ok(client) => client
-            .run(ListJobs {})
-            .await?
-            .jobs
-            .into_iter()
-            .find(|job| job.store == store),
+        Ok(client) => {
+            let jobs = client.run(ListJobs {}).await?.jobs;
+            match jobs.into_iter().find(|job| job.store == store) {
+                Some(job) => {
+                    let journal = id_of(&client, job.journal).await;
+                    Some((job.kind, journal))
+                }
+                None => None,
+            }
+        }
         // Without its daemon no job runs; the lock of the store proves it.
         Err(error) if error.0.kind == ErrorKind::Unreachable && given.is_some() => None,
         Err(error) => return Err(error),
     };
     let name = match (&known, given) {
-        (Some(job), None) => job.kind.clone(),
-        (None, None) => return Ok(StoreKind::default()),
+        (Some((kind, _)), None) => kind.clone(),
+        (None, None) => return Ok((StoreKind::default(), None)),
         (_, Some(given)) => text::special(given).to_ascii_lowercase(),
     };
     let kind: StoreKind = name
         .parse()
         .map_err(|error| CliError::invalid(format!("TYPE: {error}")))?;
     match known {
-        Some(job) if job.kind != kind.to_string() => Err(CliError::invalid(format!(
+        Some((known, _)) if known != kind.to_string() => Err(CliError::invalid(format!(
             "TYPE: store {store} is a *{}",
-            job.kind.to_ascii_uppercase()
+            known.to_ascii_uppercase()
         ))),
-        _ => Ok(kind),
+        Some((_, journal)) => Ok((kind, journal)),
+        None => Ok((kind, None)),
     }
 }
 
-fn tell(info: &SaveInfo, store: Option<Name>, context: &Context<'_>) {
+/// The identity of a journal; nothing where it is gone, or damaged.
+async fn id_of(client: &Client, journal: QualifiedName) -> Option<JournalId> {
+    let request = DescribeJournals {
+        journal: Some(journal),
+    };
+    let described = client.run(request).await.ok()?;
+    described.journals.first()?.journal_id
+}
+
+fn tell(restored: &RestoredStore, store: Option<Name>, context: &Context<'_>) {
+    let (info, aside) = (&restored.save, &restored.set_aside);
     let rows: u64 = info.files.iter().map(|file| file.rows).sum();
     let value = serde_json::json!({
         "store": store,
@@ -116,6 +164,7 @@ fn tell(info: &SaveInfo, store: Option<Name>, context: &Context<'_>) {
         })).collect::<Vec<_>>(),
         "rows": rows,
         "bytes": info.bytes,
+        "set_aside": aside,
     });
     context.output.result(&value, |_| {
         let mut form = Form::new();
@@ -131,6 +180,9 @@ fn tell(info: &SaveInfo, store: Option<Name>, context: &Context<'_>) {
             .line("Files", text::count(info.files.len() as u64))
             .line("Rows", text::count(rows))
             .line("Size", text::bytes(info.bytes));
+        if let Some(aside) = aside {
+            form.line("Set aside as", aside.display());
+        }
         form.text()
     });
 }

@@ -4,12 +4,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use rjournal::entry::Name;
-use rjournal_apply::serve::DatabaseClient;
 
 use super::Context;
 use crate::error::CliError;
 use crate::output::Form;
-use crate::stopped::Wanted;
+use crate::rows::connect;
 use crate::text;
 
 /// Save a store while its job goes on: all rows of all files at one position
@@ -38,8 +37,7 @@ pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, C
         ),
         None => None,
     };
-    context.wanted.get_or_init(|| Wanted::Store(args.store));
-    let mut database = DatabaseClient::connect(&context.data, args.store).await?;
+    let mut database = connect(context, args.store).await?;
     let progress = context.output.progress();
     progress.show("the store is being saved");
     let saved = database.save(path.as_deref()).await?;

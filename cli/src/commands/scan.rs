@@ -42,6 +42,9 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, CliError> {
+    if args.count == 0 {
+        return Err(CliError::invalid("COUNT 0: at least one row is needed"));
+    }
     let mut database = args.store.connect(context, &args.file).await?;
     let handle = database.file(&args.file).await?;
     let format = handle.format();

@@ -8,6 +8,7 @@ use rjournal::daemon::command::apply::{JobDescription, ListJobs, SkipEntry, Star
 use rjournal::daemon::{CommandError, JobState};
 use rjournal::entry::{Name, QualifiedName, Sequence};
 use rjournal_apply::serve::DatabaseClient;
+use serde::Serialize;
 
 use super::Context;
 use super::wrkapy::job_form;
@@ -41,6 +42,15 @@ pub(crate) struct Args {
     /// Why the entry is passed over; kept in the store, in file QRJOURNAL/SKIPPED
     #[arg(long, value_name = "TEXT", requires = "skip")]
     reason: Option<String>,
+}
+
+/// A job that was started.
+#[derive(Debug, Serialize)]
+struct Started {
+    #[serde(flatten)]
+    job: JobDescription,
+    /// Where a store stood that was there already, and that the daemon did not know.
+    found: Option<Sequence>,
 }
 
 /// How long a job may take to be ready before its state is told as it is.
@@ -100,10 +110,15 @@ pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, C
     if job.state == JobState::Stopped {
         return Err(stopped(&job));
     }
-    context.output.result(&job, |job| {
-        let store = job.store;
+    let started = Started {
+        job,
         // A store that was forgotten, not one the daemon knew.
-        let found = match found.filter(|_| !known) {
+        found: found.filter(|_| !known),
+    };
+    context.output.result(&started, |started| {
+        let job = &started.job;
+        let store = job.store;
+        let found = match started.found {
             Some(at) => format!(
                 "It was there already, and goes on after entry {}.\n",
                 text::count(at.get())

@@ -82,9 +82,10 @@ impl Partner {
 /// The text that is no pattern.
 pub(super) fn parse_pattern(text: &str) -> Result<String, String> {
     let upper = text.to_uppercase();
-    let part = |part: &str| part == "*ALL" || Name::new(part).is_ok();
+    let is_name = |part: &str| Name::new(part).is_ok();
     match upper.split_once('/') {
-        Some((library, name)) if part(library) && part(name) => Ok(upper),
+        Some(("*ALL", "*ALL")) => Ok(upper),
+        Some((library, name)) if is_name(library) && (name == "*ALL" || is_name(name)) => Ok(upper),
         _ => Err(format!(
             "{text:?} names no journals: LIB/NAME, LIB/*ALL or *ALL/*ALL is needed"
         )),
@@ -338,6 +339,20 @@ mod tests {
     fn open(disk: &MemoryDisk) -> Result<(CatalogFile, Option<String>), SystemError> {
         let disk: Arc<dyn Disk> = Arc::new(disk.clone());
         CatalogFile::open(&disk, Path::new("data"))
+    }
+
+    #[test]
+    fn journals_are_allowed_by_name_by_library_or_all_of_them() {
+        for (given, read) in [
+            ("bkplib/jrn", "BKPLIB/JRN"),
+            ("BKPLIB/*all", "BKPLIB/*ALL"),
+            ("*ALL/*ALL", "*ALL/*ALL"),
+        ] {
+            assert_eq!(parse_pattern(given).as_deref(), Ok(read));
+        }
+        for wrong in ["*ALL/JRN", "*ALL", "BKPLIB", "BKPLIB/J*", "A/B/C", "/"] {
+            assert!(parse_pattern(wrong).is_err(), "{wrong}");
+        }
     }
 
     /// A system that lost its catalog must not begin anew beside its own journals.

@@ -97,6 +97,9 @@ impl Config {
         }
         let config: Self = toml::from_str(text)
             .map_err(|error| failed(error.to_string().trim_end().to_owned()))?;
+        if config.version == Some(0) {
+            return Err(failed("version: they begin with 1".to_owned()));
+        }
         if let Some(socket) = &config.socket
             && !socket.is_absolute()
         {
@@ -187,6 +190,7 @@ mod tests {
             ("name = \"PRD\"\nlisen = \"x\"", "lisen"),
             ("name = \"NAMETOOLONG\"", "too long"),
             ("listen = \"127.0.0.1:1\"", "name"),
+            ("version = 0\nname = \"PRD\"", "version"),
             ("name = \"PRD\"\nlisten = \"nowhere\"", "listen"),
             ("name = \"PRD\"\nsocket = \"relative\"", "absolute"),
             ("name = \"PRD\"\nstore_cache_mib = 0", "store_cache_mib"),

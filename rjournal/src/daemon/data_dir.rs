@@ -13,7 +13,7 @@ use super::catalog::CatalogFile;
 use super::config::{CONFIG_FILE, Config};
 use crate::disk::{DirectoryLock, Disk, OsDisk, SlotContent, SlotFile};
 use crate::entry::{SystemId, SystemName, Timestamp};
-use crate::error::SystemError;
+use crate::error::{LinkError, SystemError};
 use crate::link::Identity;
 
 const LOCK: &str = "lock";
@@ -65,6 +65,9 @@ impl DataDir {
                     .map(|entry| entry.file_name().to_string_lossy().into_owned())
                     .collect();
                 if names.iter().any(|name| name.starts_with(SYSTEM)) {
+                    if !names.iter().any(|name| name == CONFIG_FILE) {
+                        return Err(no_config(path));
+                    }
                     return Err(SystemError::AlreadyInitialised {
                         path: path.to_path_buf(),
                     });
@@ -129,6 +132,8 @@ impl DataDir {
             },
             _ => io("could not be locked", source),
         })?;
+        // Before the directory is taken as moved: a copy with a foreign key is no system.
+        let identity = read_identity(&path.join(IDENTITY), record.system)?;
         let place = place_of(path).map_err(|source| io("could not be read", source))?;
         if place != record.place {
             if !moved {
@@ -140,7 +145,6 @@ impl DataDir {
             save(Arc::clone(&disk), &record)
                 .map_err(|source| io("could not be written to", source))?;
         }
-        let identity = read_identity(&path.join(IDENTITY))?;
         Ok(Self {
             path: path.to_path_buf(),
             disk,
@@ -187,12 +191,30 @@ impl DataDir {
 /// [`SystemError`]: none there, or wrong.
 pub fn read_config(path: &Path) -> Result<Config, SystemError> {
     let file = path.join(CONFIG_FILE);
-    match fs::read_to_string(&file) {
-        Ok(text) => Config::parse(&text, &file),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(SystemError::NoSystem {
-            path: path.to_path_buf(),
+    match fs::read(&file).map(String::from_utf8) {
+        Ok(Ok(text)) => Config::parse(&text, &file),
+        Ok(Err(error)) => Err(SystemError::Config {
+            path: file,
+            reason: format!(
+                "it is not UTF-8 from byte {} on",
+                error.utf8_error().valid_up_to()
+            ),
         }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(no_config(path)),
         Err(source) => Err(SystemError::io("could not be read", file, source)),
+    }
+}
+
+/// Where there is no configuration there may be a system all the same.
+fn no_config(path: &Path) -> SystemError {
+    let disk: Arc<dyn Disk> = Arc::new(OsDisk::new(path));
+    match read_record(path, &disk) {
+        Ok(record) => SystemError::NoConfig {
+            path: path.join(CONFIG_FILE),
+            data: path.to_path_buf(),
+            name: record.name,
+        },
+        Err(error) => error,
     }
 }
 
@@ -218,10 +240,10 @@ pub fn check_data(path: &Path, config: &Config, moved: bool) -> Result<SystemRec
             path: path.to_path_buf(),
         });
     }
-    read_identity(&path.join(IDENTITY))?;
+    read_identity(&path.join(IDENTITY), record.system)?;
     CatalogFile::open(&disk, path)?;
     let socket = config.socket.clone().unwrap_or_else(|| path.join(SOCKET));
-    require_short_socket(path, &socket)?;
+    require_place_of_socket(path, &socket)?;
     Ok(record)
 }
 
@@ -244,16 +266,21 @@ pub(super) fn require_name(
     })
 }
 
-/// The control socket's path must fit into a socket's address.
-pub(super) fn require_short_socket(data: &Path, socket: &Path) -> Result<(), SystemError> {
+/// The control socket's path must fit into a socket's address, and its directory be there.
+pub(super) fn require_place_of_socket(data: &Path, socket: &Path) -> Result<(), SystemError> {
     let bytes = socket.as_os_str().len();
-    if bytes <= SOCKET_PATH_MAX {
+    let directory = socket.parent().unwrap_or(socket);
+    let reason = if bytes > SOCKET_PATH_MAX {
+        format!(
+            "socket: {} has {bytes} bytes, and a socket's path has at most {SOCKET_PATH_MAX}; name a shorter one: socket = \"/run/rjournal.sock\"",
+            socket.display()
+        )
+    } else if directory.is_dir() {
         return Ok(());
-    }
-    let reason = format!(
-        "socket: {} has {bytes} bytes, and a socket's path has at most {SOCKET_PATH_MAX}; name a shorter one: socket = \"/run/rjournal.sock\"",
-        socket.display()
-    );
+    } else {
+        let missing = directory.display();
+        format!("socket: there is no directory {missing}")
+    };
     Err(SystemError::Config {
         path: data.join(CONFIG_FILE),
         reason,
@@ -262,8 +289,15 @@ pub(super) fn require_short_socket(data: &Path, socket: &Path) -> Result<(), Sys
 
 /// Reads who lives in a directory.
 fn read_record(path: &Path, disk: &Arc<dyn Disk>) -> Result<SystemRecord, SystemError> {
-    let (_, content) = SlotFile::open(Arc::clone(disk), Path::new(""), SYSTEM)
-        .map_err(|source| SystemError::io("could not be read", path, source))?;
+    let refused = |source: io::Error| {
+        // Files are opened for both.
+        let action = match source.kind() {
+            io::ErrorKind::ReadOnlyFilesystem => "cannot be written to",
+            _ => "could not be read",
+        };
+        SystemError::io(action, path, source)
+    };
+    let (_, content) = SlotFile::open(Arc::clone(disk), Path::new(""), SYSTEM).map_err(refused)?;
     match content {
         SlotContent::Found { bytes, .. } => {
             serde_json::from_slice(&bytes).map_err(|error| SystemError::Damaged {
@@ -304,18 +338,44 @@ fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
-fn read_identity(path: &Path) -> Result<Identity, SystemError> {
+/// Reads the key of the system that lives in a directory.
+fn read_identity(path: &Path, system: SystemId) -> Result<Identity, SystemError> {
     let io = |source| SystemError::io("could not be read", path, source);
-    let mut file = fs::File::open(path).map_err(io)?;
+    let damaged = |reason: String| SystemError::Damaged {
+        path: path.to_path_buf(),
+        reason,
+    };
+    let mut file = match fs::File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(damaged("it is missing".to_owned()));
+        }
+        opened => opened.map_err(io)?,
+    };
     let mode = file.metadata().map_err(io)?.permissions().mode();
     if mode & 0o077 != 0 {
         return Err(SystemError::KeyReadable {
             path: path.to_path_buf(),
         });
     }
-    let mut pem = String::new();
-    file.read_to_string(&mut pem).map_err(io)?;
-    Ok(Identity::from_pem(&pem)?)
+    let mut pem = Vec::new();
+    file.read_to_end(&mut pem).map_err(io)?;
+    // What is no text is no key either.
+    let identity = Identity::from_pem(&String::from_utf8_lossy(&pem)).map_err(|error| {
+        damaged(match error {
+            LinkError::Identity { reason } => reason,
+            error => error.to_string(),
+        })
+    })?;
+    let found = identity.fingerprint().system_id();
+    if found == system {
+        Ok(identity)
+    } else {
+        Err(SystemError::OtherKey {
+            path: path.to_path_buf(),
+            found,
+            expected: system,
+        })
+    }
 }
 
 #[cfg(test)]
@@ -358,6 +418,45 @@ mod tests {
         assert_eq!(fs::read(&slot).unwrap(), bytes);
     }
 
+    /// The daemon once said that no system lives there, and `init` that one does.
+    #[test]
+    fn a_system_without_its_configuration_says_which_file_is_missing() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = make(dir.path());
+        fs::remove_file(data.join(CONFIG_FILE)).unwrap();
+        let made = DataDir::create(&data, &config("PRD"), Timestamp::ZERO);
+        for told in [read_config(&data).map(drop), made] {
+            let told = told.unwrap_err().to_string();
+            let missing = data.join(CONFIG_FILE).display().to_string();
+            assert!(told.starts_with(&format!("{missing} is missing")), "{told}");
+            assert!(told.ends_with("name = \"PRD\""), "{told}");
+        }
+        let none = read_config(&dir.path().join("none")).unwrap_err();
+        assert!(matches!(none, SystemError::NoSystem { .. }), "{none}");
+    }
+
+    /// A system once started with another one's key, put there beside its restored files: no partner knew it.
+    #[test]
+    fn a_key_of_another_system_is_refused_and_the_directory_stays_as_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = make(dir.path());
+        let (other, pem) = Identity::generate("BKP").unwrap();
+        fs::write(data.join(IDENTITY), pem).unwrap();
+        // As if it had been copied, too.
+        fs::copy(data.join(LOCK), data.join("copied")).unwrap();
+        fs::remove_file(data.join(LOCK)).unwrap();
+        fs::hard_link(data.join("copied"), data.join(LOCK)).unwrap();
+        let before = fs::read(data.join("system.b")).unwrap();
+        let told = DataDir::open(&data, true).map(drop).unwrap_err();
+        assert!(matches!(told, SystemError::OtherKey { .. }), "{told}");
+        let whose = other.fingerprint().system_id().to_string();
+        assert!(told.to_string().contains(&whose), "{told}");
+        let told = check_data(&data, &config("PRD"), true).unwrap_err();
+        assert!(matches!(told, SystemError::OtherKey { .. }), "{told}");
+        assert!(!data.join("system.a").exists());
+        assert_eq!(fs::read(data.join("system.b")).unwrap(), before);
+    }
+
     #[test]
     fn what_would_keep_a_daemon_from_starting_is_found_before() {
         let dir = tempfile::tempdir().unwrap();
@@ -370,6 +469,8 @@ mod tests {
         let mut long = config("PRD");
         long.socket = Some(dir.path().join("s".repeat(100)));
         assert!(told(&data, &long).contains("socket = "));
+        long.socket = Some("/no/such/directory/x.sock".into());
+        assert!(told(&data, &long).ends_with("there is no directory /no/such/directory"));
         let copy = dir.path().join("COPY");
         fs::create_dir(&copy).unwrap();
         for entry in fs::read_dir(&data).unwrap().map(Result::unwrap) {
@@ -382,5 +483,25 @@ mod tests {
         let key = data.join(IDENTITY);
         fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
         assert!(told(&data, &config("PRD")).contains("identity"));
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+        let is_damaged = |why: &str| {
+            let told = told(&data, &config("PRD"));
+            let begin = format!("{} is damaged: {why}", key.display());
+            assert!(told.starts_with(&begin), "{told}");
+        };
+        fs::write(&key, [0xff, 0xfe, b'x']).unwrap();
+        is_damaged("no private key");
+        fs::remove_file(&key).unwrap();
+        is_damaged("it is missing");
+    }
+
+    #[test]
+    fn a_configuration_that_is_no_text_is_wrong() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = make(dir.path());
+        fs::write(data.join(CONFIG_FILE), b"name = \"PRD\"\n# \xff").unwrap();
+        let told = read_config(&data).unwrap_err();
+        assert!(matches!(told, SystemError::Config { .. }), "{told}");
+        assert!(told.to_string().contains("from byte 15 on"), "{told}");
     }
 }

@@ -159,6 +159,14 @@ impl Shared {
                 format!("store {store} is of kind {}", known.store),
             ));
         }
+        if let Some(database) = self.other_database(store, journal) {
+            let text = format!(
+                "store {database} is the database of journal {journal}, and there can be one only"
+            );
+            return Err(CommandError::refused("RJN4022", text).help(format!(
+                "ENDAPY --store {database} ends it first; a second copy is made from a remote journal"
+            )));
+        }
         let record = known.unwrap_or_else(|| JobRecord {
             journal,
             store: request.kind.unwrap_or_else(|| "sled".to_owned()),
@@ -194,6 +202,34 @@ impl Shared {
         })?;
         self.jobs.start(store, again).map_err(not_started)?;
         Ok(self.describe_job(store, &record))
+    }
+
+    /// Another store whose job is to run on a local journal: it keeps the locks of what it changes, so nobody else may change
+    /// anything there.
+    fn other_database(&self, store: Name, journal: QualifiedName) -> Option<Name> {
+        let local = matches!(
+            self.runtime_of(journal),
+            Some(JournalRuntime::Local(_) | JournalRuntime::Opening(_))
+        );
+        let runs = |record: &JobRecord| {
+            local && record.journal == journal && record.active && record.stopped.is_none()
+        };
+        self.catalog(|catalog| {
+            let mut jobs = catalog.jobs.iter();
+            jobs.find(|(other, record)| **other != store && runs(record))
+                .map(|(other, _)| *other)
+        })
+    }
+
+    /// Said of a store that an earlier release let run beside the database of its journal.
+    fn note_of_another(&self, store: Name, record: &JobRecord) -> Option<String> {
+        let other = self
+            .other_database(store, record.journal)
+            .filter(|_| record.active)?;
+        Some(format!(
+            "store {other} runs on the same local journal, and one of the two is refused every change: ENDAPY ends the one \
+             that is not to be the database, then ENDAPY and STRAPY of the other"
+        ))
     }
 
     /// A job that cannot make the socket of its store falls again and again.
@@ -381,6 +417,7 @@ impl Shared {
             note: stopped
                 .map(|stopped| stopped.reason.clone())
                 .or(held)
+                .or_else(|| self.note_of_another(store, record))
                 .or_else(|| self.jobs.note(store)),
         }
     }

@@ -111,14 +111,16 @@ impl From<SystemError> for CommandError {
     fn from(error: SystemError) -> Self {
         let kind = match &error {
             SystemError::Io { source, .. } if is_no_room(source) => ErrorKind::Full,
-            SystemError::NoSystem { .. } => ErrorKind::NotFound,
+            SystemError::NoSystem { .. } | SystemError::NoConfig { .. } => ErrorKind::NotFound,
             SystemError::AlreadyInitialised { .. } => ErrorKind::Exists,
             SystemError::ForeignFiles { .. }
             | SystemError::InUse { .. }
             | SystemError::Copied { .. }
             | SystemError::KeyReadable { .. }
+            | SystemError::OtherKey { .. }
             | SystemError::NotLost { .. } => ErrorKind::Refused,
             SystemError::Config { .. } => ErrorKind::Invalid,
+            SystemError::Link(LinkError::Identity { .. }) => ErrorKind::Damaged,
             SystemError::Link(_) => ErrorKind::Unreachable,
             SystemError::Journal(error) if error.is_disk_full() => ErrorKind::Full,
             SystemError::Damaged { .. }

@@ -21,7 +21,7 @@ use super::hello::{put_server_hello, take_client_hello};
 use super::unit::Unit;
 use crate::daemon::command::{CommandError, ErrorKind, Request};
 use crate::daemon::crank::Source;
-use crate::daemon::data_dir::{SOCKET, require_short_socket};
+use crate::daemon::data_dir::{SOCKET, require_place_of_socket};
 use crate::daemon::system::{JournalRuntime, Shared, System};
 use crate::daemon::task::local::Turn;
 use crate::daemon::user::user_name;
@@ -57,7 +57,7 @@ impl ControlSocket {
     /// [`SystemError`] when the socket cannot be made; a path too long for one says so.
     pub fn listen(system: &System) -> Result<Self, SystemError> {
         let path = Self::path_in(system.data(), system.config().socket.as_deref());
-        require_short_socket(system.data(), &path)?;
+        require_place_of_socket(system.data(), &path)?;
         let io = |source| SystemError::io("could not be made", &path, source);
         match std::fs::remove_file(&path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(io(error)),
@@ -382,7 +382,10 @@ impl Connection {
         let deposited = deposited.map_or_else(
             || {
                 let text = "another database took over this journal's files; this one may change nothing any more";
-                Err(CommandError::refused("RJN4022", text))
+                Err(CommandError::refused("RJN4022", text).help(
+                    "WRKAPY lists the stores of the journal: ENDAPY ends each that is not to be its database, then ENDAPY and \
+                     STRAPY start the one that is",
+                ))
             },
             |deposited| deposited.map_err(CommandError::from),
         );

@@ -5,19 +5,21 @@ use super::calendar;
 use super::decimal::Decimal;
 use super::field_type::FieldType;
 use super::float::{double_bits, real_bits};
-use super::value_text::Expected;
+use super::value_text::{Expected, Rest};
 
 /// Why a text is not a value, or numbers are not one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ValueError {
     /// The text does not say a value of this type.
-    #[error("{given:?} is no {field_type}; expected is {}", Expected(*.field_type))]
+    #[error("{given:?}{} is no {field_type}; expected is {}", Rest(.given, *.characters), Expected(*.field_type))]
     Text {
         /// The type.
         field_type: FieldType,
         /// What was given, cut to 40 characters.
         given: String,
+        /// How many characters were given.
+        characters: usize,
     },
     /// A decimal number has too many digits.
     #[error(

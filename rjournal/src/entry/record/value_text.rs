@@ -37,6 +37,19 @@ impl fmt::Display for Expected {
     }
 }
 
+/// Says of a text that was cut how long it was.
+pub(super) struct Rest<'a>(pub(super) &'a str, pub(super) usize);
+
+impl fmt::Display for Rest<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let &Self(given, characters) = self;
+        if given.chars().count() == characters {
+            return Ok(());
+        }
+        write!(f, "... ({characters} characters)")
+    }
+}
+
 impl Value {
     /// Reads a text as a value of this type. It takes more than the canonical text where the value is the same (`+5`,
     /// `1.5` for `DECIMAL(10,2)`, a `T` in a timestamp, fewer digits of a second) and rounds to the nearest REAL or
@@ -50,6 +63,7 @@ impl Value {
             .ok_or_else(|| ValueError::Text {
                 field_type: *field_type,
                 given: text.chars().take(40).collect(),
+                characters: text.chars().count(),
             })
     }
 
@@ -258,7 +272,13 @@ mod tests {
             .unwrap_err()
             .to_string();
         let expected = "is no DECIMAL(10,2); expected is a number of at most 8 digits before the point and 2 behind it";
-        assert_eq!(error, format!("\"{}\" {expected}", "x".repeat(40)));
+        let cut = format!("\"{}\"... (1000 characters)", "x".repeat(40));
+        assert_eq!(error, format!("{cut} {expected}"));
+        let whole = read_back(&"x".repeat(40), "DECIMAL(10,2)").unwrap_err();
+        assert_eq!(
+            whole.to_string(),
+            format!("\"{}\" {expected}", "x".repeat(40))
+        );
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Room `daemon`: the attributes of a journal, as a command gives them: only what is named changes. Must not know journals.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::daemon::command::CommandError;
@@ -52,11 +54,22 @@ impl AttributePatch {
                 )))
             }
         };
+        let within_seconds = |keyword: &str, millis: u64, min: u64, max: u64| {
+            let seconds = |millis| Duration::from_millis(millis).as_secs_f64();
+            if (min..=max).contains(&millis) {
+                Ok(millis)
+            } else {
+                let (given, min, max) = (seconds(millis), seconds(min), seconds(max));
+                Err(CommandError::invalid(format!(
+                    "{keyword} {given}: {min} to {max} seconds are allowed"
+                )))
+            }
+        };
         if self.threshold_kb.is_some() {
             attributes.threshold = threshold_bytes(self.threshold_kb)?;
         }
         if let Some(millis) = self.sync_timeout_ms {
-            attributes.sync_timeout_ms = within("SYNCTIMO (milliseconds)", millis, 100, 3_600_000)?;
+            attributes.sync_timeout_ms = within_seconds("SYNCTIMO", millis, 100, 3_600_000)?;
         }
         if let Some(entries) = self.waiting_entries_max {
             attributes.waiting_entries_max = within("WAITENT", entries, 1, 10_000_000)?;
@@ -68,7 +81,7 @@ impl AttributePatch {
             attributes.retention_bytes_max = within("RTNMIB", mib, 0, 1 << 30)? << 20;
         }
         if let Some(millis) = self.open_wait_ms {
-            attributes.open_wait_ms = within("OPENWAIT (milliseconds)", millis, 0, 86_400_000)?;
+            attributes.open_wait_ms = within_seconds("OPENWAIT", millis, 0, 86_400_000)?;
         }
         if let Some(text) = &self.text {
             if text.chars().count() > 200 {
