@@ -12,13 +12,11 @@ mod accept;
 mod confirm;
 mod couple;
 mod delivery;
-mod greeting;
 mod message;
 mod opening;
 mod pace;
 mod partner;
 mod receive;
-mod receive_facts;
 mod ship;
 
 pub use accept::{Acceptor, Violation};
@@ -31,6 +29,5 @@ pub use message::{
 pub use opening::{ADOPT_WINDOW, Heard, Opening, OpeningStep};
 pub use pace::Outrun;
 pub use partner::{Held, PartnerReply, PartnerRequest, STORED_BYTES_MAX};
-pub use receive::TargetSession;
-pub use receive_facts::{TargetFacts, TargetOutput};
+pub use receive::{TargetFacts, TargetOutput, TargetSession};
 pub use ship::{SessionFacts, ShipLimit, SourceMarks, SourceOutput, SourceSession};

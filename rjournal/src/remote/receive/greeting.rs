@@ -1,7 +1,7 @@
 //! Room `remote`: who may feed a copy, as its greeting says and the target knows. Must not answer it, nor change anything.
 
-use super::message::{Hello, PATH_MAX, PROTOCOL_VERSION, Purpose, RefusalCode};
-use super::receive_facts::TargetFacts;
+use super::facts::TargetFacts;
+use crate::remote::message::{Hello, PATH_MAX, PROTOCOL_VERSION, Purpose, RefusalCode};
 
 /// Why this source may not feed the copy: the numbered table of failures.md 4.3, first match counts.
 pub(super) fn refusal(facts: &TargetFacts, hello: &Hello) -> Option<(RefusalCode, String)> {

@@ -13,14 +13,15 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::accept::{Acceptor, Side, Violation, check_greeting};
+use super::facts::{TargetFacts, TargetOutput};
 use super::greeting::refusal;
-use super::message::message_name;
-use super::message::{EndReason, Frame, Hello, Message, Purpose, Refusal, RefusalCode, Welcome};
-use super::receive_facts::{TargetFacts, TargetOutput};
 use crate::entry::control_entry::Level;
 use crate::entry::progress::CopyProgress;
 use crate::entry::{ChainHead, Epoch, Moment, Place, Position, SealedBundle, Sequence};
+use crate::remote::accept::{Acceptor, Side, Violation, check_greeting};
+use crate::remote::message::{
+    EndReason, Frame, Hello, Message, Purpose, Refusal, RefusalCode, Welcome, message_name,
+};
 
 /// Nothing heard for this long ends the session.
 const SILENCE_MAX: Duration = Duration::from_secs(8);

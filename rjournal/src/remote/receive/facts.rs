@@ -1,9 +1,9 @@
 //! Room `remote`: what a target's session is told and what it wants done. Must not know in which order.
 
-use super::message::{EndReason, Message};
 use crate::entry::{
     Epoch, JournalId, Place, Position, ReceiverHeader, SealedBundle, Sequence, SystemId, Timestamp,
 };
+use crate::remote::message::{EndReason, Message};
 
 /// What this side is when a session begins.
 #[derive(Debug, Clone)]
