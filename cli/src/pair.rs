@@ -479,7 +479,8 @@ impl Pair {
         self.source
             .run(&["chgjrn", "--jrn", "PRDLIB/JRN", "--jrnrcv", "*GEN"])
             .await?;
-        let last = self.source.journal().await?.watermarks.settled;
+        // What the change itself deposited is not settled yet, and only with it the target closes the receiver, too.
+        let last = self.source.journal().await?.watermarks.sealed;
         until("the target has everything", async || {
             Ok(self.target.journal().await?.watermarks.settled >= last)
         })
