@@ -201,7 +201,8 @@ impl Shared {
                 .iter()
                 .any(|link| link.state == LinkState::Active);
         let own = match description.state {
-            JournalState::Active if alone => Health::Degraded,
+            // What there is to say of an active one is that its disk is slow.
+            JournalState::Active if alone || description.note.is_some() => Health::Degraded,
             JournalState::Active => Health::Protected,
             JournalState::Inactive if description.kind == "*REMOTE" => Health::Degraded,
             JournalState::Held

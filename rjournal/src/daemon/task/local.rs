@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 use super::copy::CopyRuntime;
 use super::link::{LinkHandle, LinkSet};
 use super::unchanged::Unchanged;
+use super::under_way::UnderWay;
 use crate::daemon::command::CommandError;
 use crate::daemon::crank::{carry_confirmation, seal_and_tell, write_and_tell};
 use crate::daemon::messages::Severity;
@@ -56,6 +57,7 @@ pub(crate) struct LocalRuntime {
     forget: Mutex<Option<Vec<Forget>>>,
     preparing: AtomicBool,
     stopping: AtomicBool,
+    writing: UnderWay,
     prepared_at: Mutex<Moment>,
     looked_at: Mutex<Moment>,
     /// An operator was told that deposits are held off, and not yet that they go on.
@@ -92,6 +94,7 @@ impl LocalRuntime {
             forget: Mutex::new(Some(Vec::new())),
             preparing: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
+            writing: UnderWay::default(),
             prepared_at: Mutex::new(Moment::ZERO),
             looked_at: Mutex::new(Moment::ZERO),
             told_held: AtomicBool::new(false),
@@ -139,7 +142,10 @@ impl LocalRuntime {
         if writer.is_poisoned() {
             return false;
         }
-        if let Err(error) = self.step(shared, writer) {
+        self.writing.begin(shared.clock.now());
+        let done = self.step(shared, writer);
+        self.writing.end();
+        if let Err(error) = done {
             self.journal.set_gate(Gate::Poisoned);
             self.fail(shared, &error.to_string());
             return false;
@@ -164,6 +170,11 @@ impl LocalRuntime {
         } else if self.journal.intake().open_entries() > 0 {
             self.journal.intake().wake();
         }
+    }
+
+    /// How long the write that is under way has taken so far, if that is long.
+    pub(crate) fn slow_write(&self, now: Moment) -> Option<Duration> {
+        self.writing.slow(now)
     }
 
     fn step(&self, shared: &Shared, writer: &mut Writer) -> Result<(), JournalError> {

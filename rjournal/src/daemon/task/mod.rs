@@ -9,5 +9,6 @@ pub(super) mod opening;
 pub(super) mod scrub;
 pub(super) mod ticker;
 pub(super) mod unchanged;
+mod under_way;
 
 pub(in crate::daemon) use link::{describe_end, describe_outrun};

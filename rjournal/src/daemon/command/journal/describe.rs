@@ -135,7 +135,8 @@ impl Shared {
         };
         description.note = failure
             .or_else(|| journal.control().stopped)
-            .or_else(|| missing.map(no_room));
+            .or_else(|| missing.map(no_room))
+            .or_else(|| local.slow_write(self.clock.now()).map(slow_write));
         description.epoch = journal.epoch();
         let members: Vec<_> = {
             let confirmation = local
@@ -316,6 +317,13 @@ impl Shared {
 }
 
 /// What is to be done where the disk is full.
+fn slow_write(taken: std::time::Duration) -> String {
+    format!(
+        "slow flush: the disk has taken {:.1} s for a write so far; deposits wait for it",
+        taken.as_secs_f64()
+    )
+}
+
 fn no_room(bytes: u64) -> String {
     format!(
         "deposits are refused (CPF7003): the disk that holds the receivers is full and has no room for {bytes} more bytes; free \
