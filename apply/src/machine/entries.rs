@@ -252,7 +252,7 @@ impl ApplyMachine {
                 let cycle = view.cycle;
                 if cycle == Sequence::NONE {
                     if !decided_before {
-                        self.change_outside(view, &meaning)?;
+                        self.change_outside(view, &meaning, bundle)?;
                     }
                 } else {
                     self.change_inside(view, &meaning, cycle)?;
@@ -330,11 +330,17 @@ impl ApplyMachine {
         &mut self,
         view: &EntryView<'_>,
         meaning: &Meaning,
+        bundle: &SealedBundle,
     ) -> Result<(), ApplyError> {
         let mut image = self.outside.take();
+        let begins = image.as_ref().map_or(view.sequence, |image| image.sequence);
         let change = self.change(view, meaning, &mut image)?;
         self.outside = image;
         if let Some(change) = change {
+            // A bundle may hold more of them than a step.
+            if self.bytes > 0 && self.bytes + change.bytes() > self.bounds.step_bytes_max {
+                self.give_out(position_in(bundle, begins.before())?);
+            }
             self.bytes += change.bytes();
             self.changes.push(change);
         }

@@ -186,3 +186,15 @@ fn run(acts: &[Act], bounds: Bounds, crashes: &[usize], level_every: usize) {
     let rows: usize = fold.values().map(|(_, rows)| rows.len()).sum();
     assert_eq!(rows, writer.rows.len());
 }
+
+/// Found by the histories above: of such changes a step once took all of a bundle.
+#[test]
+fn a_bundle_of_changes_outside_cycles_makes_several_steps() {
+    let acts: Vec<Act> = (0..40).map(|n| Act::Write(0, 1, n % KEYS, 600)).collect();
+    let bounds = Bounds {
+        buffered_bytes_max: 300,
+        step_bytes_max: 4_000,
+        step_bytes: 1 << 20,
+    };
+    run(&acts, bounds, &[], 1);
+}
