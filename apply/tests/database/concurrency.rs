@@ -38,7 +38,13 @@ fn amount(row: &[Value]) -> i32 {
 }
 
 async fn accounts(database: &Database, count: i64, each: i32) {
-    let mut transaction = database.begin(None).await.unwrap();
+    // Patience is for rows another transaction has, not for a store that was just made on a busy machine.
+    let mut transaction = loop {
+        match database.begin(None).await {
+            Err(DatabaseError::Busy { .. }) => {}
+            begun => break begun.unwrap(),
+        }
+    };
     for id in 0..count {
         transaction
             .write(insert(id, "account", each))
