@@ -1,6 +1,7 @@
 //! Package `cli`: from the kind of a failure to an exit code and a hint. Must not print.
 
 use std::fmt;
+use std::path::Path;
 
 use rjournal::daemon::{CommandError, ErrorKind};
 
@@ -21,6 +22,26 @@ impl CliError {
     /// The command makes no sense as given.
     pub(crate) fn invalid(text: impl Into<String>) -> Self {
         Self(CommandError::invalid(text))
+    }
+
+    /// A path on the command line that cannot be used; `parameter` is the one it was given in.
+    pub(crate) fn wrong_path(
+        kind: ErrorKind,
+        parameter: &str,
+        path: &Path,
+        why: &dyn std::fmt::Display,
+    ) -> Self {
+        let text = format!("{parameter} {}: {why}", path.display());
+        Self(CommandError::new(kind, "RJN1008", text))
+    }
+
+    /// A path on the command line that cannot be read.
+    pub(crate) fn unreadable_path(parameter: &str, path: &Path, error: &std::io::Error) -> Self {
+        let kind = match error.kind() {
+            std::io::ErrorKind::NotFound => ErrorKind::NotFound,
+            _ => ErrorKind::Invalid,
+        };
+        Self::wrong_path(kind, parameter, path, error)
     }
 
     /// The exit code: docs/COMMANDS.md lists them.

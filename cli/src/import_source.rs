@@ -5,7 +5,6 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use rjournal::daemon::{CommandError, ErrorKind};
 use rjournal::entry::record::{Field, FieldName, Format, Value};
 
 use crate::csv_text::{Cell, CsvReader};
@@ -24,16 +23,11 @@ pub(crate) fn open(path: &Path) -> Result<Box<dyn Read + Send>, CliError> {
 
 /// Why a stream file cannot be read.
 pub(crate) fn unreadable(path: &Path, error: &std::io::Error) -> CliError {
-    let kind = match error.kind() {
+    if error.kind() == std::io::ErrorKind::InvalidData {
         // What stands in it is no CSV; the line is named.
-        std::io::ErrorKind::InvalidData => {
-            return CliError::invalid(format!("FROMSTMF {}, {error}", path.display()));
-        }
-        std::io::ErrorKind::NotFound => ErrorKind::NotFound,
-        _ => ErrorKind::Invalid,
-    };
-    let text = format!("FROMSTMF {}: {error}", path.display());
-    CliError(CommandError::new(kind, "RJN1008", text))
+        return CliError::invalid(format!("FROMSTMF {}, {error}", path.display()));
+    }
+    CliError::unreadable_path("FROMSTMF", path, error)
 }
 
 /// An import file, its header read and matched.

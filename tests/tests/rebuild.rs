@@ -74,6 +74,14 @@ async fn repair(
     system.run(request).await
 }
 
+/// RPRJRN with ROLE, of a journal whose control file it makes again, and that opens then.
+async fn made_again(system: &System, journal: QualifiedName, role: Role) -> Repaired {
+    let repaired = repair(system, journal, Some(role), false).await;
+    let repaired = repaired.expect("whole receivers, or a partner that has them");
+    assert!(repaired.repaired && repaired.note.is_none(), "{repaired:?}");
+    repaired
+}
+
 async fn holds(system: &System, journal: &str) -> u64 {
     let verify = Verify {
         journal: name(journal),
@@ -112,9 +120,7 @@ async fn a_source_without_its_control_file_asks_its_target_before_it_opens() {
     assert_eq!(listed(&two.prd).await.state, JournalState::Damaged);
 
     // Its target is away: it waits, and does not open alone.
-    let repaired = repair(&two.prd, name(SOURCE), Some(Role::Local), false).await;
-    let repaired = repaired.expect("whole receivers");
-    assert!(repaired.repaired && repaired.note.is_none(), "{repaired:?}");
+    let repaired = made_again(&two.prd, name(SOURCE), Role::Local).await;
     assert_eq!(repaired.kept.len(), 2, "{repaired:?}");
     let waiting = listed(&two.prd).await;
     assert_eq!(
@@ -160,9 +166,7 @@ async fn a_target_without_its_control_file_comes_back_stopped() {
     assert!(refused.text.contains("ROLE(*REMOTE)"), "{refused}");
 
     // Its own history names it: the name it is listed under will do.
-    let repaired = repair(&two.bkp, lost.journal, Some(Role::Remote), false).await;
-    let repaired = repaired.expect("whole receivers");
-    assert!(repaired.repaired && repaired.note.is_none(), "{repaired:?}");
+    let repaired = made_again(&two.bkp, lost.journal, Role::Remote).await;
     assert_eq!(repaired.journal, name(TARGET));
     let stopped = listed(&two.bkp).await;
     assert_eq!(
@@ -231,9 +235,7 @@ async fn receivers_damaged_with_the_control_file_are_repaired_first() {
         assert!(checked.rebuilt.is_none() && checked.note.is_some());
         assert!(written(&files[1]) != truth, "a check changes nothing");
 
-        let repaired = repair(&system, journal, Some(role), false).await;
-        let repaired = repaired.expect("the partner has everything");
-        assert!(repaired.repaired && repaired.note.is_none(), "{repaired:?}");
+        let repaired = made_again(&system, journal, role).await;
         assert_eq!(repaired.damage, checked.damage);
         assert!(repaired.rebuilt.is_some(), "{repaired:?}");
         assert_eq!(repaired.kept.len(), 4, "{repaired:?}");
@@ -276,9 +278,7 @@ async fn a_receiver_without_a_header_is_put_back_by_hand() {
     std::fs::copy(&theirs[1], &ours[1]).expect("it can be copied");
     two.prd = start(&two.prd_place.data).await;
     two.bkp = start(&two.bkp_place.data).await;
-    let repaired = repair(&two.prd, name(SOURCE), Some(Role::Local), false).await;
-    let repaired = repaired.expect("whole receivers");
-    assert!(repaired.repaired && repaired.note.is_none(), "{repaired:?}");
+    made_again(&two.prd, name(SOURCE), Role::Local).await;
     join_again(&two).await;
     two.stop().await;
 }

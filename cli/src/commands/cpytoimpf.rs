@@ -5,7 +5,7 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use rjournal::daemon::{CommandError, ErrorKind};
+use rjournal::daemon::ErrorKind;
 use rjournal::disk::{Disk, OsDisk};
 use rjournal::entry::record::decode_row;
 use rjournal::entry::{FileName, Sequence};
@@ -187,8 +187,7 @@ fn failed(path: &Path, error: &std::io::Error) -> CliError {
         std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => ErrorKind::Full,
         _ => ErrorKind::Invalid,
     };
-    let text = format!("TOSTMF {}: {error}", path.display());
-    CliError(CommandError::new(kind, "RJN1008", text))
+    CliError::wrong_path(kind, "TOSTMF", path, error)
 }
 
 /// A stream file in the making: it gets its name when it is complete.
@@ -210,11 +209,10 @@ impl<'a> Made<'a> {
             )));
         }
         if path.exists() && !replace {
-            let text = format!("TOSTMF {}: it is there already", path.display());
-            return Err(CliError(
-                CommandError::new(ErrorKind::Exists, "RJN1008", text)
-                    .help("with REPLACE it is replaced when the new one is complete"),
-            ));
+            let why = "it is there already";
+            let CliError(there) = CliError::wrong_path(ErrorKind::Exists, "TOSTMF", path, &why);
+            let help = "with REPLACE it is replaced when the new one is complete";
+            return Err(CliError(there.help(help)));
         }
         let directory = match path.parent() {
             Some(directory) if directory != Path::new("") => directory,

@@ -89,17 +89,13 @@ pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, C
 
 /// What is no file at all is told apart from a save that is damaged.
 fn require_file(path: &Path) -> Result<(), CliError> {
-    let wrong = |kind, why: &dyn std::fmt::Display| {
-        let text = format!("PATH {}: {why}", path.display());
-        CliError(CommandError::new(kind, "RJN1008", text))
-    };
     match std::fs::metadata(path) {
-        Ok(found) if found.is_dir() => Err(wrong(ErrorKind::Invalid, &"it is a directory")),
-        Ok(_) => Ok(()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            Err(wrong(ErrorKind::NotFound, &error))
+        Ok(found) if found.is_dir() => {
+            let why = "it is a directory";
+            Err(CliError::wrong_path(ErrorKind::Invalid, "PATH", path, &why))
         }
-        Err(error) => Err(wrong(ErrorKind::Invalid, &error)),
+        Ok(_) => Ok(()),
+        Err(error) => Err(CliError::unreadable_path("PATH", path, &error)),
     }
 }
 

@@ -136,12 +136,10 @@ impl Patch {
         let not_mended = || ReceiverError::NotMended {
             receiver: self.name(),
         };
-        let mut page = vec![0; RECEIVER_HEADER_BYTES];
-        let count = self
+        let page = self
             .file
-            .read_at(&mut page, 0)
+            .read(RECEIVER_HEADER_BYTES, 0)
             .map_err(self.io("could not be read"))?;
-        page.truncate(count);
         if self.known.prove(&page).is_err() {
             return Err(not_mended());
         }

@@ -152,8 +152,7 @@ impl ReceiverWriter {
     /// Lays zeros behind the end, into space that is only reserved; they are flushed with the bundle before them.
     fn zero_ahead(&mut self) -> Result<(), ReceiverError> {
         let upto = (self.end + AHEAD_BYTES).min(self.allocated);
-        let count = usize::try_from(upto - self.end).unwrap_or(0);
-        let written = self.file.write_at(&vec![0; count], self.end);
+        let written = write_zeros(&*self.file, self.end, upto);
         self.poison_on_error("could not be filled with zeros", written)?;
         self.zeroed = upto;
         Ok(())

@@ -21,7 +21,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::confirm::Loss;
-use super::message::{EndReason, Frame, Message, Refusal, RefusalCode};
+use super::message::{EndReason, Frame, Message, Refusal};
 use super::pace::{Outrun, Pace};
 use super::ship::{SessionFacts, SourceMarks, SourceOutput, SourceSession};
 use crate::entry::{ChainHead, Moment, Sequence};
@@ -518,11 +518,11 @@ impl Link {
         }
         let (loss, failed, wait) = match &reason {
             EndReason::Refused(Refusal { code, .. }) => {
-                let fenced = matches!(
-                    code,
-                    RefusalCode::Fenced | RefusalCode::StaleSource | RefusalCode::DuplicateIdentity
-                );
-                let loss = if fenced { Loss::Fenced } else { Loss::Failed };
+                let loss = if code.closes_source() {
+                    Loss::Fenced
+                } else {
+                    Loss::Failed
+                };
                 (loss, !code.may_pass(), WAIT_REFUSED)
             }
             EndReason::Violation(_) | EndReason::SourceFailed => (Loss::Failed, true, WAIT_REFUSED),
