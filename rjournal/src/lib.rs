@@ -13,6 +13,7 @@
 //! | [`receiver`] | where bundles rest |
 //! | [`journal`] | where an entry is born, and where a copy comes to rest |
 //! | [`remote`] | how entries travel: machines without IO |
+//! | [`role`] | where roles switch: machines without IO |
 //! | [`link`] | the wire: QUIC, TLS, frames |
 //! | [`daemon`] | the corridor: tasks that turn the cranks and decide nothing |
 //!
@@ -27,5 +28,6 @@ pub mod journal;
 pub mod link;
 pub mod receiver;
 pub mod remote;
+pub mod role;
 
 pub use daemon::{Client, Command, CommandError, Config, System, SystemOptions};

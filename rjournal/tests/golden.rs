@@ -14,9 +14,10 @@ use rjournal::entry::control_entry::{
     Level, Member, Neighbour, OpenEntry, OpenReason, Policy, SetChange, SetReason,
 };
 use rjournal::entry::{
-    Actor, Alignment, BundleHeader, ChainHead, ClientId, Cursor, DepositKey, Draft, EntryFlags,
-    EntryView, Epoch, Extension, GroupId, JournalId, Kind, ObjectId, Payload, Position,
-    RECEIVER_HEADER_BYTES, ReceiverHeader, ReceiverId, Sequence, SystemId, Timestamp, payload_hash,
+    Actor, Alignment, BundleHeader, ChainHead, ClientId, Closed, Cursor, DepositKey, Draft,
+    EntryFlags, EntryView, Epoch, Extension, GroupId, HandOver, JournalId, Kind, ObjectId, Payload,
+    Position, Proof, RECEIVER_HEADER_BYTES, ReceiverHeader, ReceiverId, Sequence, SystemId,
+    TermReason, TermRecord, Timestamp, payload_hash,
 };
 use rjournal::journal::{
     Attributes, Control, ControlFile, DeliveryMode, JournalKind, LinkRecord, SourceRecord,
@@ -310,10 +311,50 @@ fn control_entry_bytes() {
             epoch_before,
             before: at(258, 0xbe),
             reason,
+            term: None,
         };
         let bytes = hold(name, &entry.encode());
         assert_eq!(OpenEntry::decode(&bytes).unwrap(), entry);
     }
+    let term = TermRecord {
+        group: GroupId::from_bytes(*b"a recovery group"),
+        term: 2,
+        primary: SystemId::from_bytes(*b"a primary system"),
+        journal: JournalId::from_bytes(*b"reverse journal."),
+        begins: at(0, 0x01),
+        epoch: Epoch {
+            term: 2,
+            boot: 1,
+            nonce: 9,
+        },
+        closed: Some(Closed {
+            term: 1,
+            journal: JournalId::from_bytes(*b"forward journal."),
+            last: at(258, 0xbe),
+        }),
+        reason: TermReason::TakenOver,
+        opened_at: Timestamp::from_micros(1_700_000_000_000_000),
+        proof: Proof {
+            key: [0x11; 32],
+            signature: [0x22; 64],
+        },
+    };
+    let entry = OpenEntry {
+        epoch: term.epoch,
+        epoch_before: Epoch::NONE,
+        before: at(0, 0x01),
+        reason: OpenReason::Term,
+        term: Some(term),
+    };
+    let bytes = hold("j_oe_term.hex", &entry.encode());
+    assert_eq!(OpenEntry::decode(&bytes).unwrap(), entry);
+    let handed = HandOver {
+        group: term.group,
+        term: 1,
+        to: term.primary,
+    };
+    let bytes = hold("j_ho.hex", &handed.encode());
+    assert_eq!(HandOver::decode(&bytes).unwrap(), handed);
     let neighbour = Neighbour::of(
         RECEIVER,
         "PRDLIB/RCV0000002".parse().unwrap(),

@@ -8,17 +8,18 @@ use std::path::{Path, PathBuf};
 const LINES_MAX: usize = 600;
 
 /// Rooms of package `rjournal`, and the rooms each may import.
-const RJOURNAL: [(&str, &[&str]); 7] = [
+const RJOURNAL: [(&str, &[&str]); 8] = [
     ("entry", &[]),
     ("disk", &[]),
     ("receiver", &["entry", "disk", "error"]),
     ("journal", &["entry", "disk", "receiver", "error"]),
     ("remote", &["entry"]),
+    ("role", &["entry", "remote"]),
     ("link", &["entry", "remote", "error"]),
     (
         "daemon",
         &[
-            "entry", "disk", "receiver", "journal", "remote", "link", "error",
+            "entry", "disk", "receiver", "journal", "remote", "role", "link", "error",
         ],
     ),
 ];

@@ -11,6 +11,7 @@ pub mod crank;
 mod data_dir;
 mod deposit;
 mod embedded;
+mod group;
 mod jobs;
 mod messages;
 mod socket;
@@ -25,6 +26,7 @@ pub use command::{Command, CommandError, ErrorKind};
 pub use config::{CONFIG_FILE, Config};
 pub use data_dir::{DataDir, SystemRecord, check_data, read_config};
 pub use embedded::SystemJournal;
+pub use group::{SwitchReport, TakeoverReport, TakeoverView};
 pub use jobs::{EXIT_STOPPED, JobProgram, JobState};
 pub use messages::{OperatorMessage, Severity};
 pub use socket::{

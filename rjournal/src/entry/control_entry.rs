@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::receiver_header::{decode_name, decode_threshold, encode_name};
 use super::{
     Alignment, ChainHead, CodecError, Cursor, Epoch, Position, QualifiedName, RdbName,
-    ReceiverHeader, ReceiverId, Sequence, SystemId,
+    ReceiverHeader, ReceiverId, Sequence, SystemId, TermRecord,
 };
 
 /// Most members an in-sync set can have (IBM i: 255 remote journals on one journal).
@@ -25,6 +25,8 @@ pub enum OpenReason {
     Adopted,
     /// An operator opened it without hearing the in-sync set.
     Alone,
+    /// A term of a recovery group begins: the system became primary.
+    Term,
 }
 
 /// `J OE`: first entry of every boot and every term. By rule, every commit cycle still open before it is rolled back.
@@ -38,6 +40,8 @@ pub struct OpenEntry {
     pub before: Position,
     /// Why.
     pub reason: OpenReason,
+    /// The record of the term that begins here, which closes the one before; nothing when only a boot begins.
+    pub term: Option<TermRecord>,
 }
 
 impl OpenEntry {
@@ -51,8 +55,9 @@ impl OpenEntry {
         }
         out.extend_from_slice(&self.before.sequence.get().to_le_bytes());
         out.extend_from_slice(self.before.head.as_bytes());
-        // Close record of the term before, and its signature: none in a group of one.
-        out.extend_from_slice(&[0; 4]);
+        let record = self.term.map_or_else(Vec::new, |term| term.encode());
+        out.extend_from_slice(&(record.len() as u32).to_le_bytes());
+        out.extend_from_slice(&record);
         out
     }
 
@@ -78,11 +83,19 @@ impl OpenEntry {
         let (epoch, epoch_before) = (epoch().ok_or_else(short)?, epoch().ok_or_else(short)?);
         let sequence = Sequence::new(cursor.u64().ok_or_else(short)?);
         let head = ChainHead::from_bytes(cursor.array().ok_or_else(short)?);
+        let term = match cursor.u32().ok_or_else(short)? as usize {
+            0 => None,
+            length => Some(TermRecord::decode(cursor.bytes(length).ok_or_else(short)?)?),
+        };
+        if term.is_some() != (reason == OpenReason::Term) {
+            return Err(CodecError::Reserved { what });
+        }
         Ok(Self {
             epoch,
             epoch_before,
             before: Position { sequence, head },
             reason,
+            term,
         })
     }
 }
@@ -93,6 +106,7 @@ const fn open_reason_byte(reason: OpenReason) -> u8 {
         OpenReason::Restarted => 2,
         OpenReason::Adopted => 3,
         OpenReason::Alone => 4,
+        OpenReason::Term => 5,
     }
 }
 
@@ -102,6 +116,7 @@ const fn open_reason(byte: u8) -> Option<OpenReason> {
         2 => Some(OpenReason::Restarted),
         3 => Some(OpenReason::Adopted),
         4 => Some(OpenReason::Alone),
+        5 => Some(OpenReason::Term),
         _ => None,
     }
 }
@@ -156,6 +171,8 @@ pub enum SetReason {
     Operator,
     /// The journal was opened without hearing the set.
     OpenedAlone,
+    /// A term of a recovery group begins: whoever follows it joins anew.
+    NewTerm,
 }
 
 /// One target of the in-sync set.
@@ -306,6 +323,7 @@ const fn reason_byte(reason: SetReason) -> u8 {
         SetReason::TargetFailed => 3,
         SetReason::Operator => 4,
         SetReason::OpenedAlone => 5,
+        SetReason::NewTerm => 6,
     }
 }
 
@@ -316,6 +334,7 @@ const fn reason(byte: u8) -> Option<SetReason> {
         3 => Some(SetReason::TargetFailed),
         4 => Some(SetReason::Operator),
         5 => Some(SetReason::OpenedAlone),
+        6 => Some(SetReason::NewTerm),
         _ => None,
     }
 }

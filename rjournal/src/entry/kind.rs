@@ -1,7 +1,7 @@
 //! Room `entry`: journal code and entry type, as IBM i prints them (`R PT`, `C CM` ...), and the entry's flags.
 //! Must not know what an entry's payload holds.
 //!
-//! Source: IBM i "Journal code descriptions"; `J OE` and `J IS` are rjournal's own (docs/GLOSSARY.md).
+//! Source: IBM i "Journal code descriptions"; `J OE`, `J IS` and `J HO` are rjournal's own (docs/GLOSSARY.md).
 
 use std::fmt;
 use std::str::FromStr;
@@ -64,6 +64,8 @@ kinds! {
     OPENED = b'J' b"OE";
     /// The in-sync set changed.
     IN_SYNC_SET = b'J' b"IS";
+    /// The primary of a recovery group hands over; last entry of its term.
+    HAND_OVER = b'J' b"HO";
     /// A user's entry of type 00, SNDJRNE's default.
     USER = b'U' b"00";
 }

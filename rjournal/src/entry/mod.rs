@@ -17,6 +17,7 @@ pub mod progress;
 mod receiver_header;
 pub mod record;
 mod sealed_bundle;
+mod term;
 mod time;
 mod view;
 
@@ -32,5 +33,6 @@ pub use receiver_header::{
     Alignment, RECEIVER_HEADER_BYTES, ReceiverHeader, THRESHOLD_MAX, THRESHOLD_MIN,
 };
 pub use sealed_bundle::SealedBundle;
+pub use term::{Closed, HandOver, Proof, TERM_STEP_MAX, TermClaim, TermReason, TermRecord};
 pub use time::{Moment, Timestamp};
 pub use view::{EntryView, Extension, Payload};

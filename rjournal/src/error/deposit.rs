@@ -65,6 +65,11 @@ pub enum DepositError {
         "deposits are held off: a *SYNC target does not answer; bring it back (giving it up with CHGRMTJRN JRNSTATE(*INACTIVE) needs --force)"
     )]
     SyncBlocked,
+    /// The system hands its role over: the next primary takes deposits in a moment.
+    #[error(
+        "the role of primary is being handed over; try again, on the system that WHOISPRIMARY names"
+    )]
+    HandingOver,
     /// The journal does not take deposits now.
     #[error("the journal is not open for deposits")]
     NotOpen,

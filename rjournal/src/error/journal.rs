@@ -28,6 +28,12 @@ pub enum JournalError {
         /// What went wrong.
         reason: String,
     },
+    /// A term of the recovery group could not be begun: nothing was written.
+    #[error("the term could not be begun: {reason}")]
+    Term {
+        /// What went wrong.
+        reason: String,
+    },
     /// A receiver is not what it should be.
     #[error(transparent)]
     Receiver(#[from] ReceiverError),

@@ -11,16 +11,27 @@ use super::orphan::{self, Orphan};
 use super::tail::{Limit, Tail};
 use super::write::{lock, stored};
 use crate::disk::Disk;
-use crate::entry::control_entry::SetChange;
+use crate::entry::control_entry::{OpenEntry, SetChange};
 use crate::entry::progress::CopyProgress;
 use crate::entry::{
     Epoch, JournalId, Kind, Place, Position, QualifiedName, ReceiverHeader, ReceiverId,
-    SealedBundle, Sequence, SystemId, Timestamp,
+    SealedBundle, Sequence, SystemId, TermRecord, Timestamp,
 };
 use crate::error::{JournalError, ReceiverError};
 use crate::receiver::{
     Chain, ChainReader, Evidence, Leftover, Opened, Space, SpareSlot, StoredBundle,
 };
+
+/// Who may feed a copy that belongs to a recovery group, as the group's standing says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Authority {
+    /// The term promised: every lower one is refused.
+    pub term: u64,
+    /// The only system that may feed it.
+    pub source: SystemId,
+    /// Whether everything that must be here before is: the closed segments of earlier terms (ruling 6).
+    pub ready: bool,
+}
 
 /// What readers and the status of a copy share with the one thread that writes it.
 #[derive(Debug)]
@@ -33,6 +44,11 @@ pub struct CopyShared {
     /// As durable in the control file.
     promised: Mutex<Epoch>,
     set: Mutex<Option<(Sequence, SetChange)>>,
+    /// Nothing for a copy outside any group.
+    authority: Mutex<Option<Authority>>,
+    /// The record of the last term that came in it, and its entry.
+    term: Mutex<Option<(Sequence, TermRecord)>>,
+    epoch: Mutex<Epoch>,
     pub(super) disk: Arc<dyn Disk>,
     dir: PathBuf,
 }
@@ -71,9 +87,36 @@ impl CopyShared {
         lock(&self.control).update(change)
     }
 
-    /// The session epoch it accepts.
+    /// The session epoch it accepts: its own promise, or the group's where that is of a higher term (ruling 2).
     pub fn promised(&self) -> Epoch {
-        *lock(&self.promised)
+        let own = *lock(&self.promised);
+        match self.authority() {
+            Some(authority) if authority.term > own.term => Epoch {
+                term: authority.term,
+                ..Epoch::NONE
+            },
+            _ => own,
+        }
+    }
+
+    /// Who may feed it, where it belongs to a group.
+    pub fn authority(&self) -> Option<Authority> {
+        *lock(&self.authority)
+    }
+
+    /// Says who may feed it. What is durable of that, is so before.
+    pub fn set_authority(&self, authority: Option<Authority>) {
+        *lock(&self.authority) = authority;
+    }
+
+    /// Epoch of its last bundle.
+    pub fn tip_epoch(&self) -> Epoch {
+        *lock(&self.epoch)
+    }
+
+    /// The record of the last term that began in it, and its entry, flushed or not.
+    pub fn term(&self) -> Option<(Sequence, TermRecord)> {
+        *lock(&self.term)
     }
 
     /// The in-sync set its source recorded last, as far as it came here.
@@ -163,13 +206,37 @@ impl Copy {
     /// # Errors
     /// [`JournalError`] when it is damaged; nothing is changed then.
     pub fn open(disk: Arc<dyn Disk>, dir: &Path, known: Sequence) -> Result<Self, JournalError> {
+        Self::open_as(disk, dir, known, None)
+    }
+
+    /// Opens a local journal of a recovery group while another system is primary: it is held like a copy. What it wrote itself
+    /// is confirmed by nobody but the close record of its last term, which ended at `closed`: the rest may be set aside
+    /// (ruling 6).
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_own(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        closed: Sequence,
+    ) -> Result<Self, JournalError> {
+        Self::open_as(disk, dir, Sequence::NONE, Some(closed))
+    }
+
+    fn open_as(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        known: Sequence,
+        closed: Option<Sequence>,
+    ) -> Result<Self, JournalError> {
         let (mut control, _) = ControlFile::open(Arc::clone(&disk), dir)?;
         let (mut mark_file, mark) = MarkFile::open(&*disk, dir)?;
         let kept = control.get();
         let cut = kept.cut;
         let marked = mark.map_or(Sequence::NONE, |mark| mark.written.sequence);
-        let fed = kept.links.iter().map(|link| link.acknowledged);
-        let known = fed.fold(known, Sequence::max);
+        // What targets of its own terms had says nothing about what is confirmed of it.
+        let fed = kept.links.iter().filter(|_| closed.is_none());
+        let known = fed.map(|link| link.acknowledged).fold(known, Sequence::max);
         let evidence = match cut {
             // A cut that was begun is finished before anything else; what it takes away is archived.
             Some(cut) => Evidence {
@@ -186,6 +253,7 @@ impl Copy {
         let mut set = kept.checkpoint.set.clone();
         let mut epoch = Epoch::NONE;
         let mut durable_upto = Sequence::NONE;
+        let mut term = None;
         let journal = kept.journal;
         let name = kept.name;
         let Opened { chain, leftovers } = Chain::open(
@@ -198,6 +266,7 @@ impl Copy {
                 epoch = bundle.header().epoch;
                 durable_upto = durable_upto.max(bundle.header().durable_upto);
                 set = set_change(bundle).or(set.take());
+                term = term_record(bundle).or(term);
             },
         )?;
         let tip = chain.tip();
@@ -205,15 +274,14 @@ impl Copy {
         let base = receivers
             .first()
             .map_or(Sequence::NONE, |record| record.before.sequence);
-        let confirmed = [
-            mark.map_or(Sequence::NONE, |mark| mark.confirmed),
-            durable_upto,
-            known,
-            base,
-        ]
-        .into_iter()
-        .fold(Sequence::NONE, Sequence::max)
-        .min(tip.sequence);
+        let marked = mark.map_or(Sequence::NONE, |mark| mark.confirmed);
+        let evidence = closed.map_or([marked, durable_upto, known, base], |closed| {
+            [closed, Sequence::NONE, Sequence::NONE, base]
+        });
+        let confirmed = evidence
+            .into_iter()
+            .fold(Sequence::NONE, Sequence::max)
+            .min(tip.sequence);
         if cut.is_some() {
             mark_file.write_durably(Mark {
                 written: tip,
@@ -243,6 +311,9 @@ impl Copy {
             promised: Mutex::new(promised),
             control: Mutex::new(control),
             set: Mutex::new(set),
+            authority: Mutex::new(None),
+            term: Mutex::new(term),
+            epoch: Mutex::new(epoch),
             disk,
             dir: dir.to_path_buf(),
         };
@@ -371,9 +442,12 @@ impl Copy {
             ..self.progress
         });
         self.heard = self.heard.max(bundle.header().durable_upto);
-        self.epoch = bundle.header().epoch;
+        self.set_epoch(bundle.header().epoch);
         if let Some(set) = set_change(bundle) {
             *lock(&self.shared.set) = Some(set);
+        }
+        if let Some(term) = term_record(bundle) {
+            *lock(&self.shared.term) = Some(term);
         }
         Ok(())
     }
@@ -425,6 +499,11 @@ impl Copy {
         Ok(self.progress)
     }
 
+    fn set_epoch(&mut self, epoch: Epoch) {
+        self.epoch = epoch;
+        *lock(&self.shared.epoch) = epoch;
+    }
+
     fn record_receivers(&mut self) -> Result<(), JournalError> {
         let receivers = self.chain.reader().records();
         if receivers.len() == self.receivers_recorded {
@@ -442,6 +521,10 @@ impl Copy {
             control.receivers = receivers;
             if set.is_some() {
                 control.checkpoint.set = set;
+            }
+            if control.kind == JournalKind::Local {
+                // Keys in what was fetched are looked for when it is opened.
+                control.checkpoint.last_keyed = begins;
             }
         })?;
         self.receivers_recorded = count;
@@ -523,6 +606,15 @@ impl Copy {
         };
         self.heard = self.heard.min(at.sequence);
         self.shared.tail.cut(at);
+        // What was cut says nothing any more.
+        let ends = self
+            .shared
+            .reader
+            .bundles_after(at.sequence.before(), at.sequence, 1)?;
+        let epoch = ends.last().map_or(Epoch::NONE, |last| last.header.epoch);
+        self.set_epoch(epoch);
+        let term = lock(&self.shared.term).take();
+        *lock(&self.shared.term) = term.filter(|(entry, _)| *entry <= at.sequence);
         let receivers = self.chain.reader().records();
         self.receivers_recorded = receivers.len();
         self.shared.update(|control| {
@@ -567,6 +659,20 @@ impl Copy {
         let bytes = Chain::capacity(self.chain.attached()?.threshold);
         Some((self.chain.spare(), bytes, self.chain.next_space()))
     }
+}
+
+/// The last record of a term in a bundle.
+fn term_record(bundle: &SealedBundle) -> Option<(Sequence, TermRecord)> {
+    let opened = bundle
+        .entries()
+        .flatten()
+        .filter(|view| view.kind == Kind::OPENED);
+    opened
+        .filter_map(|view| {
+            let entry = OpenEntry::decode(view.payload.bytes()).ok()?;
+            Some((view.sequence, entry.term?))
+        })
+        .last()
 }
 
 /// The last change of the in-sync set in a bundle.

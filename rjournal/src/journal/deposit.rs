@@ -35,6 +35,15 @@ pub enum Gate {
     Poisoned,
 }
 
+/// What is still taken while the role of primary is being handed over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Drain {
+    /// What belongs to a commit cycle that is open.
+    OpenCycles,
+    /// Nothing.
+    Nothing,
+}
+
 /// What the writer takes from the intake in one go.
 #[derive(Debug)]
 pub(super) struct Taken {
@@ -85,6 +94,7 @@ impl Intake {
     ) -> Arc<Self> {
         let state = State {
             gate: Gate::Closed,
+            drain: None,
             last,
             last_time,
             open: OpenBundle::new(),
@@ -172,7 +182,7 @@ impl Intake {
             .map(|(_, draft)| draft.content_hash());
         let hashed = self.hash_within_cycles(drafts);
         let mut state = self.lock();
-        state.check_gate(drafts.len() as u64)?;
+        state.check_gate(drafts)?;
         let key = match state.check_keys_and_cycles(drafts, content)? {
             Checked::Landed(sequence) => return Ok(self.answers.ticket(sequence, true)),
             Checked::New(key) => key,
@@ -258,6 +268,22 @@ impl Intake {
         }
         drop(state);
         self.room.notify(usize::MAX);
+    }
+
+    /// Begins to hand the role over, or goes on taking everything. What the gate says holds beside it.
+    pub fn set_drain(&self, drain: Option<Drain>) {
+        self.lock().drain = drain;
+        self.room.notify(usize::MAX);
+    }
+
+    /// Whether the role is being handed over.
+    pub fn is_draining(&self) -> bool {
+        self.lock().drain.is_some()
+    }
+
+    /// Whether a commit cycle is open.
+    pub fn has_open_cycles(&self) -> bool {
+        !self.lock().cycles.is_empty()
     }
 
     /// Where a key landed, if it did, and whether that can still be told.

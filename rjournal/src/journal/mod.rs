@@ -28,10 +28,10 @@ pub use control::{
     Attributes, Control, ControlFile, DeliveryMode, JournalKind, LinkRecord, ManageReceivers,
     SourceRecord, THRESHOLD_DEFAULT,
 };
-pub use copy::{Copy, CopyShared};
-pub use deposit::{Gate, Intake, Work};
+pub use copy::{Authority, Copy, CopyShared};
+pub use deposit::{Drain, Gate, Intake, Work};
 pub use keys::KeyFound;
-pub use local::{Journal, NewJournal, Owner, Recovered};
+pub use local::{Journal, NewJournal, Owner, RecordTerm, Recovered};
 pub use name::{ReceiverNames, next_receiver_name};
 pub use orphan::{Orphan, is_archived};
 pub use rebuild::{

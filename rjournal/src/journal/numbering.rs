@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use super::deposit::Gate;
+use super::deposit::{Drain, Gate};
 use super::keys::{KeyFound, KeyWindow};
 use crate::entry::codec::{
     self, BUNDLE_BYTES_MAX, BUNDLE_ENTRIES_MAX, BUNDLE_HEADER_BYTES, EXTENSION_BYTES_MAX,
@@ -48,6 +48,8 @@ impl OpenBundle {
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) gate: Gate,
+    /// What is still taken while the role is handed over.
+    pub(super) drain: Option<Drain>,
     pub(super) last: Sequence,
     pub(super) last_time: Timestamp,
     pub(super) open: OpenBundle,
@@ -110,7 +112,16 @@ impl State {
         }
     }
 
-    pub(super) fn check_gate(&self, count: u64) -> Result<(), DepositError> {
+    pub(super) fn check_gate(&self, drafts: &[Draft<'_>]) -> Result<(), DepositError> {
+        let count = drafts.len() as u64;
+        match self.drain {
+            None => {}
+            Some(Drain::OpenCycles)
+                if drafts
+                    .iter()
+                    .all(|draft| self.cycles.contains_key(&draft.cycle)) => {}
+            Some(_) => return Err(DepositError::HandingOver),
+        }
         match self.gate {
             Gate::Open => {}
             Gate::Held { upto } if self.last.get() + count <= upto.get() => {}

@@ -8,9 +8,11 @@ mod endpoint;
 mod frame;
 mod hello;
 mod reset;
+mod sign;
 mod tls;
 
 pub use endpoint::{Accepted, LinkEndpoint, LinkReceiver, LinkSender, LinkStream};
 pub use frame::{FRAME_BYTES_MAX, Wired, decode_message, encode_message};
 pub use hello::{HELLO_BYTES_MAX, OtherVersion};
+pub use sign::{Signed, is_signed_by};
 pub use tls::{Fingerprint, Identity, Partners};

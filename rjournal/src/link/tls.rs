@@ -35,9 +35,22 @@ pub struct Fingerprint([u8; 32]);
 impl Fingerprint {
     fn of(certificate: &CertificateDer<'_>) -> Result<Self, TlsError> {
         let parsed = ParsedCertificate::try_from(certificate)?;
-        Ok(Self(
-            *blake3::hash(parsed.subject_public_key_info().as_ref()).as_bytes(),
-        ))
+        Ok(Self::of_key_info(parsed.subject_public_key_info().as_ref()))
+    }
+
+    /// Of a key as it stands in a certificate (subject public key info).
+    pub(super) fn of_key_info(info: &[u8]) -> Self {
+        Self(*blake3::hash(info).as_bytes())
+    }
+
+    /// Takes the 32 bytes of one.
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The 32 bytes.
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
     }
 
     /// The identity a system with this key begins with.
@@ -128,6 +141,10 @@ impl Identity {
         let certificate = parameters.self_signed(&key).map_err(failed)?;
         let pem = format!("{}{}", key.serialize_pem(), certificate.pem());
         Ok((Self::from_pem(&pem)?, pem))
+    }
+
+    pub(super) fn secret_der(&self) -> &[u8] {
+        self.key.secret_der()
     }
 
     /// A key for another purpose, made from this one; no two purposes share theirs.

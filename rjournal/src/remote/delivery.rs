@@ -279,6 +279,17 @@ impl Link {
         }
     }
 
+    /// The target is known to be ready: one that waits, or failed, is dialed at once.
+    pub fn nudge(&mut self, activation: Activation, now: Moment) {
+        if matches!(
+            self.state,
+            State::Inactive | State::Failed | State::Waiting { .. }
+        ) {
+            self.state = State::Inactive;
+            self.activate(activation, now);
+        }
+    }
+
     fn dial(&mut self, now: Moment) {
         self.state = State::Dialing { since: now };
         self.outputs.push_back(LinkOutput::Dial);

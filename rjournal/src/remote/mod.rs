@@ -12,6 +12,7 @@ mod accept;
 mod confirm;
 mod couple;
 mod delivery;
+mod group;
 mod message;
 mod opening;
 mod pace;
@@ -23,11 +24,15 @@ pub use accept::{Acceptor, Violation};
 pub use confirm::{Class, ConfirmOutput, Confirmation, Loss, MemberKey};
 pub use couple::{Coupling, Extent};
 pub use delivery::{Activation, Link, LinkEvent, LinkOutput, LinkState, Shown};
+pub use group::{
+    GROUP_MEMBERS_MAX, Group, GroupMember, GroupNews, JournalTip, LINEAGE_MAX, MemberRole,
+    PathTried, PromiseAsked, PromiseTold,
+};
 pub use message::{
     EndReason, Frame, Hello, Message, PROTOCOL_VERSION, Purpose, Refusal, RefusalCode, Welcome,
 };
 pub use opening::{ADOPT_WINDOW, Heard, Opening, OpeningStep};
 pub use pace::Outrun;
-pub use partner::{Held, PartnerReply, PartnerRequest, STORED_BYTES_MAX};
+pub use partner::{Held, JoinGroup, PartnerReply, PartnerRequest, STORED_BYTES_MAX};
 pub use receive::{TargetFacts, TargetOutput, TargetSession};
 pub use ship::{SessionFacts, ShipLimit, SourceMarks, SourceOutput, SourceSession};

@@ -61,6 +61,10 @@ struct Asked {
 
 /// The opening of one local journal.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "words of an operator, each by itself"
+)]
 pub struct Opening {
     tip: Position,
     /// Of the epoch of the last bundle here.
@@ -72,6 +76,8 @@ pub struct Opening {
     /// An operator's word: adopt a tail of any length, and pass over a later boot.
     adopt: bool,
     adopted: bool,
+    /// Another member of its group is to be heard first.
+    contact_missing: bool,
 }
 
 impl Opening {
@@ -95,6 +101,7 @@ impl Opening {
             alone: false,
             adopt: false,
             adopted: false,
+            contact_missing: false,
         }
     }
 
@@ -104,6 +111,16 @@ impl Opening {
             .iter()
             .filter(|member| member.answer.is_none())
             .map(|member| member.key)
+    }
+
+    /// It belongs to a recovery group: another member must be heard, whoever is in the in-sync set (ruling 14).
+    pub const fn require_contact(&mut self) {
+        self.contact_missing = true;
+    }
+
+    /// Another member was heard, and knows of no higher term.
+    pub const fn handle_contact(&mut self) {
+        self.contact_missing = false;
     }
 
     /// An operator opens it without hearing everybody.
@@ -173,7 +190,8 @@ impl Opening {
         if let Some(parted) = self.parted().filter(|_| !self.alone) {
             return parted;
         }
-        let all_heard = self.members.iter().all(|member| member.answer.is_some());
+        let answered = self.members.iter().all(|member| member.answer.is_some());
+        let all_heard = answered && !self.contact_missing;
         if !all_heard && !self.alone {
             return OpeningStep::Wait;
         }

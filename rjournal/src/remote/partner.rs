@@ -4,9 +4,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::group::{Group, GroupNews, PromiseAsked, PromiseTold};
 use super::message::Refusal;
 use crate::entry::{
-    ChainHead, Epoch, JournalId, QualifiedName, ReceiverId, Sequence, SystemId, SystemName,
+    ChainHead, Epoch, GroupId, JournalId, Position, QualifiedName, ReceiverId, Sequence, SystemId,
+    SystemName, TermRecord,
 };
 
 /// Bytes of bundles in one answer to [`PartnerRequest::Stored`]; the first one is sent however long it is.
@@ -54,8 +56,47 @@ pub enum PartnerRequest {
         /// ... up to this one.
         upto: Sequence,
     },
+    /// CRTCRG: make what the group needs there: the journal you will write, and copies of the others'.
+    JoinGroup(Box<JoinGroup>),
+    /// Where do you stand in this group? With what the asking member knows.
+    Group(Box<GroupNews>),
+    /// Promise this claim of a term.
+    Promise(Box<PromiseAsked>),
+    /// DLTCRG: the group is no more.
+    DeleteGroup {
+        /// The group.
+        group: GroupId,
+    },
+    /// Feed me this journal of the group, up to what you have flushed: the session follows on this connection, with you as its
+    /// source.
+    Feed {
+        /// The group.
+        group: GroupId,
+        /// The journal.
+        journal: JournalId,
+        /// The asking member's authority.
+        epoch: Epoch,
+    },
+    /// Would you let me feed your copy of this journal, were I primary? Nothing is changed.
+    CheckPath {
+        /// The group.
+        group: GroupId,
+        /// The asking member's journal.
+        journal: JournalId,
+    },
     /// Are you there, and who are you?
     Ping,
+}
+
+/// What a member is asked to make for a new group, as far as it is known before all have answered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JoinGroup {
+    /// The group: its members' journals are [`JournalId::NONE`] where they are still to be made.
+    pub group: Group,
+    /// Threshold of the receivers of journals made for it.
+    pub threshold: u64,
+    /// The first term; nothing while members are still asked for their journals.
+    pub lineage: Vec<TermRecord>,
 }
 
 /// What a system holds of a journal.
@@ -93,6 +134,27 @@ pub enum PartnerReply {
         /// How many.
         frames: u32,
     },
+    /// What the group needs is there.
+    Joined {
+        /// The journal the answering system will write.
+        journal: JournalId,
+        /// Fingerprint of its key.
+        #[serde(with = "serde_bytes")]
+        fingerprint: [u8; 32],
+        /// Its name.
+        system_name: SystemName,
+    },
+    /// Where it stands.
+    Group(Box<GroupNews>),
+    /// What it says to a claim.
+    Promise(Box<PromiseTold>),
+    /// It feeds: its session begins behind this, and is over when the asking member has this position.
+    Feeding {
+        /// The last entry it has flushed.
+        upto: Position,
+    },
+    /// Done.
+    Done,
     /// Here.
     Pong {
         /// The answering system.

@@ -10,8 +10,8 @@ use crate::daemon::user::process_user;
 use crate::entry::control_entry::{Neighbour, OpenEntry, OpenReason, Policy, SetChange, SetReason};
 use crate::entry::record::Format;
 use crate::entry::{
-    Actor, DepositKey, Draft, EntryView, FileName, Kind, ObjectId, Payload, QualifiedName,
-    Sequence, Timestamp,
+    Actor, DepositKey, Draft, EntryView, FileName, HandOver, Kind, ObjectId, Payload,
+    QualifiedName, Sequence, Timestamp,
 };
 use crate::journal::{AckClass, Answer, KeyFound, UnknownReason};
 use crate::remote::ShipLimit;
@@ -405,11 +405,25 @@ fn meaning(kind: Kind, payload: &[u8]) -> Option<String> {
     match kind {
         Kind::OPENED => {
             let entry = OpenEntry::decode(payload).ok()?;
+            let closes = entry.term.and_then(|term| term.closed).map(|closed| {
+                format!(
+                    "; closes term {} after entry {} of journal {}",
+                    closed.term, closed.last.sequence, closed.journal
+                )
+            });
             Some(format!(
-                "opened in epoch {} ({}), before it {}",
+                "opened in epoch {} ({}), before it {}{}",
                 entry.epoch,
                 open_reason(entry.reason),
-                entry.epoch_before
+                entry.epoch_before,
+                closes.unwrap_or_default()
+            ))
+        }
+        Kind::HAND_OVER => {
+            let entry = HandOver::decode(payload).ok()?;
+            Some(format!(
+                "term {} is handed over to {}",
+                entry.term, entry.to
             ))
         }
         Kind::IN_SYNC_SET => {
@@ -462,6 +476,7 @@ const fn open_reason(reason: OpenReason) -> &'static str {
         OpenReason::Restarted => "*RESTARTED",
         OpenReason::Adopted => "*ADOPTED",
         OpenReason::Alone => "*ALONE",
+        OpenReason::Term => "*TERM",
     }
 }
 
@@ -472,6 +487,7 @@ const fn set_reason(reason: SetReason) -> &'static str {
         SetReason::TargetFailed => "*TGTFAILED",
         SetReason::Operator => "*OPERATOR",
         SetReason::OpenedAlone => "*ALONE",
+        SetReason::NewTerm => "*NEWTERM",
     }
 }
 

@@ -34,6 +34,18 @@ impl Shared {
             }
             Request::DescribeRepair(_) => Reply::DescribeRepair(self.repairs.standing()),
             Request::ReportJob(request) => Reply::ReportJob(self.report_job(request)?),
+            Request::DescribeGroups(request) => {
+                Reply::DescribeGroups(self.describe_groups(&request)?)
+            }
+            Request::WhoIsPrimary(request) => Reply::WhoIsPrimary(self.who_is_primary(&request)?),
+            // The group itself sees to it that one is under way at a time.
+            Request::SwitchPrimary(request) => {
+                Reply::SwitchPrimary(self.switch_primary(request).await?)
+            }
+            Request::TakeOver(request) => Reply::TakeOver(self.take_over_group(request).await?),
+            Request::CreateGroup(request) => {
+                Reply::CreateGroup(self.create_recovery_group(request).await?)
+            }
             other => {
                 let _admin = self.admin.lock().await;
                 self.administer(other).await?
@@ -80,6 +92,10 @@ impl Shared {
             }
             Request::EndJournaling(request) => {
                 Reply::EndJournaling(self.end_journaling(&request).await?)
+            }
+            Request::ChangeGroup(request) => Reply::ChangeGroup(self.change_group(request)?),
+            Request::DeleteGroup(request) => {
+                Reply::DeleteGroup(self.delete_recovery_group(&request).await?)
             }
             Request::StartApply(request) => Reply::StartApply(self.start_apply(request)?),
             Request::EndApply(request) => Reply::EndApply(self.end_apply(&request).await?),

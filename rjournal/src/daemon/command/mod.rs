@@ -8,6 +8,7 @@ pub mod entries;
 pub mod error;
 mod execute;
 pub mod file;
+pub mod group;
 pub mod journal;
 pub mod library;
 pub mod receiver;
@@ -130,6 +131,20 @@ commands! {
     RepairJournal(repair::RepairJournal) -> repair::Repaired;
     /// How far RPRJRN is.
     DescribeRepair(repair::DescribeRepair) -> repair::RepairStanding;
+    /// CRTCRG.
+    CreateGroup(group::CreateGroup) -> group::GroupDescription;
+    /// CHGCRG.
+    ChangeGroup(group::ChangeGroup) -> group::GroupDescription;
+    /// DSPCRG.
+    DescribeGroups(group::DescribeGroups) -> group::GroupDescriptions;
+    /// DLTCRG.
+    DeleteGroup(group::DeleteGroup) -> Done;
+    /// CHGCRGPRI.
+    SwitchPrimary(group::SwitchPrimary) -> group::Switched;
+    /// Takeover.
+    TakeOver(group::TakeOver) -> crate::daemon::TakeoverReport;
+    /// WHOISPRIMARY.
+    WhoIsPrimary(group::WhoIsPrimary) -> group::PrimaryTold;
     /// STATUS.
     DescribeStatus(status::DescribeStatus) -> status::Status;
     /// DSPMSG.

@@ -272,7 +272,7 @@ impl LinkCrank {
 }
 
 /// Bundles as they travel: the header of a receiver goes before its first bundle.
-pub(super) fn frames(bundles: Vec<StoredBundle>) -> Vec<Frame> {
+pub(in crate::daemon) fn frames(bundles: Vec<StoredBundle>) -> Vec<Frame> {
     let mut frames = Vec::with_capacity(bundles.len() + 1);
     for bundle in bundles {
         if bundle.begins_receiver() {

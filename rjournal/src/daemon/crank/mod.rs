@@ -6,6 +6,7 @@ mod opening;
 mod receive;
 mod source;
 
+pub(in crate::daemon) use carry::frames;
 pub use carry::{
     LinkCrank, Wire, begin_confirmation, carry_confirmation, seal_and_tell, write_and_tell,
 };

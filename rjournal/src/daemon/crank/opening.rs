@@ -74,6 +74,18 @@ impl OpeningCrank {
         }
     }
 
+    /// It belongs to a recovery group: another member is to be heard, too, before it opens (ruling 14).
+    #[must_use]
+    pub const fn in_group(mut self) -> Self {
+        self.opening.require_contact();
+        self
+    }
+
+    /// Another member of its group was heard, and knows of no higher term.
+    pub const fn handle_contact(&mut self) {
+        self.opening.handle_contact();
+    }
+
     /// What is kept about the journal.
     pub const fn control(&self) -> &Control {
         self.recovered.control()

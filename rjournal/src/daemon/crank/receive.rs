@@ -14,36 +14,40 @@ const LOW_SPACE_BYTES: u64 = 64 * 1024 * 1024;
 /// source that was restored from a backup, and all of that at once would be in this system's memory.
 const SERVE_BYTES: usize = 4 * 1024 * 1024;
 
-/// What this side is when a session with `peer` begins. What an earlier session left unflushed is flushed first: the
+/// What this side is when a session with `peer` begins, `asked` for by this system or not. What an earlier session left unflushed is flushed first: the
 /// position told in the greeting counts as an acknowledgement.
 ///
 /// # Errors
 /// [`JournalError`] when it cannot be flushed.
 fn target_facts(
     copy: &mut Copy,
-    system: SystemId,
-    peer: SystemId,
+    (system, peer, asked): (SystemId, SystemId, bool),
     disk: &dyn Disk,
 ) -> Result<TargetFacts, JournalError> {
     copy.flush()?;
     let control = copy.shared().control();
-    let bound_to = match &control.kind {
-        JournalKind::Remote(source) => source.system,
-        JournalKind::Local => SystemId::NONE,
+    let waits = "what the group's earlier terms left is not complete here yet";
+    let (bound_to, stopped) = match (copy.shared().authority(), &control.kind) {
+        // This system asked for it.
+        (Some(_), _) if asked => (peer, None),
+        (Some(authority), _) if !authority.ready => (authority.source, Some(waits.to_owned())),
+        (Some(authority), _) => (authority.source, None),
+        (None, JournalKind::Remote(source)) => (source.system, None),
+        (None, JournalKind::Local) => (SystemId::NONE, None),
     };
     Ok(TargetFacts {
         system,
         journal: control.journal,
         bound_to,
         peer,
-        promised: control.promised,
+        promised: copy.shared().promised(),
         oldest: copy.shared().reader().oldest(),
         tip: copy.tip(),
         tip_epoch: copy.epoch(),
         confirmed: copy.progress().confirmed,
         place: copy.place(),
         free_bytes: disk.free_bytes().unwrap_or(0),
-        stopped: control.stopped,
+        stopped: stopped.or(control.stopped),
     })
 }
 
@@ -54,12 +58,12 @@ fn target_facts(
 /// [`JournalError`] when what an earlier session left cannot be flushed.
 pub fn greet(
     copy: &mut Copy,
-    (system, peer): (SystemId, SystemId),
+    who: (SystemId, SystemId, bool),
     disk: &dyn Disk,
     first: Frame,
     now: Moment,
 ) -> Result<TargetCrank, JournalError> {
-    let facts = target_facts(copy, system, peer, disk)?;
+    let facts = target_facts(copy, who, disk)?;
     let mut crank = TargetCrank::new(TargetSession::new(facts, now));
     crank.session.handle_frame(first, now);
     Ok(crank)

@@ -16,7 +16,7 @@ use crate::journal::{Attributes, Control, Copy, NewJournal, Recovered, SourceRec
 use crate::remote::{Refusal, RefusalCode};
 
 impl Shared {
-    pub(super) fn insert(&self, name: QualifiedName, runtime: JournalRuntime) {
+    pub(in crate::daemon) fn insert(&self, name: QualifiedName, runtime: JournalRuntime) {
         self.journals
             .write()
             .unwrap_or_else(PoisonError::into_inner)
@@ -139,7 +139,7 @@ impl Shared {
     }
 
     /// A fresh name for a journal's directory: files are named by the system that writes them, never by a peer.
-    fn new_dir(&self) -> PathBuf {
+    pub(in crate::daemon) fn new_dir(&self) -> PathBuf {
         let id = JournalId::from_bytes(self.entropy.id()).to_string();
         Path::new(JOURNALS_DIR).join(id.get(..16).unwrap_or(&id))
     }
@@ -149,6 +149,13 @@ impl Shared {
         let Some(JournalRuntime::Local(local)) = self.runtime_of(name) else {
             return;
         };
+        if let Some(group) = self.groups.of_journal(local.journal.id()) {
+            // It gives no further answer; whose term it is now, other members say, and prove.
+            let text = format!("closed for deposits: {}", refusal.text);
+            local.journal.close();
+            *lock(&local.failure) = Some(text);
+            return group.wake();
+        }
         let stopped = closed_by(refusal);
         let text = format!(
             "closed for deposits: {stopped}. CHGJRN OPEN is taken when the daemon here was started again"
@@ -236,7 +243,7 @@ impl Shared {
         }
     }
 
-    pub(super) async fn stop_journal(&self, runtime: &JournalRuntime) {
+    pub(in crate::daemon) async fn stop_journal(&self, runtime: &JournalRuntime) {
         if let Some(links) = runtime.link_set() {
             links.stop().await;
         }

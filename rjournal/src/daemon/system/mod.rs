@@ -17,5 +17,5 @@ mod upkeep;
 
 pub use running::{System, SystemOptions};
 pub(crate) use runtime::JournalRuntime;
-pub(crate) use shared::Shared;
+pub(crate) use shared::{Shared, lock};
 pub(crate) use start::dir_of;

@@ -14,6 +14,7 @@ use crate::entry::{QualifiedName, Sequence};
 use crate::error::{JournalError, SystemError};
 use crate::journal::{Control, Copy, JournalKind, Recovered};
 use crate::receiver::Leftover;
+use crate::remote::MemberRole;
 
 impl Shared {
     /// Recovers all journals, each on a blocking thread.
@@ -75,7 +76,16 @@ impl Shared {
 
     /// Recovers one journal again, as at the start: it was repaired.
     pub(super) async fn reopen(self: &Arc<Self>, name: QualifiedName, broken: &Broken) {
-        let (shared, dir) = (Arc::clone(self), broken.dir.clone());
+        self.recover_again(name, broken.dir.clone()).await;
+    }
+
+    /// Recovers one journal again, as at the start.
+    pub(in crate::daemon) async fn recover_again(
+        self: &Arc<Self>,
+        name: QualifiedName,
+        path: PathBuf,
+    ) {
+        let (shared, dir) = (Arc::clone(self), path);
         match tokio::task::spawn_blocking(move || shared.recover(&dir)).await {
             Ok(Some(found)) => self.take_up(found).await,
             Ok(None) => {}
@@ -103,9 +113,9 @@ impl Shared {
         }
         let disk = Arc::clone(&self.disk);
         let opened = match control.kind {
-            JournalKind::Local => Recovered::open(disk, dir, self.owner()).map(|recovered| {
+            JournalKind::Local => Recovered::open(disk, dir, self.owner()).and_then(|recovered| {
                 self.report_leftovers(control.name, recovered.leftovers());
-                Opened::Local(Box::new(OpeningCrank::new(recovered)))
+                self.as_member(dir, recovered)
             }),
             JournalKind::Remote(_) => {
                 Copy::open(disk, dir, self.proven(control.name)).map(|copy| {
@@ -120,6 +130,24 @@ impl Shared {
             control: Some(Box::new(control)),
             outcome: opened,
         })
+    }
+
+    /// A local journal of a recovery group opens only while this system is primary, and then in contact with another member; else
+    /// it rests.
+    fn as_member(&self, dir: &Path, recovered: Recovered) -> Result<Opened, JournalError> {
+        let journal = recovered.control().journal;
+        let Some(group) = self.groups.of_journal(journal) else {
+            return Ok(Opened::Local(Box::new(OpeningCrank::new(recovered))));
+        };
+        self.catch_up_standing(&group, &recovered);
+        let standing = group.standing();
+        if standing.role(self.id) == MemberRole::Primary {
+            let crank = OpeningCrank::new(recovered).in_group();
+            return Ok(Opened::Local(Box::new(crank)));
+        }
+        drop(recovered);
+        let copy = self.open_resting(dir, &standing, &journal)?;
+        Ok(Opened::Copy(Box::new(copy)))
     }
 
     /// A directory without a control file is what an interrupted CRTJRN or ADDRMTJRN left behind.

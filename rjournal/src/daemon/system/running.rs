@@ -84,6 +84,7 @@ impl System {
             shared.runtime.spawn(accept::run(Arc::clone(&shared)));
         }
         shared.start_links();
+        shared.start_groups();
         shared.runtime.spawn(ticker::run(Arc::clone(&shared)));
         shared.runtime.spawn(scrub::run(Arc::downgrade(&shared)));
         shared.start_jobs();

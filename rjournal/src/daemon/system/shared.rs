@@ -18,6 +18,7 @@ use crate::daemon::clock::{Clock, SystemClock, SystemEntropy};
 use crate::daemon::command::CommandError;
 use crate::daemon::config::Config;
 use crate::daemon::data_dir::{self, DataDir, SystemRecord};
+use crate::daemon::group::Groups;
 use crate::daemon::jobs::Jobs;
 use crate::daemon::messages::{Messages, Severity};
 use crate::daemon::task::accept::Guests;
@@ -26,7 +27,7 @@ use crate::disk::Disk;
 use crate::entry::{QualifiedName, RdbName, SystemId, SystemName};
 use crate::error::SystemError;
 use crate::journal::{Entropy, Owner};
-use crate::link::{Fingerprint, LinkEndpoint};
+use crate::link::{Fingerprint, Identity, LinkEndpoint};
 
 /// What all tasks and commands of a system share.
 #[derive(Debug)]
@@ -54,10 +55,11 @@ pub(crate) struct Shared {
     pub(super) stopping: AtomicBool,
     pub(super) looks: Mutex<u32>,
     pub(super) claims: Claims,
+    pub(crate) groups: Groups,
     pub(crate) repairs: Repairs,
 }
 
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -72,6 +74,7 @@ impl Shared {
         data_dir::require_name(&options.data, &record, &config)?;
         let disk = Arc::clone(data_dir.disk());
         let (catalog, stale) = CatalogFile::open(&disk, &options.data)?;
+        let (groups, stale_groups) = Groups::load(&disk)?;
         let messages = Messages::open(&options.data, config.on_message.as_deref())?;
         let keys = Arc::new(KnownKeys::default());
         keys.set(catalog.get());
@@ -99,6 +102,7 @@ impl Shared {
             stopping: AtomicBool::new(false),
             looks: Mutex::new(0),
             claims: Claims::default(),
+            groups,
             repairs: Repairs::default(),
         });
         if let Some(why) = stale {
@@ -107,6 +111,13 @@ impl Shared {
                  definitions made last"
             );
             shared.post_about("RJN1004", Severity::Alarm, "catalog", text);
+        }
+        for why in stale_groups {
+            let text = format!(
+                "a copy of a group's standing cannot be read ({why}); the other one is used, which may be the one before. Other \
+                 members say what it forgot"
+            );
+            shared.post_about("RJN1004", Severity::Alarm, "groups", text);
         }
         Ok(shared)
     }
@@ -133,6 +144,11 @@ impl Shared {
 
     pub(crate) const fn record(&self) -> &SystemRecord {
         self.data_dir.record()
+    }
+
+    /// The key this system signs with.
+    pub(in crate::daemon) fn identity(&self) -> &Identity {
+        self.data_dir.identity()
     }
 
     pub(crate) fn fingerprint(&self) -> Fingerprint {
@@ -186,10 +202,19 @@ impl Shared {
 
     /// Whether a system may feed a journal here, as the directory is now.
     pub(crate) fn may_feed(&self, system: SystemId, journal: QualifiedName) -> bool {
-        self.catalog(|catalog| {
+        let listed = self.catalog(|catalog| {
             let mut partners = catalog.partners.values();
             partners.any(|partner| partner.system == system && partner.may_feed(journal))
-        })
+        });
+        listed || self.is_of_group(system, journal)
+    }
+
+    /// Whether a journal here is one of a group the system is a member of: which of them may feed it now is said by the group's
+    /// standing.
+    fn is_of_group(&self, system: SystemId, journal: QualifiedName) -> bool {
+        let id = self.runtime_of(journal).and_then(|runtime| runtime.id());
+        let group = id.and_then(|id| self.groups.of_journal(id));
+        group.is_some_and(|group| group.look(|at| at.group.member(system).is_some()))
     }
 
     /// The endpoint, until the system stops.

@@ -7,15 +7,15 @@ use std::sync::Arc;
 use super::names::Names;
 use super::runtime::JournalRuntime;
 use super::shared::Shared;
-use crate::daemon::crank::{OpeningCrank, OpeningState, begin_confirmation};
+use crate::daemon::crank::{OpeningCrank, OpeningState, Source, begin_confirmation};
 use crate::daemon::task::local::LocalRuntime;
 use crate::daemon::task::opening;
 use crate::entry::Sequence;
 use crate::entry::control_entry::OpenReason;
 use crate::error::JournalError;
-use crate::journal::{Gate, Recovered};
+use crate::journal::{Gate, Journal, JournalKind, Recovered, Writer};
 use crate::receiver::ChainReader;
-use crate::remote::MemberKey;
+use crate::remote::{Confirmation, MemberKey};
 
 /// The directory of a journal.
 pub(crate) fn dir_of(reader: &ChainReader) -> PathBuf {
@@ -69,7 +69,6 @@ impl Shared {
         rank_above: (u64, u64),
         heard: &[(MemberKey, Sequence)],
     ) -> Result<(), JournalError> {
-        let name = recovered.control().name;
         let (journal, writer) = recovered.open_for_deposits(
             reason,
             rank_above,
@@ -78,8 +77,23 @@ impl Shared {
         )?;
         let (wall, now) = (self.clock.wall(), self.clock.now());
         let confirmation = begin_confirmation(&journal, heard, wall, now);
+        self.run_local(journal, writer, confirmation, true);
+        Ok(())
+    }
+
+    /// Starts everything that runs for an open journal, and lets deposits in, or not yet.
+    pub(in crate::daemon) fn run_local(
+        self: &Arc<Self>,
+        journal: Arc<Journal>,
+        writer: Writer,
+        confirmation: Confirmation,
+        takes_deposits: bool,
+    ) {
+        let name = journal.name();
         journal.set_names(Arc::new(Names(Arc::downgrade(self))));
-        journal.set_gate(Gate::Open);
+        if takes_deposits {
+            journal.set_gate(Gate::Open);
+        }
         tracing::info!(journal = %name, epoch = %journal.epoch(), at = %journal.tail().marks().written, "open for deposits");
         let local = LocalRuntime::start(self, journal, writer, confirmation);
         let runtime = JournalRuntime::Local(local);
@@ -87,7 +101,6 @@ impl Shared {
         if self.endpoint().is_some() {
             self.start_links_of(&runtime);
         }
-        Ok(())
     }
 
     pub(super) fn start_links(self: &Arc<Self>) {
@@ -100,7 +113,12 @@ impl Shared {
         let (Some(links), Some(source)) = (runtime.link_set(), runtime.source()) else {
             return;
         };
-        for record in source.control().links {
+        let control = source.control();
+        // A journal that rests feeds nobody: what is to be fetched of it, is asked for.
+        if matches!(source, Source::Copy(_)) && control.kind == JournalKind::Local {
+            return;
+        }
+        for record in control.links {
             if links.find((record.rdb, record.target)).is_none() {
                 links.start(self, source.clone(), record);
             }

@@ -11,7 +11,9 @@ use crate::daemon::clock::random_number;
 use crate::daemon::system::{JournalRuntime, Shared};
 use crate::entry::{QualifiedName, RdbName, Sequence, SystemId};
 use crate::link::{Accepted, LinkStream, Wired};
-use crate::remote::{Frame, Hello, Message, PROTOCOL_VERSION, PartnerReply, Refusal, RefusalCode};
+use crate::remote::{
+    Frame, Hello, Message, PROTOCOL_VERSION, PartnerReply, PartnerRequest, Refusal, RefusalCode,
+};
 
 /// Connections served at once.
 const CONNECTIONS_MAX: usize = 1024;
@@ -78,6 +80,15 @@ async fn serve(shared: &Arc<Shared>, accepted: Accepted) {
     let first = tokio::time::timeout(FIRST_FRAME_MAX, stream.receive()).await;
     match first {
         Ok(Ok(Some(Wired::Request(request)))) => {
+            if let PartnerRequest::Feed {
+                group,
+                journal,
+                epoch,
+            } = *request
+            {
+                let wanted = (group, journal, epoch);
+                return shared.serve_feed(partner.system, wanted, stream).await;
+            }
             let (reply, frames) = shared.partner_request(rdb, &partner, *request).await;
             let mut answer = vec![Wired::Reply(Box::new(reply))];
             answer.extend(frames);
@@ -126,20 +137,35 @@ async fn feed(
             return stream.finish().await;
         }
     };
+    carry_feed(shared, &copy, partner.system, hello, stream, false).await;
+}
+
+/// Carries a session that feeds a copy until it is over, `asked` for by this system or not.
+///
+/// Cancel safe: yes, the session is lost then.
+pub(in crate::daemon) async fn carry_feed(
+    shared: &Arc<Shared>,
+    copy: &Arc<CopyRuntime>,
+    peer: SystemId,
+    hello: Box<Hello>,
+    stream: LinkStream,
+    asked: bool,
+) {
     let (mut sender, mut receiver) = stream.split();
     let (out, mut answers) = mpsc::channel::<Vec<Wired>>(ANSWERS_WAITING);
     let id = random_number(&*shared.entropy);
     copy.tell(CopyEvent::Session {
         id,
-        peer: partner.system,
+        peer,
         hello,
         out,
+        asked,
     })
     .await;
     // An operator may have taken the permission away between the look at it and this: nobody would end the session.
     let name = copy.copy.name();
-    if !shared.may_feed(partner.system, name) {
-        copy.tell(dismiss(shared, partner.system, name)).await;
+    if !asked && !shared.may_feed(peer, name) {
+        copy.tell(dismiss(shared, peer, name)).await;
     }
     let mut fed = None;
     let answering = shared.runtime.spawn(async move {
@@ -174,7 +200,7 @@ fn find_copy(
         fork: None,
         text,
     };
-    if !partner.may_feed(name) {
+    if !shared.may_feed(partner.system, name) {
         let text = not_allowed(shared, partner.system, name);
         return Err(refuse(RefusalCode::NotAuthorised, text));
     }

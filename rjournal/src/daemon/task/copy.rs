@@ -14,10 +14,10 @@ use crate::daemon::messages::Severity;
 use crate::daemon::system::Shared;
 use crate::entry::progress::CopyProgress;
 use crate::entry::{
-    Moment, QualifiedName, ReceiverHeader, ReceiverId, SealedBundle, Sequence, SystemId, Timestamp,
-    codec,
+    Moment, Position, QualifiedName, ReceiverHeader, ReceiverId, SealedBundle, Sequence, SystemId,
+    Timestamp, codec,
 };
-use crate::journal::{Copy, CopyShared};
+use crate::journal::{Copy, CopyShared, Orphan};
 use crate::link::Wired;
 use crate::remote::{EndReason, Frame, Hello, Message};
 
@@ -41,6 +41,27 @@ pub(crate) enum CopyEvent {
         hello: Box<Hello>,
         /// Where answers go.
         out: mpsc::Sender<Vec<Wired>>,
+        /// This system asked to be fed.
+        asked: bool,
+    },
+    /// The session that feeds it ends, and what came is made durable.
+    Quiesce {
+        /// Told when it is done.
+        done: oneshot::Sender<()>,
+    },
+    /// Move what lies behind a position into an archive.
+    SetAside {
+        /// The last entry that stays.
+        at: Position,
+        /// Told when it is done, or why it is not.
+        done: oneshot::Sender<Result<(), String>>,
+    },
+    /// A close record says that everything up to an entry is confirmed.
+    Close {
+        /// The entry.
+        upto: Sequence,
+        /// Told when it is done.
+        done: oneshot::Sender<()>,
     },
     /// A frame of a session came. The permit bounds what waits.
     Frame {
@@ -302,7 +323,28 @@ impl CopyThread {
                 peer,
                 hello,
                 out,
-            } => self.begin(&shared, (id, peer), hello, out),
+                asked,
+            } => self.begin(&shared, (id, peer, asked), hello, out),
+            CopyEvent::Quiesce { done } => {
+                self.close(&shared, EndReason::Superseded);
+                if let Err(error) = self.copy.flush() {
+                    self.fail(&shared, &error.to_string());
+                }
+                self.publish();
+                let _told = done.send(());
+            }
+            CopyEvent::SetAside { at, done } => {
+                let set_aside = self.set_aside(&shared, at);
+                self.publish();
+                drop(done.send(set_aside));
+            }
+            CopyEvent::Close { upto, done } => {
+                if let Err(error) = self.copy.confirm(upto) {
+                    self.fail(&shared, &error.to_string());
+                }
+                self.publish();
+                let _told = done.send(());
+            }
             CopyEvent::Frame { id, frame, permit } => {
                 if let Some(session) = self.session.as_mut().filter(|session| session.id == id) {
                     session.crank.session.handle_frame(frame, now);
@@ -376,7 +418,7 @@ impl CopyThread {
     fn begin(
         &mut self,
         shared: &Shared,
-        (id, peer): (u64, SystemId),
+        (id, peer, asked): (u64, SystemId, bool),
         hello: Box<Hello>,
         out: mpsc::Sender<Vec<Wired>>,
     ) {
@@ -389,7 +431,7 @@ impl CopyThread {
         }
         let first = Frame::Message(Message::Hello(hello));
         let (copy, now) = (&mut self.copy, shared.clock.now());
-        match greet(copy, (shared.id, peer), &*shared.disk, first, now) {
+        match greet(copy, (shared.id, peer, asked), &*shared.disk, first, now) {
             Ok(crank) if crank.session.is_let_in() => {
                 self.close(shared, EndReason::Superseded);
                 self.session = Some(CopySession {
@@ -415,6 +457,44 @@ impl CopyThread {
             }
             Err(error) => self.fail(shared, &error.to_string()),
         }
+    }
+
+    /// Moves what lies behind a position into an archive; says why not where it is confirmed.
+    fn set_aside(&mut self, shared: &Shared, at: Position) -> Result<(), String> {
+        self.close(shared, EndReason::Superseded);
+        let confirmed = self.copy.progress().confirmed;
+        if confirmed > at.sequence {
+            return Err(format!(
+                "{} is confirmed up to entry {confirmed} here, and the group's history goes on otherwise after entry {}",
+                self.name(),
+                at.sequence
+            ));
+        }
+        let reason = "they are not in the group's history: their term was closed before them";
+        match self.copy.archive_behind(at, reason, shared.clock.wall()) {
+            Ok(archived) => {
+                if let Some(orphan) = archived {
+                    self.tell_archived(shared, &orphan);
+                }
+                Ok(())
+            }
+            Err(error) => {
+                self.fail(shared, &error.to_string());
+                Err(error.to_string())
+            }
+        }
+    }
+
+    fn tell_archived(&self, shared: &Shared, orphan: &Orphan) {
+        let text = format!(
+            "{} entries ({} to {}) were not in the source's history any more and were set aside in {}; nothing was lost from \
+             what is confirmed",
+            orphan.entries,
+            orphan.fork.sequence.next(),
+            orphan.last.sequence,
+            orphan.file.display()
+        );
+        shared.post("RJN3001", Severity::Alarm, self.name(), text);
     }
 
     fn close(&mut self, shared: &Shared, reason: EndReason) {
@@ -470,15 +550,7 @@ impl CopyThread {
         let ended = session.crank.ended.clone();
         let refused_here = session.crank.refused;
         if let Some(orphan) = archived {
-            let text = format!(
-                "{} entries ({} to {}) were not in the source's history any more and were set aside in {}; nothing was lost from \
-                 what is confirmed",
-                orphan.entries,
-                orphan.fork.sequence.next(),
-                orphan.last.sequence,
-                orphan.file.display()
-            );
-            shared.post("RJN3001", Severity::Alarm, self.name(), text);
+            self.tell_archived(shared, &orphan);
         }
         if let Some(reason) = ended {
             self.session = None;
@@ -529,8 +601,17 @@ impl CopyThread {
         let (Some(runtime), Some(shared)) = (self.runtime.upgrade(), self.shared.upgrade()) else {
             return;
         };
+        let progress = self.copy.progress();
+        let term = self.copy.shared().term();
+        let began = term.filter(|(entry, _)| *entry <= progress.written);
+        if let Some((_, record)) = began
+            && let Some(group) = shared.groups.find(record.group)
+            && group.look(|at| at.flushed < record.term)
+        {
+            group.wake();
+        }
         let mut status = lock(&runtime.status);
-        status.progress = self.copy.progress();
+        status.progress = progress;
         status.fed = self
             .session
             .as_ref()

@@ -386,6 +386,13 @@ impl LocalRuntime {
         }
     }
 
+    /// Whether deposits are taken now.
+    pub(crate) fn is_taking_deposits(&self) -> bool {
+        self.journal.gate() == Gate::Open
+            && !self.journal.intake().is_draining()
+            && lock(&self.failure).is_none()
+    }
+
     /// Whether a target is in the in-sync set.
     pub(crate) fn is_member(&self, key: MemberKey) -> bool {
         lock(&self.confirmation).is_member(key)
@@ -447,6 +454,7 @@ fn describe_change(change: &SetChange) -> (&'static str, Severity, String) {
         SetReason::Operator => "by an operator",
         SetReason::Joined => "it has caught up",
         SetReason::OpenedAlone => "the journal was opened without it",
+        SetReason::NewTerm => "a term of its recovery group begins",
     };
     if change.left.is_empty() {
         // The one that joined stands last.

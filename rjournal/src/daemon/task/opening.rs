@@ -30,6 +30,8 @@ pub(crate) enum OpenOrder {
     Alone(oneshot::Sender<()>),
     /// Adopt a tail of any length.
     Adopt(oneshot::Sender<()>),
+    /// Another member of its group was heard, and knows of no higher term.
+    Contact,
     /// The system stops.
     Shutdown,
 }
@@ -212,7 +214,10 @@ impl OpeningTask {
         let open_wait = Duration::from_millis(self.runtime.control.attributes.open_wait_ms);
         let text = match state {
             OpeningState::Waiting(members) => {
-                let names: Vec<String> = members.iter().map(|key| self.name_of(*key)).collect();
+                let mut names: Vec<String> = members.iter().map(|key| self.name_of(*key)).collect();
+                if names.is_empty() {
+                    names.push("no other member of its group".to_owned());
+                }
                 format!(
                     "closed for deposits: {} of its in-sync set did not answer; it may hold answered entries this disk lost. \
                      It opens by itself when they answer; CHGJRN OPEN(*ALONE) opens it without them",
@@ -332,6 +337,7 @@ impl OpeningTask {
                     self.dialing.clear();
                     let _told = done.send(());
                 }
+                Some(OpenOrder::Contact) => self.crank.handle_contact(),
                 Some(OpenOrder::Shutdown) | None => return false,
             },
             event = self.events.recv() => if let Some(event) = event { self.take(event) },

@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex};
 
 use super::open::Journal;
 use super::recovered::Recovered;
-use crate::entry::control_entry::{Neighbour, OpenEntry, OpenReason};
+use crate::entry::control_entry::{Neighbour, OpenEntry, OpenReason, SetReason};
 use crate::entry::{
     Draft, Epoch, GroupId, Kind, Position, QualifiedName, ReceiverHeader, ReceiverId, Sequence,
-    Timestamp,
+    TermRecord, Timestamp,
 };
 use crate::error::JournalError;
 use crate::journal::answer::Answers;
@@ -21,16 +21,45 @@ use crate::journal::tail::Tail;
 use crate::journal::write::{Entropy, Writer, lock};
 use crate::receiver::Chain;
 
+/// Makes the record of a term that begins: from its epoch, and the position before its first bundle.
+pub type RecordTerm<'a> = dyn Fn(Epoch, Position) -> Result<TermRecord, JournalError> + 'a;
+
 impl Recovered {
+    /// Opens it for the first deposits of a term of its recovery group, above `(term, boot)`; the close record of the term
+    /// before is in its first entry. As [`Self::open_for_deposits`] otherwise.
+    ///
+    /// # Errors
+    /// As [`Self::open_for_deposits`], and what `record` says.
+    pub fn open_term(
+        self,
+        rank_above: (u64, u64),
+        record: &RecordTerm<'_>,
+        entropy: Arc<dyn Entropy>,
+        now: Timestamp,
+    ) -> Result<(Arc<Journal>, Writer), JournalError> {
+        self.boot(OpenReason::Term, rank_above, Some(record), entropy, now)
+    }
+
     /// Opens it for deposits in a new epoch: `rank_above` is the highest `(term, boot)` anybody was heard to know, so that
     /// the new one is above it. The first entry of the boot is flushed before this returns; the gate is still closed.
     ///
     /// # Errors
     /// [`JournalError`] as the medium says.
     pub fn open_for_deposits(
+        self,
+        reason: OpenReason,
+        rank_above: (u64, u64),
+        entropy: Arc<dyn Entropy>,
+        now: Timestamp,
+    ) -> Result<(Arc<Journal>, Writer), JournalError> {
+        self.boot(reason, rank_above, None, entropy, now)
+    }
+
+    fn boot(
         mut self,
         reason: OpenReason,
         rank_above: (u64, u64),
+        record: Option<&RecordTerm<'_>>,
         entropy: Arc<dyn Entropy>,
         now: Timestamp,
     ) -> Result<(Arc<Journal>, Writer), JournalError> {
@@ -47,10 +76,11 @@ impl Recovered {
         self.control.update(|control| control.epoch = epoch)?;
         let keys = self.key_window()?;
         let tip = self.chain.tip();
+        let term = record.map(|record| record(epoch, tip)).transpose()?;
         let next = self.facts.next;
         let (journal, chain, files) = self.into_parts(keys, tip);
         let mut writer = Writer::new(Arc::clone(&journal), chain, files, entropy, epoch);
-        writer.begin_boot(next, before, reason, now)?;
+        writer.begin_boot(next, before, (reason, term), now)?;
         Ok((journal, writer))
     }
 
@@ -133,7 +163,7 @@ impl Writer {
         &mut self,
         next: Option<Neighbour>,
         epoch_before: Epoch,
-        reason: OpenReason,
+        (reason, term): (OpenReason, Option<TermRecord>),
         now: Timestamp,
     ) -> Result<(), JournalError> {
         let journal = Arc::clone(self.journal());
@@ -159,14 +189,18 @@ impl Writer {
             epoch_before,
             before,
             reason,
+            term,
         }
         .encode();
         let sequence = journal
             .intake
             .deposit_own(&Draft::new(Kind::OPENED, &payload), now);
         *lock(&journal.opened) = sequence;
-        if reason == OpenReason::Alone {
-            journal.deposit_set_change_alone(now);
+        match reason {
+            OpenReason::Alone => journal.deposit_empty_set(SetReason::OpenedAlone, now),
+            // Who was in the set of this journal's last term says nothing about this one.
+            OpenReason::Term => journal.deposit_empty_set(SetReason::NewTerm, now),
+            OpenReason::Created | OpenReason::Restarted | OpenReason::Adopted => {}
         }
         self.step(now)?;
         Ok(())

@@ -1,8 +1,8 @@
 //! Room `journal`, a local journal: what its own entries say while it is recovered: the in-sync set, the last opening, the last
 //! deposit key. Must not know where bundles come from.
 
-use crate::entry::control_entry::{Neighbour, SetChange};
-use crate::entry::{Epoch, Kind, SealedBundle, Sequence, Timestamp};
+use crate::entry::control_entry::{Neighbour, OpenEntry, SetChange};
+use crate::entry::{Epoch, HandOver, Kind, SealedBundle, Sequence, TermRecord, Timestamp};
 use crate::error::JournalError;
 
 /// What was read while a journal was recovered.
@@ -10,6 +10,10 @@ use crate::error::JournalError;
 pub(in crate::journal) struct Facts {
     pub(in crate::journal) set: Option<(Sequence, SetChange)>,
     pub(in crate::journal) opened: Sequence,
+    /// The record of the last term opened, as far as its entry was read.
+    pub(in crate::journal) term: Option<TermRecord>,
+    /// The role was handed over with the last entry but those that end a receiver, and nothing was opened since.
+    pub(in crate::journal) handed_over: Option<(Sequence, HandOver)>,
     pub(in crate::journal) last_keyed: Sequence,
     pub(in crate::journal) last_time: Timestamp,
     pub(in crate::journal) epoch: Epoch,
@@ -27,8 +31,12 @@ impl Facts {
             let read = match view.kind {
                 Kind::OPENED => {
                     self.opened = view.sequence;
-                    Ok(())
+                    self.handed_over = None;
+                    OpenEntry::decode(view.payload.bytes())
+                        .map(|entry| self.term = entry.term.or(self.term))
                 }
+                Kind::HAND_OVER => HandOver::decode(view.payload.bytes())
+                    .map(|entry| self.handed_over = Some((view.sequence, entry))),
                 Kind::IN_SYNC_SET => SetChange::decode(view.payload.bytes())
                     .map(|set| self.set = Some((view.sequence, set))),
                 Kind::RECEIVER_NEXT => {

@@ -7,6 +7,7 @@ mod facts;
 mod open;
 mod recovered;
 
+pub use boot::RecordTerm;
 pub(super) use facts::Facts;
 pub use open::Journal;
 pub use recovered::{NewJournal, Owner, Recovered};

@@ -11,8 +11,8 @@ use super::recovered::Owner;
 use crate::disk::Disk;
 use crate::entry::control_entry::{SetChange, SetReason};
 use crate::entry::{
-    ChainHead, DepositKey, Draft, Epoch, JournalId, Kind, QualifiedName, Sequence, SystemId,
-    SystemName, Timestamp,
+    ChainHead, DepositKey, Draft, Epoch, HandOver, JournalId, Kind, QualifiedName, Sequence,
+    SystemId, SystemName, Timestamp,
 };
 use crate::error::{DepositError, JournalError, ReceiverError};
 use crate::journal::answer::{Answers, Release, Ticket, UnknownReason};
@@ -165,6 +165,12 @@ impl Journal {
         self.tail.head_at(&self.reader, sequence)
     }
 
+    /// Deposits the hand-over of the role, whatever the gate says; nothing of this term may be deposited behind it.
+    pub fn deposit_hand_over(&self, entry: &HandOver, now: Timestamp) -> Sequence {
+        self.intake
+            .deposit_own(&Draft::new(Kind::HAND_OVER, &entry.encode()), now)
+    }
+
     /// Deposits a change of the in-sync set, whatever the gate says; the caller's answers wait for it by its number.
     pub fn deposit_set_change(&self, change: &SetChange, now: Timestamp) -> Sequence {
         let mut sets = lock(&self.sets);
@@ -178,7 +184,8 @@ impl Journal {
         sequence
     }
 
-    pub(super) fn deposit_set_change_alone(&self, now: Timestamp) {
+    /// The in-sync set is empty from here on, whoever was in it.
+    pub(super) fn deposit_empty_set(&self, reason: SetReason, now: Timestamp) {
         let policy = self.attributes().policy;
         let left = lock(&self.sets)
             .back()
@@ -186,7 +193,7 @@ impl Journal {
         let change = SetChange {
             required: 0,
             policy,
-            reason: SetReason::OpenedAlone,
+            reason,
             members: Vec::new(),
             left,
         };

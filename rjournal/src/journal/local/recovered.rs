@@ -8,8 +8,8 @@ use super::facts::Facts;
 use crate::disk::Disk;
 use crate::entry::control_entry::SetChange;
 use crate::entry::{
-    Epoch, JournalId, Place, Position, QualifiedName, ReceiverHeader, SealedBundle, Sequence,
-    SystemId, SystemName, Timestamp,
+    Epoch, HandOver, JournalId, Place, Position, QualifiedName, ReceiverHeader, SealedBundle,
+    Sequence, SystemId, SystemName, TermRecord, Timestamp,
 };
 use crate::error::{JournalError, ReceiverError};
 use crate::journal::control::{Attributes, Control, ControlFile, JournalKind};
@@ -185,6 +185,16 @@ impl Recovered {
     /// The epoch of the last bundle here.
     pub const fn last_epoch(&self) -> Epoch {
         self.facts.epoch
+    }
+
+    /// The record of the last term that was opened in it, where its entry lies behind the last recorded receiver's begin.
+    pub const fn term(&self) -> Option<&TermRecord> {
+        self.facts.term.as_ref()
+    }
+
+    /// The hand-over it ends with, and its entry.
+    pub const fn handed_over(&self) -> Option<(Sequence, HandOver)> {
+        self.facts.handed_over
     }
 
     /// The in-sync set in force at the tip.

@@ -36,6 +36,12 @@ pub(super) fn refusal(facts: &TargetFacts, hello: &Hello) -> Option<(RefusalCode
             hello.target_journal
         );
         Some((RefusalCode::WrongJournal, text))
+    } else if promised.term > epoch.term {
+        let text = format!(
+            "term {} was promised here, the source is in term {}: another system is primary now",
+            promised.term, epoch.term
+        );
+        Some((RefusalCode::Fenced, text))
     } else if hello.system != facts.bound_to {
         Some((
             RefusalCode::Busy,
@@ -46,12 +52,6 @@ pub(super) fn refusal(facts: &TargetFacts, hello: &Hello) -> Option<(RefusalCode
         ))
     } else if let Some(reason) = &facts.stopped {
         Some((RefusalCode::Stopped, reason.clone()))
-    } else if promised.term > epoch.term {
-        let text = format!(
-            "term {} was promised here, the source is in term {}: another system is primary now",
-            promised.term, epoch.term
-        );
-        Some((RefusalCode::Fenced, text))
     } else if promised.rank() > epoch.rank() && !forced {
         let text = format!(
             "opening {} of this journal was promised here, the source remembers opening {}: it is an older copy of itself \

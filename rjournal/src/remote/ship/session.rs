@@ -111,6 +111,16 @@ impl SourceSession {
         }
     }
 
+    /// Authority of this session.
+    pub const fn epoch(&self) -> crate::entry::Epoch {
+        self.facts.epoch
+    }
+
+    /// What is held here, as it was told.
+    pub const fn extent(&self) -> crate::remote::Extent {
+        self.facts.extent
+    }
+
     /// What is to be done next.
     pub fn poll_output(&mut self) -> Option<SourceOutput> {
         self.outputs.pop_front()

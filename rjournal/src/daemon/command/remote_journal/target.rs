@@ -39,6 +39,15 @@ impl Shared {
                 };
                 return self.stored(rdb, partner, wanted).await;
             }
+            PartnerRequest::JoinGroup(_)
+            | PartnerRequest::Group(_)
+            | PartnerRequest::Promise(_)
+            | PartnerRequest::DeleteGroup { .. }
+            | PartnerRequest::CheckPath { .. }
+            | PartnerRequest::Feed { .. } => match self.arc() {
+                Some(shared) => shared.group_request(rdb, partner, request).await,
+                None => refused(RefusalCode::Stopped, "the system is stopping".to_owned()),
+            },
             // Names no journal: whoever has a key in the directory may ask.
             PartnerRequest::Ping => PartnerReply::Pong {
                 system: self.id,

@@ -23,6 +23,7 @@ use crate::remote::{MemberKey, Shown};
 pub(super) use self::events::describe_end_here;
 pub(in crate::daemon) use self::events::{describe_end, describe_outrun};
 pub(crate) use self::places::Places;
+pub(in crate::daemon) use self::session::{next_frame, start_session};
 
 /// What a link is told.
 #[derive(Debug)]
@@ -31,6 +32,11 @@ pub(crate) enum LinkCommand {
     Activate {
         record: LinkRecord,
         begin: Option<Position>,
+        done: oneshot::Sender<()>,
+    },
+    /// Its target is ready now: it is dialed at once, whatever it waits for.
+    Nudge {
+        record: LinkRecord,
         done: oneshot::Sender<()>,
     },
     /// An operator inactivates it.

@@ -21,14 +21,14 @@ pub(super) type Dialed = Result<(LinkStream, Place), LinkError>;
 
 /// A connection that is up.
 #[derive(Debug)]
-pub(super) struct Session {
-    pub(super) sender: LinkSender,
+pub(in crate::daemon) struct Session {
+    pub(in crate::daemon) sender: LinkSender,
     pub(super) frames: mpsc::Receiver<Option<Frame>>,
-    pub(super) reader: JoinHandle<()>,
+    pub(in crate::daemon) reader: JoinHandle<()>,
 }
 
 /// Reads frames from a connection on a task of its own: reading is not cancel safe.
-pub(super) fn start_session(shared: &Shared, stream: LinkStream) -> Session {
+pub(in crate::daemon) fn start_session(shared: &Shared, stream: LinkStream) -> Session {
     let (sender, receiver) = stream.split();
     let (send, frames) = mpsc::channel(FRAMES_WAITING);
     let reader = shared.runtime.spawn(read_frames(receiver, send));
@@ -53,7 +53,7 @@ async fn read_frames(mut receiver: LinkReceiver, frames: mpsc::Sender<Option<Fra
 }
 
 /// The next frame; nothing when the connection is gone; never, when there is none.
-pub(super) async fn next_frame(session: &mut Option<Session>) -> Option<Frame> {
+pub(in crate::daemon) async fn next_frame(session: &mut Option<Session>) -> Option<Frame> {
     match session {
         Some(session) => session.frames.recv().await.flatten(),
         None => std::future::pending().await,

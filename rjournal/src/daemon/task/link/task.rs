@@ -322,6 +322,12 @@ impl LinkTask {
                 self.activate();
                 let _told = done.send(());
             }
+            LinkCommand::Nudge { record, done } => {
+                self.crank.record = record;
+                let sync = self.crank.record.delivery == DeliveryMode::Sync;
+                self.crank.link.nudge(Activation { sync }, now);
+                let _told = done.send(());
+            }
             LinkCommand::Inactivate { controlled, done } => {
                 let limit = self.crank.source.limit(self.crank.record.delivery);
                 let upto = controlled.then(|| self.crank.source.marks(limit).shippable);

@@ -1,0 +1,33 @@
+//! Room `daemon`, recovery groups: what carries out what room `role` judges: members tell each other where they stand, a claim
+//! is made durable and fences every journal of the group, a journal that is not this system's to write rests like a copy, and
+//! opens again when it is.
+//!
+//! | file | what happens there |
+//! | --- | --- |
+//! | `file` | the standing of this member, durable |
+//! | `runtime` | one group, from outside |
+//! | `news` | what is told to other members, and taken in from them |
+//! | `settle` | journals are made to be what the standing says: open, resting, complete |
+//! | `feed` | one member fetches from another what it lacks |
+//! | `open` | a term is opened; a journal goes to rest |
+//! | `takeover`, `switch` | the two ways to a new term |
+//! | `join` | a group is made, and ends |
+//! | `task` | all of it, every few seconds and whenever something happened |
+
+mod feed;
+mod file;
+mod join;
+mod news;
+mod open;
+mod runtime;
+mod settle;
+mod switch;
+mod takeover;
+mod task;
+
+pub(crate) use join::{NewGroup, NewMember};
+pub(crate) use runtime::{GroupRuntime, Groups};
+pub(crate) use switch::SwitchOrder;
+pub use switch::SwitchReport;
+pub(crate) use takeover::TakeoverOrder;
+pub use takeover::{TakeoverReport, TakeoverView};

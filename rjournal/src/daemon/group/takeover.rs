@@ -1,0 +1,443 @@
+//! Room `daemon`, recovery groups: takeover, carried out: everybody is asked, the machine says what follows, claims and promises
+//! are durable before they are told. Must not judge.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::runtime::GroupRuntime;
+use crate::daemon::command::{CommandError, ErrorKind};
+use crate::daemon::messages::Severity;
+use crate::daemon::system::Shared;
+use crate::entry::control_entry::SetChange;
+use crate::entry::{Proof, Sequence, SystemId, TermClaim, TermReason, Timestamp};
+use crate::remote::{GroupNews, MemberRole, PartnerReply, PartnerRequest, PromiseAsked};
+use crate::role::{Assessment, MemberTip, Takeover, TakeoverFacts, TakeoverStep, assess, tip_of};
+
+/// An operator's order.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TakeoverOrder {
+    /// What cannot be heard of may be lost.
+    pub(crate) accept_loss: bool,
+    /// Only say what is known.
+    pub(crate) plan: bool,
+    /// How long members may take to answer.
+    pub(crate) wait: Duration,
+}
+
+/// What is known before a takeover.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct TakeoverView {
+    /// What may be lost.
+    pub assessment: Assessment,
+    /// Name of the last known primary.
+    pub primary: Option<String>,
+    /// When it was heard last; zero for never.
+    pub last_contact: Timestamp,
+    /// The last entry of its journal that is flushed here.
+    pub flushed: Sequence,
+    /// How far that is confirmed.
+    pub confirmed: Sequence,
+    /// The in-sync set as its journal says here, by name.
+    pub in_sync: Vec<String>,
+    /// Members that answer now, by name.
+    pub heard: Vec<String>,
+    /// Members that do not, by name.
+    pub silent: Vec<String>,
+}
+
+/// What a takeover did.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct TakeoverReport {
+    /// What was known when it began.
+    pub view: TakeoverView,
+    /// The term this system opened; nothing when only the view was wanted.
+    pub term: Option<u64>,
+    /// From the order to the first deposit that would be taken, in milliseconds.
+    pub takeover_ms: u64,
+    /// Entries fetched from other members.
+    pub fetched: u64,
+    /// Whether the old primary answered, and was fenced.
+    pub fenced_primary: bool,
+    /// The last entry taken over.
+    pub last: Sequence,
+}
+
+impl Shared {
+    /// What is known of a group's primary.
+    pub(crate) fn takeover_view(&self, group: &GroupRuntime, heard: &[SystemId]) -> TakeoverView {
+        let standing = group.standing();
+        let others: Vec<SystemId> = standing
+            .group
+            .others(self.id)
+            .map(|member| member.system)
+            .collect();
+        let newest = standing.lineage.newest().copied();
+        let copy = newest.and_then(|newest| self.group_copy(&standing, newest.journal));
+        let set: Option<SetChange> = copy.as_ref().and_then(|copy| Some(copy.copy.set()?.1));
+        let assessment = assess(&standing.lineage, self.id, &others, heard, set.as_ref());
+        let name = |system: &SystemId| {
+            let member = standing.group.member(*system);
+            member.map_or_else(|| system.to_string(), |member| member.name.to_string())
+        };
+        let last_contact = newest
+            .and_then(|newest| group.heard().get(&newest.primary).map(|heard| heard.at))
+            .into_iter()
+            .chain(copy.as_ref().map(|copy| copy.status().heard_at))
+            .max()
+            .unwrap_or(Timestamp::ZERO);
+        let marks = copy.map(|copy| copy.copy.tail().marks());
+        TakeoverView {
+            primary: assessment.primary.as_ref().map(name),
+            assessment,
+            last_contact,
+            flushed: marks.map_or(Sequence::NONE, |marks| marks.written),
+            confirmed: marks.map_or(Sequence::NONE, |marks| marks.settled),
+            in_sync: set
+                .iter()
+                .flat_map(|set| &set.members)
+                .map(|member| name(&member.system))
+                .collect(),
+            heard: heard.iter().map(name).collect(),
+            silent: others
+                .iter()
+                .filter(|other| !heard.contains(other))
+                .map(name)
+                .collect(),
+        }
+    }
+
+    /// Becomes primary.
+    ///
+    /// Cancel safe: no; what was claimed stays claimed.
+    pub(crate) async fn take_over(
+        self: &Arc<Self>,
+        group: &Arc<GroupRuntime>,
+        order: TakeoverOrder,
+    ) -> Result<TakeoverReport, CommandError> {
+        let began = self.clock.now();
+        let heard = self.ask_all(group, order.wait).await;
+        let view = self.takeover_view(group, &heard);
+        self.require_takeover(group)?;
+        if order.plan {
+            return Ok(report(view, None));
+        }
+        if !view.assessment.doubts.is_empty() && !order.accept_loss {
+            return Err(doubted(&view, self.clock.wall()));
+        }
+        let _turn = group.turn.lock().await;
+        self.require_takeover(group)?;
+        group.set_doing(Some("takeover".to_owned()));
+        let outcome = self.run_takeover(group, order).await;
+        group.set_doing(None);
+        let (takeover, fetched) = outcome?;
+        let standing = group.standing();
+        let term = standing.lineage.term();
+        self.confirm_closed(group).await;
+        self.fence(group);
+        let mut done = report(view, Some(term));
+        done.takeover_ms = self.clock.now().since(began).as_millis() as u64;
+        done.fetched = fetched;
+        done.fenced_primary = takeover.fenced_primary;
+        let closed = standing.lineage.newest().and_then(|newest| newest.closed);
+        done.last = closed.map_or(Sequence::NONE, |closed| closed.last.sequence);
+        let text = format!(
+            "this system took over and is primary in term {term}, after {} ms; the term before ended with entry {}",
+            done.takeover_ms, done.last
+        );
+        self.post_about("RJN7002", Severity::Alarm, group.name.as_str(), text);
+        group.wake();
+        Ok(done)
+    }
+
+    fn require_takeover(&self, group: &GroupRuntime) -> Result<(), CommandError> {
+        let standing = group.standing();
+        let refuse = |id: &str, text: String| Err(CommandError::refused(id, text));
+        match standing.role(self.id) {
+            MemberRole::Primary if self.is_group_open(group) => {
+                return refuse(
+                    "RJN7101",
+                    format!(
+                        "{} is the primary of group {} already",
+                        self.name, group.name
+                    ),
+                );
+            }
+            MemberRole::Primary => {
+                return refuse(
+                    "RJN7102",
+                    format!(
+                        "{} is the primary of group {}; its journal is not open: WRKJRNA says what it waits for",
+                        self.name, group.name
+                    ),
+                );
+            }
+            _ => {}
+        }
+        if let Some(crate::role::Stop::Abandoned { .. }) = standing.stopped {
+            return refuse(
+                "RJN7006",
+                standing
+                    .stopped
+                    .map(|stop| stop.to_string())
+                    .unwrap_or_default(),
+            );
+        }
+        let tips = self.group_tips(&standing.group);
+        if tip_of(&standing.lineage, &tips) == MemberTip::default() {
+            let text = format!(
+                "{} holds nothing of the group's history: there is nothing to take over",
+                self.name
+            );
+            return refuse("RJN7103", text);
+        }
+        Ok(())
+    }
+
+    async fn run_takeover(
+        self: &Arc<Self>,
+        group: &Arc<GroupRuntime>,
+        order: TakeoverOrder,
+    ) -> Result<(Takeover, u64), CommandError> {
+        let facts = {
+            let standing = group.standing();
+            let others = standing.group.others(self.id).map(|member| member.system);
+            TakeoverFacts {
+                me: self.id,
+                others: others.collect(),
+                term: standing.next_term(self.id, None),
+                accept_loss: order.accept_loss,
+            }
+        };
+        let mut takeover = Takeover::new(facts);
+        let mut fetched = 0;
+        let mut told: std::collections::BTreeMap<SystemId, GroupNews> =
+            std::collections::BTreeMap::new();
+        loop {
+            match takeover.step() {
+                TakeoverStep::Claim(term) => {
+                    self.claim(group, term).await?;
+                    takeover.handle_claimed(self.own_tip(group));
+                }
+                TakeoverStep::Ask(members) => {
+                    takeover.handle_asked();
+                    self.ask_promises(group, &mut takeover, members, order.wait, &mut told)
+                        .await;
+                }
+                TakeoverStep::Fetch(from) => {
+                    let before = self.own_tip(group).sequence;
+                    let news = told.get(&from);
+                    self.fetch_tail(group, from, news).await;
+                    let own = self.own_tip(group);
+                    fetched += own.sequence.entries_since(before);
+                    takeover.handle_fetched(from, own);
+                }
+                TakeoverStep::Wait => {
+                    // Everybody who was asked has answered or was given up.
+                    for system in takeover.missing() {
+                        takeover.handle_unreachable(system);
+                    }
+                }
+                TakeoverStep::Open => {
+                    let opened = self.open_term(group, TermReason::TakenOver).await;
+                    opened.map_err(|text| CommandError::refused("RJN7104", text))?;
+                    return Ok((takeover, fetched));
+                }
+                TakeoverStep::NeedsWord(missing) => {
+                    return Err(Self::needs_word(group, &missing, takeover.term()));
+                }
+                TakeoverStep::GivenUp { by, term } => {
+                    let text = format!(
+                        "given up: {by} has promised term {term} already. What was claimed here stands; if that system is not \
+                         to be primary, take over again"
+                    );
+                    return Err(CommandError::refused("RJN7104", text));
+                }
+            }
+        }
+    }
+
+    fn needs_word(group: &GroupRuntime, missing: &[SystemId], term: u64) -> CommandError {
+        let names: Vec<String> = group.look(|at| {
+            let found = missing.iter().filter_map(|system| at.group.member(*system));
+            found.map(|member| member.name.to_string()).collect()
+        });
+        let text = format!(
+            "{} did not answer: answers may rest on them alone. Nothing is open; every term below {term} is fenced here",
+            names.join(" and ")
+        );
+        CommandError::refused("RJN7105", text)
+            .help("bring one of them back and take over again, or give --accept-loss")
+    }
+
+    /// How far this member is.
+    pub(super) fn own_tip(&self, group: &GroupRuntime) -> MemberTip {
+        let standing = group.standing();
+        tip_of(&standing.lineage, &self.group_tips(&standing.group))
+    }
+
+    /// Claims a term: durable, and everything lower fenced here, when this comes back.
+    pub(super) async fn claim(
+        self: &Arc<Self>,
+        group: &Arc<GroupRuntime>,
+        term: u64,
+    ) -> Result<TermClaim, CommandError> {
+        let mut claim = TermClaim {
+            group: group.id,
+            term,
+            system: self.id,
+            proof: Proof::NONE,
+        };
+        self.identity().sign(&mut claim)?;
+        {
+            let _seat = group.seat.lock().await;
+            group.update(|at| {
+                at.stopped = None;
+                at.handle_claim(self.id, claim)
+            })?;
+            if !group.look(|at| at.has_promised(&claim)) {
+                let text = "another member has claimed a higher term meanwhile".to_owned();
+                return Err(CommandError::refused("RJN7104", text));
+            }
+        }
+        self.rest_if_not_primary(group).await;
+        self.fence(group);
+        self.quiesce(group).await;
+        Ok(claim)
+    }
+
+    async fn ask_promises(
+        self: &Arc<Self>,
+        group: &Arc<GroupRuntime>,
+        takeover: &mut Takeover,
+        members: Vec<SystemId>,
+        wait: Duration,
+        told: &mut std::collections::BTreeMap<SystemId, GroupNews>,
+    ) {
+        let Some(claim) = group.look(|at| at.claim) else {
+            return;
+        };
+        let mut asking = Vec::new();
+        for to in members {
+            let shared = Arc::clone(self);
+            let asked = PromiseAsked {
+                claim,
+                abort: false,
+            };
+            asking.push((
+                to,
+                self.runtime.spawn(async move {
+                    let request = PartnerRequest::Promise(Box::new(asked));
+                    shared.ask_member(to, request, wait).await
+                }),
+            ));
+        }
+        let primary = group.look(|at| at.lineage.newest().map(|newest| newest.primary));
+        for (from, answer) in asking {
+            let Ok(Ok(PartnerReply::Promise(said))) = answer.await else {
+                takeover.handle_unreachable(from);
+                continue;
+            };
+            if let Err(error) = self.take_news(group, from, &said.news) {
+                tracing::warn!(group = %group.name, %error, "what a member said cannot be kept");
+                takeover.handle_unreachable(from);
+                continue;
+            }
+            // What was said is of this claim: a promise counts with the tip behind it (ruling 30).
+            let is_own = group.look(|at| at.has_promised(&claim)) && takeover.is_of(&claim);
+            if !said.promised || !is_own {
+                let claimed = said.news.claim.map_or(0, |claim| claim.term);
+                let opened = said.news.lineage.last().map_or(0, |record| record.term);
+                takeover.handle_refused(from, claimed.max(opened));
+                continue;
+            }
+            if said.was_open && primary == Some(from) {
+                takeover.fenced_primary = true;
+            }
+            let lineage = group.look(|at| at.lineage.clone());
+            let tip = tip_of(&lineage, &said.news.tips);
+            let handed = said.news.handed_over.map(|(handed, _)| handed);
+            takeover.handle_promised(from, tip, handed);
+            told.insert(from, said.news);
+        }
+    }
+
+    /// Fetches what a member has more: first what its lineage closed, then what the last term left.
+    async fn fetch_tail(
+        self: &Arc<Self>,
+        group: &Arc<GroupRuntime>,
+        from: SystemId,
+        news: Option<&GroupNews>,
+    ) {
+        if let Err(error) = self.complete(group).await {
+            tracing::warn!(group = %group.name, %error, "earlier terms are not complete");
+        }
+        let lineage = group.look(|at| at.lineage.clone());
+        let tips = news.map(|news| news.tips.clone()).unwrap_or_default();
+        let held = lineage.held(|journal| {
+            let tip = tips.iter().find(|tip| tip.journal == journal);
+            tip.map(|tip| tip.tip.sequence)
+        });
+        if let Some(newest) = held.newest()
+            && let Err(error) = self.fetch_from(group, from, newest.journal).await
+        {
+            tracing::warn!(group = %group.name, %error, "a tail was not fetched");
+        }
+    }
+}
+
+fn report(view: TakeoverView, term: Option<u64>) -> TakeoverReport {
+    TakeoverReport {
+        view,
+        term,
+        takeover_ms: 0,
+        fetched: 0,
+        fenced_primary: false,
+        last: Sequence::NONE,
+    }
+}
+
+/// The refusal of a takeover that may lose answers, before anything is done.
+fn doubted(view: &TakeoverView, now: Timestamp) -> CommandError {
+    let contact = if view.last_contact == Timestamp::ZERO {
+        "it was never heard".to_owned()
+    } else {
+        format!(
+            "it was heard last, {} s ago",
+            now.since(view.last_contact).as_secs()
+        )
+    };
+    let primary = view.primary.clone().unwrap_or_default();
+    let silent = view.silent.join(" and ");
+    let unheard = view
+        .assessment
+        .doubts
+        .iter()
+        .any(|doubt| matches!(doubt, crate::role::Doubt::Unheard(_)));
+    let first = if unheard {
+        format!("{silent} do not answer: SYNC answers may rest on them alone")
+    } else {
+        "SYNC answers: kept".to_owned()
+    };
+    let others =
+        view.assessment.doubts.iter().filter_map(|doubt| {
+            match doubt {
+        crate::role::Doubt::Unheard(_) => None,
+        crate::role::Doubt::LocalAnswers => Some(format!(
+            "LOCAL answers of {primary} since {contact}: cannot be known here"
+        )),
+        crate::role::Doubt::NotInSync => Some(
+            "this system was not in the in-sync set: what others acknowledged may be missing here"
+                .to_owned(),
+        ),
+    }
+        });
+    let said: Vec<String> = std::iter::once(first).chain(others).collect();
+    let text = format!(
+        "a takeover may lose answers. {}. Nothing was changed",
+        said.join(". ")
+    );
+    CommandError::new(ErrorKind::Refused, "RJN7105", text)
+        .help("while the primary lives: switch. If it is lost: takeover --accept-loss")
+}

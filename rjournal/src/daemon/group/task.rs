@@ -1,0 +1,244 @@
+//! Room `daemon`, recovery groups: the task of one group: every few seconds, and whenever something happened, it asks the others
+//! where they stand, tells them where it stands, and brings its journals to where they belong. Must not judge.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::runtime::GroupRuntime;
+use crate::daemon::messages::Severity;
+use crate::daemon::system::{JournalRuntime, Shared};
+use crate::daemon::task::opening::OpenOrder;
+use crate::entry::{JournalId, SystemId};
+use crate::remote::{GroupNews, MemberRole, PartnerReply, PartnerRequest};
+
+/// Others are asked this often when nothing happens.
+const ASK_EVERY: Duration = Duration::from_secs(3);
+/// While something is missing, this often.
+const ASK_SOON: Duration = Duration::from_millis(500);
+/// How long a member may take to answer.
+const ANSWER_MAX: Duration = Duration::from_secs(3);
+/// The way back is tried at once, and then once a day.
+const PATH_EVERY_MICROS: u64 = 24 * 60 * 60 * 1_000_000;
+
+impl Shared {
+    /// Starts the tasks of all groups.
+    pub(crate) fn start_groups(self: &Arc<Self>) {
+        for group in self.groups.all() {
+            self.start_group(group);
+        }
+    }
+
+    pub(super) fn start_group(self: &Arc<Self>, group: Arc<GroupRuntime>) {
+        let shared = Arc::clone(self);
+        self.runtime
+            .spawn(async move { shared.run_group(group).await });
+    }
+
+    async fn run_group(self: Arc<Self>, group: Arc<GroupRuntime>) {
+        self.fence(&group);
+        while !self.is_stopping() && !group.over.load(Ordering::Acquire) {
+            self.ask_members(&group).await;
+            self.go_on(&group).await;
+            self.try_paths(&group).await;
+            let standing = group.standing();
+            let tips = self.group_tips(&standing.group);
+            let whole = self.follows(&standing, &tips) == standing.promised();
+            let wait = if whole && standing.handed_over.is_none() {
+                ASK_EVERY
+            } else {
+                ASK_SOON
+            };
+            tokio::select! {
+                () = group.wake.notified() => {}
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+    }
+
+    /// Does what follows from what is known now.
+    async fn go_on(self: &Arc<Self>, group: &Arc<GroupRuntime>) {
+        if let Err(error) = self.settle(group).await {
+            let text = format!("the standing of this member cannot be kept: {error}");
+            self.post_about("RJN7007", Severity::Alarm, group.name.as_str(), text);
+            return;
+        }
+        let before = group.standing();
+        if let Err(error) = self.take_hand_over(group).await {
+            tracing::info!(group = %group.name, error, "what was handed over is not taken yet");
+        }
+        let tips = self.group_tips(&before.group);
+        let changed =
+            group.standing() != before || group.told() != Some(self.follows(&before, &tips));
+        if changed {
+            // Whoever waits for this member hears of it at once.
+            group.set_told(self.follows(&before, &tips));
+            self.ask_members(group).await;
+            if let Err(error) = self.settle(group).await {
+                tracing::warn!(group = %group.name, %error, "not settled");
+            }
+        }
+        self.let_open(group).await;
+    }
+
+    /// Asks a member something.
+    ///
+    /// Cancel safe: yes, but it may have been done.
+    pub(super) async fn ask_member(
+        &self,
+        to: SystemId,
+        request: PartnerRequest,
+        wait: Duration,
+    ) -> Result<PartnerReply, String> {
+        let rdb = self
+            .rdb_of(to)
+            .ok_or_else(|| format!("{to} is not in the directory here: ADDRDBDIRE"))?;
+        match tokio::time::timeout(wait, self.ask_partner(rdb, request)).await {
+            Err(_) => Err("it did not answer in time".to_owned()),
+            Ok(Err(error)) => Err(error.to_string()),
+            Ok(Ok(PartnerReply::Refused(refusal))) => Err(refusal.text),
+            Ok(Ok(reply)) => Ok(reply),
+        }
+    }
+
+    /// Asks one member where it stands, and takes that in.
+    ///
+    /// Cancel safe: no.
+    pub(super) async fn ask_where(
+        self: &Arc<Self>,
+        group: &Arc<GroupRuntime>,
+        to: SystemId,
+        wait: Duration,
+    ) -> Result<GroupNews, String> {
+        let request = PartnerRequest::Group(Box::new(self.group_news(group)));
+        let told = match self.ask_member(to, request, wait).await {
+            Ok(PartnerReply::Group(news)) => Ok(*news),
+            Ok(_) => Err("it said something else".to_owned()),
+            Err(error) => Err(error),
+        };
+        match told {
+            Ok(news) => {
+                let taken = self.take_news(group, to, &news);
+                taken.map_err(|error| error.to_string())?;
+                Ok(news)
+            }
+            Err(error) => {
+                let (wall, now) = (self.clock.wall(), self.clock.now());
+                group.note_heard(to, Err(error.clone()), wall, now);
+                Err(error)
+            }
+        }
+    }
+
+    /// Asks all other members where they stand, at once.
+    ///
+    /// Cancel safe: no.
+    pub(super) async fn ask_members(self: &Arc<Self>, group: &Arc<GroupRuntime>) {
+        self.ask_all(group, ANSWER_MAX).await;
+    }
+
+    pub(super) async fn ask_all(
+        self: &Arc<Self>,
+        group: &Arc<GroupRuntime>,
+        wait: Duration,
+    ) -> Vec<SystemId> {
+        let others: Vec<SystemId> = group.look(|at| {
+            at.group
+                .others(self.id)
+                .map(|member| member.system)
+                .collect()
+        });
+        let mut asking = Vec::new();
+        for to in others {
+            let (shared, group) = (Arc::clone(self), Arc::clone(group));
+            asking.push((
+                to,
+                self.runtime
+                    .spawn(async move { shared.ask_where(&group, to, wait).await }),
+            ));
+        }
+        let mut heard = Vec::new();
+        for (to, answer) in asking {
+            if let Ok(Ok(_)) = answer.await {
+                heard.push(to);
+            }
+        }
+        heard
+    }
+
+    /// A primary that was started again opens once another member was heard that knows of no higher term (ruling 14).
+    async fn let_open(&self, group: &GroupRuntime) {
+        let standing = group.standing();
+        if standing.role(self.id) != MemberRole::Primary {
+            return;
+        }
+        let own = standing.group.member(self.id).map(|member| member.own);
+        let Some(JournalRuntime::Opening(opening)) = own.and_then(|own| self.runtime_of(own))
+        else {
+            return;
+        };
+        let term = standing.promised();
+        let heard = group.heard().into_values().any(|heard| {
+            heard.news.is_some_and(|news| {
+                let claimed = news.claim.map_or(0, |claim| claim.term);
+                heard.since.is_some() && heard.error.is_none() && claimed <= term
+            })
+        });
+        if heard {
+            opening.order(OpenOrder::Contact).await;
+        }
+    }
+
+    /// Whether every other member would let itself be fed by this one: found out when the group is made and daily, not when the
+    /// house burns.
+    async fn try_paths(&self, group: &GroupRuntime) {
+        let standing = group.standing();
+        let Some(own) = standing.group.member(self.id).map(|member| member.journal) else {
+            return;
+        };
+        let now = self.clock.wall().as_micros();
+        for (to, heard) in group.heard() {
+            let due = match &heard.path {
+                None => true,
+                Some((Ok(()), at)) => now.saturating_sub(at.as_micros()) >= PATH_EVERY_MICROS,
+                Some((Err(_), at)) => now.saturating_sub(at.as_micros()) >= 60 * 1_000_000,
+            };
+            if !due || heard.news.is_none() || heard.error.is_some() {
+                continue;
+            }
+            let path = self.try_path(group, to, own).await;
+            let was = heard.path.map(|(path, _)| path);
+            if let Err(error) = &path
+                && was.as_ref() != Some(&path)
+            {
+                let name = standing
+                    .group
+                    .member(to)
+                    .map(|member| member.name.to_string());
+                let text = format!(
+                    "the way to {} is not open: were this system primary, it could not feed it: {error}",
+                    name.unwrap_or_default()
+                );
+                self.post_about("RJN7008", Severity::Alarm, group.name.as_str(), text);
+            }
+            group.note_path(to, path, self.clock.wall());
+        }
+    }
+
+    /// Whether a member would let itself be fed by this one.
+    pub(super) async fn try_path(
+        &self,
+        group: &GroupRuntime,
+        to: SystemId,
+        own: JournalId,
+    ) -> Result<(), String> {
+        let request = PartnerRequest::CheckPath {
+            group: group.id,
+            journal: own,
+        };
+        match self.ask_member(to, request, ANSWER_MAX).await? {
+            PartnerReply::Done => Ok(()),
+            _ => Err("it said something else".to_owned()),
+        }
+    }
+}
