@@ -228,7 +228,7 @@ impl Cluster {
             ..
         }) = &mut self.nodes[node].running
         {
-            match greet(copy, (system, peer), &*disk, first, now) {
+            match greet(copy, (system, peer, false), &*disk, first, now) {
                 Ok(mut crank) => {
                     refused = !crank.session.is_let_in();
                     crank.turn(copy, wall, &mut out);
