@@ -280,7 +280,9 @@ impl Shared {
             };
             let term = described.primary.term;
             let whole = others().all(|member| {
-                member.follows == term && member.path.is_some() && member.way_back.is_some()
+                member.follows == term
+                    && matches!(member.path, Some(Ok(_)))
+                    && matches!(member.way_back, Some(Ok(_)))
             });
             if whole || tokio::time::Instant::now() >= until {
                 return Ok(described);

@@ -44,7 +44,8 @@ impl Shared {
             let standing = group.standing();
             let tips = self.group_tips(&standing.group);
             let whole = self.follows(&standing, &tips) == standing.promised();
-            let wait = if whole && standing.handed_over.is_none() {
+            let open_ways = group.paths().iter().all(|path| path.error.is_none());
+            let wait = if whole && open_ways && standing.handed_over.is_none() {
                 ASK_EVERY
             } else {
                 ASK_SOON
@@ -201,7 +202,7 @@ impl Shared {
             let due = match &heard.path {
                 None => true,
                 Some((Ok(()), at)) => now.saturating_sub(at.as_micros()) >= PATH_EVERY_MICROS,
-                Some((Err(_), at)) => now.saturating_sub(at.as_micros()) >= 60 * 1_000_000,
+                Some((Err(_), _)) => true,
             };
             if !due || heard.news.is_none() || heard.error.is_some() {
                 continue;
