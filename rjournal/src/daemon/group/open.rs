@@ -211,7 +211,9 @@ impl Shared {
             }
         })?;
         let confirmation = begin_confirmation(&journal, &[], self.clock.wall(), self.clock.now());
-        self.run_local(journal, writer, confirmation, true);
+        // Whoever handed over joins in a moment: until then an answer would be LOCAL for nothing.
+        let waits = reason == TermReason::HandedOver && group.look(|at| at.group.sync);
+        self.run_local(journal, writer, confirmation, !waits);
         tracing::info!(journal = %name, term, "a term begins");
         Ok(record)
     }

@@ -11,8 +11,9 @@ use crate::daemon::command::{CommandError, ErrorKind};
 use crate::daemon::messages::Severity;
 use crate::daemon::system::{JournalRuntime, Shared, lock};
 use crate::daemon::task::local::LocalRuntime;
+use crate::entry::control_entry::Policy;
 use crate::entry::{HandOver, Moment, Position, Sequence, SystemId, TermReason};
-use crate::journal::{Drain, Limit};
+use crate::journal::{Drain, Gate, Limit};
 use crate::remote::{MemberRole, PartnerReply, PartnerRequest, PromiseAsked};
 use crate::role::{NotReady, Switch, SwitchFacts, SwitchMarks, SwitchStep, ready};
 
@@ -20,6 +21,11 @@ use crate::role::{NotReady, Switch, SwitchFacts, SwitchMarks, SwitchStep, ready}
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 /// The new primary has so long to open before this command comes back; it goes on by itself.
 const TAKE_MAX: Duration = Duration::from_secs(10);
+
+/// The system that handed over has so long to join before deposits are taken without it.
+const JOIN_MAX: Duration = Duration::from_millis(400);
+/// What has no event of its own is looked at this often.
+const LOOK: Duration = Duration::from_millis(2);
 
 /// An operator's order.
 #[derive(Debug, Clone, Copy)]
@@ -234,8 +240,7 @@ impl Shared {
             let now = self.clock.now();
             match switch.step(marks, now) {
                 SwitchStep::Drain | SwitchStep::Wait => {
-                    let look = Duration::from_millis(2);
-                    drop(tokio::time::timeout(look, news).await);
+                    drop(tokio::time::timeout(LOOK, news).await);
                 }
                 SwitchStep::Close => intake.set_drain(Some(Drain::Nothing)),
                 SwitchStep::HandOver => {
@@ -450,6 +455,10 @@ impl Shared {
         let record = self.open_term(group, TermReason::HandedOver).await?;
         self.confirm_closed(group).await;
         self.fence(group);
+        if let Some(local) = self.own_local(group) {
+            self.runtime
+                .spawn(open_when_joined(Arc::clone(self), Arc::clone(group), local));
+        }
         let text = format!(
             "this system was handed the role and is primary in term {}; the term before ended with entry {}",
             record.term, at.sequence
@@ -472,6 +481,24 @@ impl Shared {
         let fits = handed.to == self.id && handed.term == newest.term && handed.group == group.id;
         fits.then_some((newest.primary, handed, at))
     }
+}
+
+/// Lets deposits in once somebody is in the in-sync set, so that the first answer is as good as the last before the switch was.
+/// Where answers may be LOCAL, nobody is waited for longer than a moment.
+async fn open_when_joined(shared: Arc<Shared>, group: Arc<GroupRuntime>, local: Arc<LocalRuntime>) {
+    let until = shared.clock.now() + JOIN_MAX;
+    let journal = &local.journal;
+    group.wake();
+    while lock(&local.confirmation).members().0.is_empty() {
+        let degrades = journal.attributes().policy == Policy::Degrade;
+        if shared.is_stopping() || (degrades && shared.clock.now() >= until) {
+            break;
+        }
+        let news = journal.tail().listen(Limit::Written);
+        drop(tokio::time::timeout(LOOK, news).await);
+    }
+    journal.set_gate(Gate::Open);
+    group.wake();
 }
 
 fn not_ready(report: &SwitchReport) -> CommandError {

@@ -15,6 +15,9 @@ use crate::entry::{Proof, Sequence, SystemId, TermClaim, TermReason, Timestamp};
 use crate::remote::{GroupNews, MemberRole, PartnerReply, PartnerRequest, PromiseAsked};
 use crate::role::{Assessment, MemberTip, Takeover, TakeoverFacts, TakeoverStep, assess, tip_of};
 
+/// A member that did not answer when it was looked at has so long to promise.
+const SILENT_MAX: Duration = Duration::from_millis(150);
+
 /// An operator's order.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct TakeoverOrder {
@@ -117,7 +120,13 @@ impl Shared {
         order: TakeoverOrder,
     ) -> Result<TakeoverReport, CommandError> {
         let began = self.clock.now();
-        let heard = self.ask_all(group, order.wait).await;
+        // With an operator's word nothing depends on who answers now: it is found out while promises are asked for.
+        let known = order.accept_loss && !order.plan;
+        let heard = if known {
+            Vec::new()
+        } else {
+            self.ask_all(group, order.wait).await
+        };
         let view = self.takeover_view(group, &heard);
         self.require_takeover(group)?;
         if order.plan {
@@ -129,9 +138,24 @@ impl Shared {
         let _turn = group.turn.lock().await;
         self.require_takeover(group)?;
         group.set_doing(Some("takeover".to_owned()));
-        let outcome = self.run_takeover(group, order).await;
+        let heard = (!known).then_some(heard);
+        let outcome = self.run_takeover(group, order, heard.as_deref()).await;
         group.set_doing(None);
         let (takeover, fetched) = outcome?;
+        let silent = takeover.missing();
+        let view = if known {
+            let answered: Vec<SystemId> = group.look(|at| {
+                let others = at.group.others(self.id).map(|member| member.system);
+                others.filter(|other| !silent.contains(other)).collect()
+            });
+            TakeoverView {
+                heard: names(group, &answered),
+                silent: names(group, &silent),
+                ..view
+            }
+        } else {
+            view
+        };
         let standing = group.standing();
         let term = standing.lineage.term();
         self.confirm_closed(group).await;
@@ -199,6 +223,7 @@ impl Shared {
         self: &Arc<Self>,
         group: &Arc<GroupRuntime>,
         order: TakeoverOrder,
+        heard: Option<&[SystemId]>,
     ) -> Result<(Takeover, u64), CommandError> {
         let facts = {
             let standing = group.standing();
@@ -222,8 +247,14 @@ impl Shared {
                 }
                 TakeoverStep::Ask(members) => {
                     takeover.handle_asked();
-                    self.ask_promises(group, &mut takeover, members, order.wait, &mut told)
-                        .await;
+                    self.ask_promises(
+                        group,
+                        &mut takeover,
+                        members,
+                        (order.wait, heard),
+                        &mut told,
+                    )
+                    .await;
                 }
                 TakeoverStep::Fetch(from) => {
                     let before = self.own_tip(group).sequence;
@@ -259,10 +290,7 @@ impl Shared {
     }
 
     fn needs_word(group: &GroupRuntime, missing: &[SystemId], term: u64) -> CommandError {
-        let names: Vec<String> = group.look(|at| {
-            let found = missing.iter().filter_map(|system| at.group.member(*system));
-            found.map(|member| member.name.to_string()).collect()
-        });
+        let names = names(group, missing);
         let text = format!(
             "{} did not answer: answers may rest on them alone. Nothing is open; every term below {term} is fenced here",
             names.join(" and ")
@@ -312,7 +340,7 @@ impl Shared {
         group: &Arc<GroupRuntime>,
         takeover: &mut Takeover,
         members: Vec<SystemId>,
-        wait: Duration,
+        patience: (Duration, Option<&[SystemId]>),
         told: &mut std::collections::BTreeMap<SystemId, GroupNews>,
     ) {
         let Some(claim) = group.look(|at| at.claim) else {
@@ -321,6 +349,12 @@ impl Shared {
         let mut asking = Vec::new();
         for to in members {
             let shared = Arc::clone(self);
+            // Whoever was silent a moment ago is asked all the same, and not waited for as long again.
+            let wait = if patience.1.is_none_or(|heard| heard.contains(&to)) {
+                patience.0
+            } else {
+                patience.0.min(SILENT_MAX)
+            };
             let asked = PromiseAsked {
                 claim,
                 abort: false,
@@ -385,6 +419,13 @@ impl Shared {
             tracing::warn!(group = %group.name, %error, "a tail was not fetched");
         }
     }
+}
+
+fn names(group: &GroupRuntime, systems: &[SystemId]) -> Vec<String> {
+    group.look(|at| {
+        let found = systems.iter().filter_map(|system| at.group.member(*system));
+        found.map(|member| member.name.to_string()).collect()
+    })
 }
 
 fn report(view: TakeoverView, term: Option<u64>) -> TakeoverReport {
