@@ -11,9 +11,11 @@
 //! | `feed` | one member fetches from another what it lacks |
 //! | `open` | a term is opened; a journal goes to rest |
 //! | `takeover`, `switch` | the two ways to a new term |
-//! | `join` | a group is made, and ends |
+//! | `join` | a group is made, changed, and ends |
+//! | `answer` | what others are answered |
 //! | `task` | all of it, every few seconds and whenever something happened |
 
+mod answer;
 mod feed;
 mod file;
 mod join;

@@ -227,9 +227,8 @@ impl Shared {
         let now = self.clock.wall().as_micros();
         for (to, heard) in group.heard() {
             let due = match &heard.path {
-                None => true,
+                None | Some((Err(_), _)) => true,
                 Some((Ok(()), at)) => now.saturating_sub(at.as_micros()) >= PATH_EVERY_MICROS,
-                Some((Err(_), _)) => true,
             };
             if !due || heard.news.is_none() || heard.error.is_some() {
                 continue;
