@@ -197,7 +197,6 @@ impl History {
             before: self.end(),
             reason: OpenReason::Created,
             term: None,
-            term: None,
         };
         self.epoch = epoch;
         let sequence = self.entry(&Draft::new(Kind::OPENED, &open.encode()));

@@ -15,7 +15,7 @@ use crate::journal::{Attributes, Copy, JournalKind, NewJournal, Recovered, next_
 use crate::remote::{
     GROUP_MEMBERS_MAX, GroupMember, JoinGroup, PartnerReply, PartnerRequest, RefusalCode,
 };
-use crate::role::{Lineage, Standing};
+use crate::role::{Chore, Lineage, Standing};
 
 impl Shared {
     /// A partner asks this system to join a group: first for the journal it will write, then, with all of them and the first
@@ -216,10 +216,13 @@ impl Shared {
                     return failed(error);
                 }
                 // Who hands over waits for this answer: the pause of its programs ends with it.
-                if self.handed_to_me(&group).is_some()
-                    && let Err(error) = self.take_hand_over(&group).await
-                {
-                    tracing::info!(group = %group.name, error, "what was handed over is not taken yet");
+                let handed = self.seen(&group).handed_to_me();
+                if let Some(Chore::TakeOverHanded { from, handed, at }) = handed {
+                    let _turn = group.turn.lock().await;
+                    let again = self.seen(&group).handed_to_me().is_some();
+                    if again && let Err(error) = self.take_handed(&group, from, handed, at).await {
+                        tracing::info!(group = %group.name, error, "what was handed over is not taken yet");
+                    }
                 }
                 let behind = group.look(|at| at.lineage.term())
                     > news.lineage.last().map_or(0, |record| record.term);

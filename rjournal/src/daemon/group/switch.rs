@@ -11,9 +11,8 @@ use crate::daemon::command::{CommandError, ErrorKind};
 use crate::daemon::messages::Severity;
 use crate::daemon::system::{JournalRuntime, Shared, lock};
 use crate::daemon::task::local::LocalRuntime;
-use crate::entry::control_entry::Policy;
 use crate::entry::{HandOver, Moment, Position, Sequence, SystemId, TermReason};
-use crate::journal::{Drain, Gate, Limit};
+use crate::journal::{Drain, Limit};
 use crate::remote::{MemberRole, PartnerReply, PartnerRequest, PromiseAsked};
 use crate::role::{NotReady, Switch, SwitchFacts, SwitchMarks, SwitchStep, ready};
 
@@ -22,8 +21,6 @@ const ANSWER_MAX: Duration = Duration::from_secs(5);
 /// The new primary has so long to open before this command comes back; it goes on by itself.
 const TAKE_MAX: Duration = Duration::from_secs(10);
 
-/// The system that handed over has so long to join before deposits are taken without it.
-const JOIN_MAX: Duration = Duration::from_millis(400);
 /// What has no event of its own is looked at this often.
 const LOOK: Duration = Duration::from_millis(2);
 
@@ -112,7 +109,7 @@ impl Shared {
         }
     }
 
-    fn own_local(&self, group: &GroupRuntime) -> Option<Arc<LocalRuntime>> {
+    pub(super) fn own_local(&self, group: &GroupRuntime) -> Option<Arc<LocalRuntime>> {
         let own = group.look(|at| at.group.member(self.id).map(|member| member.own))?;
         match self.runtime_of(own)? {
             JournalRuntime::Local(local) => Some(local),
@@ -413,92 +410,6 @@ impl Shared {
         group.wake();
         Ok(record.term)
     }
-
-    /// Takes the role that was handed to this member, once everything up to the hand-over entry is here.
-    ///
-    /// Cancel safe: no.
-    pub(super) async fn take_hand_over(
-        self: &Arc<Self>,
-        group: &Arc<GroupRuntime>,
-    ) -> Result<(), String> {
-        let Some((from, handed, at)) = self.handed_to_me(group) else {
-            return Ok(());
-        };
-        let _turn = group.turn.lock().await;
-        let standing = group.standing();
-        let Some(newest) = standing.lineage.newest().copied() else {
-            return Ok(());
-        };
-        let role = standing.role(self.id);
-        let claimed = standing
-            .claim
-            .is_some_and(|claim| claim.term == handed.term + 1);
-        let may = role == MemberRole::Backup || (role == MemberRole::Claiming && claimed);
-        if handed.term != newest.term || !may {
-            return Ok(());
-        }
-        let has_all = |shared: &Self| {
-            let tips = shared.group_tips(&standing.group);
-            tips.iter()
-                .any(|tip| tip.journal == newest.journal && tip.tip == at)
-        };
-        if !has_all(self) {
-            self.fetch_from(group, from, newest.journal).await?;
-        }
-        if !has_all(self) {
-            return Err("the copy does not end with the hand-over entry".to_owned());
-        }
-        if role == MemberRole::Backup {
-            let claimed = self.claim(group, handed.term + 1).await;
-            claimed.map_err(|error| error.to_string())?;
-        }
-        let record = self.open_term(group, TermReason::HandedOver).await?;
-        self.confirm_closed(group).await;
-        self.fence(group);
-        if let Some(local) = self.own_local(group) {
-            self.runtime
-                .spawn(open_when_joined(Arc::clone(self), Arc::clone(group), local));
-        }
-        let text = format!(
-            "this system was handed the role and is primary in term {}; the term before ended with entry {}",
-            record.term, at.sequence
-        );
-        self.post_about("RJN7002", Severity::Info, group.name.as_str(), text);
-        group.wake();
-        Ok(())
-    }
-
-    /// A hand-over to this member that the primary of the newest term says is flushed there.
-    pub(super) fn handed_to_me(
-        &self,
-        group: &GroupRuntime,
-    ) -> Option<(SystemId, HandOver, Position)> {
-        let standing = group.standing();
-        let newest = standing.lineage.newest()?;
-        let heard = group.heard();
-        let news = heard.get(&newest.primary)?.news.as_ref()?;
-        let (handed, at) = news.handed_over?;
-        let fits = handed.to == self.id && handed.term == newest.term && handed.group == group.id;
-        fits.then_some((newest.primary, handed, at))
-    }
-}
-
-/// Lets deposits in once somebody is in the in-sync set, so that the first answer is as good as the last before the switch was.
-/// Where answers may be LOCAL, nobody is waited for longer than a moment.
-async fn open_when_joined(shared: Arc<Shared>, group: Arc<GroupRuntime>, local: Arc<LocalRuntime>) {
-    let until = shared.clock.now() + JOIN_MAX;
-    let journal = &local.journal;
-    group.wake();
-    while lock(&local.confirmation).members().0.is_empty() {
-        let degrades = journal.attributes().policy == Policy::Degrade;
-        if shared.is_stopping() || (degrades && shared.clock.now() >= until) {
-            break;
-        }
-        let news = journal.tail().listen(Limit::Written);
-        drop(tokio::time::timeout(LOOK, news).await);
-    }
-    journal.set_gate(Gate::Open);
-    group.wake();
 }
 
 fn not_ready(report: &SwitchReport) -> CommandError {

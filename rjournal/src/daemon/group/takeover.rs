@@ -13,7 +13,9 @@ use crate::daemon::system::Shared;
 use crate::entry::control_entry::SetChange;
 use crate::entry::{Proof, Sequence, SystemId, TermClaim, TermReason, Timestamp};
 use crate::remote::{GroupNews, MemberRole, PartnerReply, PartnerRequest, PromiseAsked};
-use crate::role::{Assessment, MemberTip, Takeover, TakeoverFacts, TakeoverStep, assess, tip_of};
+use crate::role::{
+    Assessment, Chore, MemberTip, Takeover, TakeoverFacts, TakeoverStep, assess, tip_of,
+};
 
 /// A member that did not answer when it was looked at has so long to promise.
 const SILENT_MAX: Duration = Duration::from_millis(150);
@@ -158,8 +160,10 @@ impl Shared {
         };
         let standing = group.standing();
         let term = standing.lineage.term();
-        self.confirm_closed(group).await;
-        self.fence(group);
+        let closes = |chore: &Chore| matches!(chore, Chore::Close { .. });
+        if let Err(error) = self.do_chores(group, closes).await {
+            tracing::warn!(group = %group.name, %error, "what the close record says is confirmed later");
+        }
         let mut done = report(view, Some(term));
         done.takeover_ms = self.clock.now().since(began).as_millis() as u64;
         done.fetched = fetched;
@@ -208,7 +212,7 @@ impl Shared {
                     .unwrap_or_default(),
             );
         }
-        let tips = self.group_tips(&standing.group);
+        let tips = self.seen(group).tips();
         if tip_of(&standing.lineage, &tips) == MemberTip::default() {
             let text = format!(
                 "{} holds nothing of the group's history: there is nothing to take over",
@@ -302,7 +306,7 @@ impl Shared {
     /// How far this member is.
     pub(super) fn own_tip(&self, group: &GroupRuntime) -> MemberTip {
         let standing = group.standing();
-        tip_of(&standing.lineage, &self.group_tips(&standing.group))
+        tip_of(&standing.lineage, &self.seen(group).tips())
     }
 
     /// Claims a term: durable, and everything lower fenced here, when this comes back.
@@ -404,7 +408,8 @@ impl Shared {
         from: SystemId,
         news: Option<&GroupNews>,
     ) {
-        if let Err(error) = self.complete(group).await {
+        let closed = |chore: &Chore| matches!(chore, Chore::Fetch { .. } | Chore::SetAside { .. });
+        if let Err(error) = self.do_chores(group, closed).await {
             tracing::warn!(group = %group.name, %error, "earlier terms are not complete");
         }
         let lineage = group.look(|at| at.lineage.clone());

@@ -7,10 +7,9 @@ use std::time::Duration;
 
 use super::runtime::GroupRuntime;
 use crate::daemon::messages::Severity;
-use crate::daemon::system::{JournalRuntime, Shared};
-use crate::daemon::task::opening::OpenOrder;
+use crate::daemon::system::Shared;
 use crate::entry::{JournalId, SystemId};
-use crate::remote::{GroupNews, MemberRole, PartnerReply, PartnerRequest};
+use crate::remote::{GroupNews, PartnerReply, PartnerRequest};
 
 /// Others are asked this often when nothing happens.
 const ASK_EVERY: Duration = Duration::from_secs(3);
@@ -59,8 +58,7 @@ impl Shared {
 
     fn ask_again_after(&self, group: &GroupRuntime) -> Duration {
         let standing = group.standing();
-        let tips = self.group_tips(&standing.group);
-        let whole = self.follows(&standing, &tips) == standing.promised();
+        let whole = self.seen(group).follows() == standing.promised();
         let open_ways = group.paths().iter().all(|path| path.error.is_none());
         if whole && open_ways && standing.handed_over.is_none() {
             ASK_EVERY
@@ -77,15 +75,10 @@ impl Shared {
             self.post_about("RJN7007", Severity::Alarm, group.name.as_str(), text);
             return false;
         }
-        if let Err(error) = self.take_hand_over(group).await {
-            tracing::info!(group = %group.name, error, "what was handed over is not taken yet");
-        }
-        self.let_open(group).await;
-        let standing = group.standing();
-        let follows = self.follows(&standing, &self.group_tips(&standing.group));
+        let follows = self.seen(group).follows();
         let told = group.told() == Some(follows);
         group.set_told(follows);
-        !told || standing != before
+        !told || group.standing() != before
     }
 
     /// Asks a member something.
@@ -190,29 +183,6 @@ impl Shared {
             }
         }
         heard
-    }
-
-    /// A primary that was started again opens once another member was heard that knows of no higher term (ruling 14).
-    async fn let_open(&self, group: &GroupRuntime) {
-        let standing = group.standing();
-        if standing.role(self.id) != MemberRole::Primary {
-            return;
-        }
-        let own = standing.group.member(self.id).map(|member| member.own);
-        let Some(JournalRuntime::Opening(opening)) = own.and_then(|own| self.runtime_of(own))
-        else {
-            return;
-        };
-        let term = standing.promised();
-        let heard = group.heard().into_values().any(|heard| {
-            heard.news.is_some_and(|news| {
-                let claimed = news.claim.map_or(0, |claim| claim.term);
-                heard.since.is_some() && heard.error.is_none() && claimed <= term
-            })
-        });
-        if heard {
-            opening.order(OpenOrder::Contact).await;
-        }
     }
 
     /// Whether every other member would let itself be fed by this one: found out when the group is made and daily, not when the
