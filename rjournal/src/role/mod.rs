@@ -7,11 +7,13 @@
 //! journals; signatures are checked by whoever calls.
 
 mod lineage;
+mod place;
 mod standing;
 mod switch;
 mod takeover;
 
 pub use lineage::{Lineage, LineageError, Segment};
+pub use place::Placed;
 pub use standing::{Heard, Standing, Stop};
 pub use switch::{NotReady, Switch, SwitchFacts, SwitchMarks, SwitchStep, ready};
 pub use takeover::{
