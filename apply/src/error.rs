@@ -151,6 +151,11 @@ pub enum DatabaseError {
     /// The store is a replica: it is changed by its journal only.
     #[error("this store is a replica; changes are made where its journal is local")]
     Replica,
+    /// The system is not the primary of the store's recovery group, or not any more.
+    #[error(
+        "this store is a replica now: its system is not the primary of its recovery group; WHOISPRIMARY says where rows are changed"
+    )]
+    NotPrimary,
     /// A row with this key is there already.
     #[error("a row with key {key} is in {file} already")]
     Duplicate {
@@ -279,6 +284,7 @@ impl From<DatabaseError> for CommandError {
             DatabaseError::NotOpen { .. } => (ErrorKind::Refused, "RJN4010"),
             DatabaseError::Held { .. } => (ErrorKind::Refused, "RJN6015"),
             DatabaseError::Replica => (ErrorKind::Refused, "RJN6001"),
+            DatabaseError::NotPrimary => (ErrorKind::Refused, "RJN6020"),
             DatabaseError::Duplicate { .. } => (ErrorKind::Exists, "CPF5034"),
             DatabaseError::NoRow { .. } => (ErrorKind::NotFound, "CPF5006"),
             DatabaseError::Locked { .. } => (ErrorKind::TimedOut, "CPF5027"),

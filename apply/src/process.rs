@@ -100,9 +100,9 @@ async fn run(arguments: JobArguments) -> Result<(), ApplyError> {
     }
 }
 
-/// Attaches the journal once it is open, and comes back only when that is refused.
+/// Attaches the journal whenever one is open here for deposits, and comes back only when that is refused.
 async fn attach(database: &Database) -> Result<(), ApplyError> {
-    database.attach().await?;
+    database.keep_attached().await?;
     std::future::pending().await
 }
 

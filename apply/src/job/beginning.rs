@@ -7,22 +7,23 @@ use std::time::Duration;
 
 use rjournal::daemon::JournalFacts;
 use rjournal::entry::record::Format;
-use rjournal::entry::{ObjectId, Position, QualifiedName, Sequence};
+use rjournal::entry::{ObjectId, Position, QualifiedName, SegmentId, Sequence};
 use tokio::sync::{mpsc, oneshot};
 
 use super::port::{Port, Report};
+use super::saving::Saving;
 use super::shared::{JobShared, Order};
-use super::task::{JobOptions, Task};
+use super::task::{JobOptions, Over, Task};
 use crate::error::{ApplyError, DatabaseError};
-use crate::machine::{ApplyMachine, Bounds, OlderFormats, Skips};
+use crate::machine::{ApplyMachine, Bounds, EndedFiles, OlderFormats, Skips};
 use crate::store::{ReplicaStore, StorePosition};
 
 /// How often a journal that is not open is looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// What the daemon says of one that is not.
-const NOT_OPEN: &str = "RJN4010";
+pub(super) const NOT_OPEN: &str = "RJN4010";
 
-/// A job that does not apply yet.
+/// A job that does not apply yet, or not any more until its journal is open again.
 pub(super) struct Beginning {
     /// Ends with whoever started the job.
     pub(super) wanted: oneshot::Receiver<()>,
@@ -32,30 +33,39 @@ pub(super) struct Beginning {
     pub(super) orders: mpsc::Receiver<Order>,
     pub(super) held: bool,
     pub(super) options: JobOptions,
+    /// What the journal was when the job was started, where that was looked at.
+    pub(super) placed: Option<JournalFacts>,
+    /// A save in the making.
+    pub(super) saving: Option<Saving>,
 }
 
 impl Beginning {
     pub(super) async fn run(mut self) -> Result<(), ApplyError> {
-        let failed = match self.task_parts().await {
-            Ok(Some((machine, formats))) => {
-                return Task {
-                    wanted: self.wanted,
-                    port: self.port,
-                    store: self.store,
-                    machine,
-                    formats,
-                    shared: self.shared,
-                    orders: self.orders,
-                    held: self.held,
-                    reported: None,
-                    save: self.options.save,
-                    saving: None,
+        let failed = loop {
+            match self.task_parts().await {
+                Ok(Some((machine, formats))) => {
+                    let task = Task {
+                        wanted: self.wanted,
+                        port: self.port,
+                        store: self.store,
+                        machine,
+                        formats,
+                        shared: self.shared,
+                        orders: self.orders,
+                        held: self.held,
+                        reported: None,
+                        options: self.options,
+                        saving: self.saving,
+                        left: None,
+                    };
+                    match task.run().await {
+                        Over::Ended(outcome) => return outcome,
+                        Over::NotOpen(again) => self = *again,
+                    }
                 }
-                .run()
-                .await;
+                Ok(None) => break None,
+                Err(error) => break Some(error),
             }
-            Ok(None) => None,
-            Err(error) => Some(error),
         };
         if let Some(error) = &failed {
             let report = Report {
@@ -81,15 +91,14 @@ impl Beginning {
     ) -> Result<Option<(ApplyMachine, HashMap<ObjectId, Format>)>, ApplyError> {
         let reader = Arc::clone(&self.shared.reader);
         let position = reader.position()?;
-        if self.shared.facts().is_none() {
-            match self.wait_until_open(position).await? {
-                Some(facts) => self.shared.set_facts(facts),
+        let facts = match self.placed.take() {
+            Some(facts) => facts,
+            None => match self.wait_until_open(position).await? {
+                Some(facts) => facts,
                 None => return Ok(None),
-            }
-        }
-        let Some(facts) = self.shared.facts() else {
-            return Ok(None);
+            },
         };
+        self.shared.set_placed(facts.clone(), position.as_ref());
         let formats: HashMap<ObjectId, Format> = reader
             .files()?
             .into_iter()
@@ -109,13 +118,23 @@ impl Beginning {
             step_bytes_max,
             ..options.bounds
         };
+        let ended = EndedFiles::of_store(&*reader)?;
+        for file in ended.iter() {
+            self.shared.set_journaled(file, false);
+        }
         let mut skips = Skips::of_store(&*reader)?;
         if let Some((sequence, skip)) = options.skip.take() {
             skips.order(sequence, skip);
         }
         let machine = ApplyMachine::new(facts.journal, begin, position, formats.clone(), bounds)
             .with_skips(skips)
-            .with_older_formats(OlderFormats::of_store(&*reader)?);
+            .with_older_formats(OlderFormats::of_store(&*reader)?)
+            .with_ended_files(ended);
+        let machine = if facts.is_in_group() {
+            machine.in_segment(facts.group, facts.term)
+        } else {
+            machine
+        };
         Ok(Some((machine, formats)))
     }
 
@@ -186,13 +205,14 @@ impl Beginning {
     }
 }
 
-/// Whether a store stands in its journal's history, and everything it needs next is there (failures.md APL-7, APL-8).
+/// Whether a store stands in its journal's history, and everything it needs next is there (failures.md APL-7, APL-8). Of a
+/// recovery group's journal that is the group's history: the position may lie in any segment of it, also at its end.
 pub(super) async fn check_place(
     port: &Port,
     position: Option<StorePosition>,
 ) -> Result<JournalFacts, ApplyError> {
     let Some(position) = position else {
-        let facts = port.facts(Sequence::NONE).await?;
+        let facts = port.facts(None, Sequence::NONE).await?;
         if facts.oldest.sequence > Sequence::NONE {
             return Err(ApplyError::Missing {
                 needed: Sequence::NONE,
@@ -201,7 +221,11 @@ pub(super) async fn check_place(
         }
         return Ok(facts);
     };
-    let facts = port.facts(position.applied).await?;
+    let segment = SegmentId {
+        term: position.term,
+        journal: position.journal,
+    };
+    let facts = port.facts(Some(segment), position.applied).await?;
     require_place(&facts, position, port.journal())?;
     Ok(facts)
 }
@@ -212,13 +236,18 @@ fn require_place(
     position: StorePosition,
     journal: QualifiedName,
 ) -> Result<(), ApplyError> {
-    if facts.journal != position.journal {
+    if facts.journal != position.journal && !facts.abandoned {
         return Err(ApplyError::OtherJournal { journal });
     }
-    // A local journal that was just opened may know of fewer answers than it gave before, of the same entries.
-    let is_here = facts.local && facts.head == Some(position.head);
+    // A local journal that was just opened may know of fewer answers than it gave before, of the same entries; of a segment that
+    // ended all entries count, whether that was heard yet or not.
+    let counts = match facts.ends {
+        Some(ends) => position.applied <= ends.sequence,
+        None => facts.local,
+    };
+    let is_here = counts && facts.head == Some(position.head);
     let beyond = position.applied > facts.last && !is_here;
-    if beyond || facts.head.is_some_and(|head| head != position.head) {
+    if beyond || facts.abandoned || facts.head.is_some_and(|head| head != position.head) {
         return Err(ApplyError::Ahead {
             store: position.to_string(),
             journal: facts.last,
@@ -259,6 +288,7 @@ mod tests {
         let facts = |local, head| JournalFacts {
             journal,
             group: GroupId::from(journal),
+            term: 1,
             name,
             local,
             epoch: Epoch::NONE,
@@ -267,6 +297,8 @@ mod tests {
                 head: ChainHead::genesis(journal),
             },
             last: Sequence::new(45),
+            ends: None,
+            abandoned: false,
             deposited: Sequence::new(50),
             head,
             actor: false,
@@ -277,5 +309,20 @@ mod tests {
         assert!(!placed(&facts(true, Some(ChainHead::from_bytes([3; 32])))));
         // A copy may yet set aside what is not confirmed.
         assert!(!placed(&facts(false, Some(head))));
+        // What a close record counts in, counts.
+        let closed = |last: u64| JournalFacts {
+            ends: Some(Position {
+                sequence: Sequence::new(last),
+                head,
+            }),
+            ..facts(false, Some(head))
+        };
+        assert!(placed(&closed(50)) && placed(&closed(60)));
+        assert!(!placed(&closed(49)), "beyond the end of its segment");
+        let abandoned = JournalFacts {
+            abandoned: true,
+            ..closed(60)
+        };
+        assert!(!placed(&abandoned));
     }
 }

@@ -12,7 +12,7 @@ mod task;
 
 pub use port::{Depositor, Feed, Port, Report};
 pub use restoring::{RestoreOrder, RestoredStore, restore_store};
-pub use shared::{JobShared, JobStatus, Order, Waited};
+pub use shared::{JobShared, JobStatus, Lap, Order, Waited};
 pub(crate) use store::open_store;
 pub use store::{save_path, store_path};
 pub use task::{ApplyJob, JobOptions};

@@ -4,18 +4,16 @@
 use std::path::PathBuf;
 
 use rjournal::daemon::command::apply::{JobMessage, ReportJob, StorePlace};
-use rjournal::daemon::command::file::{FileDescription, ListFiles};
+use rjournal::daemon::command::file::{AdoptFiles, FileDescription, ListFiles, StoredDefinition};
 use rjournal::daemon::{
-    Followed, Follower, JournalClient, JournalFacts, Stopped, SystemJournal, Want,
+    Along, Followed, Follower, JournalClient, JournalFacts, Stopped, SystemFollower, SystemJournal,
+    Want,
 };
-use rjournal::entry::{Draft, FileName, Name, QualifiedName, Sequence, codec};
+use rjournal::entry::{Draft, FileName, Name, QualifiedName, SegmentId, Sequence};
 use rjournal::journal::Answer;
 use rjournal::{Client, CommandError, System};
 
-/// Bytes read at once from an embedded system.
-const READ_BYTES: usize = 1024 * 1024;
-
-/// The journal of a job.
+/// The journal of a job, or any of a recovery group: then the job applies the group's history.
 #[derive(Debug, Clone)]
 pub enum Port {
     /// Over the control socket of the daemon in a data directory.
@@ -55,7 +53,8 @@ impl Port {
         }
     }
 
-    /// Reads the journal after an entry, to its end and along with it, or up to an entry.
+    /// Reads along the history the journal belongs to: from the segment a position is in, or the first one, after an entry; to
+    /// its end and along with it, or up to an entry. A journal outside a recovery group is its own history.
     ///
     /// Cancel safe: yes.
     ///
@@ -63,52 +62,52 @@ impl Port {
     /// [`CommandError`] when it cannot be read.
     pub async fn follow(
         &self,
+        segment: Option<SegmentId>,
         after: Sequence,
         upto: Option<Sequence>,
     ) -> Result<Feed, CommandError> {
+        let along = Along::Lineage(segment);
         match self {
             Self::Daemon { data, journal, .. } => Ok(Feed::Socket(Box::new(
-                Client::follow(data, *journal, after, upto).await?,
+                Client::follow(data, *journal, along, after, upto).await?,
             ))),
-            Self::Embedded { journal, .. } => {
-                let facts = journal.facts(after)?;
-                Ok(Feed::Embedded {
-                    journal: journal.clone(),
-                    facts: Box::new(facts),
-                    at: after,
-                    upto,
-                    level: None,
-                    ready: Vec::new(),
-                })
+            Self::Embedded { system, journal } => {
+                let follower = system.follow(journal.name(), along, after, upto)?;
+                Ok(Feed::Embedded(Box::new(follower)))
             }
         }
     }
 
-    /// What the journal is, and its chain head at an entry.
+    /// What the journal of a segment is, and its chain head at an entry.
     ///
     /// Cancel safe: yes.
     ///
     /// # Errors
     /// [`CommandError`] when it cannot be read.
-    pub async fn facts(&self, at: Sequence) -> Result<JournalFacts, CommandError> {
-        match self {
-            Self::Daemon { .. } => Ok(self.follow(at, Some(at)).await?.facts().clone()),
-            Self::Embedded { journal, .. } => journal.facts(at),
-        }
+    pub async fn facts(
+        &self,
+        segment: Option<SegmentId>,
+        at: Sequence,
+    ) -> Result<JournalFacts, CommandError> {
+        Ok(self.follow(segment, at, Some(at)).await?.facts().clone())
     }
 
-    /// Attaches the journal for deposits.
+    /// Attaches a journal for deposits: the one that is applied, or the one its history has come to.
     ///
     /// Cancel safe: yes.
     ///
     /// # Errors
     /// [`CommandError`] when it takes no deposits here.
-    pub async fn depositor(&self, actor: [String; 3]) -> Result<Depositor, CommandError> {
+    pub async fn depositor(
+        &self,
+        journal: QualifiedName,
+        actor: [String; 3],
+    ) -> Result<Depositor, CommandError> {
         match self {
-            Self::Daemon { data, journal, .. } => Ok(Depositor::Socket(
-                Client::attach(data, *journal, actor, true).await?,
-            )),
-            Self::Embedded { journal, .. } => Ok(Depositor::Embedded(journal.clone())),
+            Self::Daemon { data, .. } => Ok(Depositor::Socket(Box::new(
+                Client::attach(data, journal, actor, true).await?,
+            ))),
+            Self::Embedded { system, .. } => Ok(Depositor::Embedded(system.journal(journal)?)),
         }
     }
 
@@ -130,6 +129,24 @@ impl Port {
             Ok(files) => Ok(files.files.into_iter().next()),
             Err(error) if error.kind == rjournal::daemon::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
+        }
+    }
+
+    /// Tells the catalog of the files of the store, whose changes go to a journal that is open here.
+    ///
+    /// Cancel safe: no.
+    ///
+    /// # Errors
+    /// [`CommandError`] when the daemon is gone, or the journal is no longer open here.
+    pub(crate) async fn tell_files(
+        &self,
+        journal: QualifiedName,
+        files: Vec<StoredDefinition>,
+    ) -> Result<(), CommandError> {
+        let request = AdoptFiles { journal, files };
+        match self {
+            Self::Daemon { client, .. } => client.run(request).await.map(drop),
+            Self::Embedded { system, .. } => system.run(request).await.map(drop),
         }
     }
 
@@ -176,20 +193,7 @@ pub enum Feed {
     /// Over the socket.
     Socket(Box<Follower>),
     /// From the system in this process.
-    Embedded {
-        /// The journal.
-        journal: SystemJournal,
-        /// What it was when reading began.
-        facts: Box<JournalFacts>,
-        /// The last entry given.
-        at: Sequence,
-        /// The last entry wanted.
-        upto: Option<Sequence>,
-        /// The last level told.
-        level: Option<Sequence>,
-        /// Bundles read and not given yet, last first.
-        ready: Vec<rjournal::entry::SealedBundle>,
-    },
+    Embedded(Box<SystemFollower>),
 }
 
 impl Feed {
@@ -197,11 +201,11 @@ impl Feed {
     pub fn facts(&self) -> &JournalFacts {
         match self {
             Self::Socket(follower) => follower.facts(),
-            Self::Embedded { facts, .. } => facts,
+            Self::Embedded(follower) => follower.facts(),
         }
     }
 
-    /// The next bundle, or the word that everything was given.
+    /// The next thing: a bundle, or the word that everything was given, or that the journal changed or goes on elsewhere.
     ///
     /// Cancel safe: yes.
     ///
@@ -210,41 +214,7 @@ impl Feed {
     pub async fn next(&mut self) -> Result<Followed, CommandError> {
         match self {
             Self::Socket(follower) => follower.next().await,
-            Self::Embedded {
-                journal,
-                at,
-                upto,
-                level,
-                ready,
-                ..
-            } => loop {
-                if let Some(bundle) = ready.pop() {
-                    *at = bundle.header().last();
-                    return Ok(Followed::Bundle(bundle));
-                }
-                let readable = journal.readable();
-                let done = *at >= readable || upto.is_some_and(|upto| *at >= upto);
-                if done && *level != Some(*at) {
-                    *level = Some(*at);
-                    return Ok(Followed::Level(*at));
-                }
-                let bundles = journal.bundles_after(*at, READ_BYTES).await?;
-                if bundles.is_empty() {
-                    let error = CommandError::refused("RJN4010", "the journal was closed");
-                    return Err(error);
-                }
-                for bundle in bundles.into_iter().rev() {
-                    let opened = codec::open(bundle.bytes.clone(), bundle.receiver.receiver);
-                    let opened = opened.map_err(|error| {
-                        CommandError::new(
-                            rjournal::daemon::ErrorKind::Damaged,
-                            "RJN1002",
-                            error.to_string(),
-                        )
-                    })?;
-                    ready.push(opened);
-                }
-            },
+            Self::Embedded(follower) => follower.next().await,
         }
     }
 }
@@ -253,7 +223,7 @@ impl Feed {
 #[derive(Debug, Clone)]
 pub enum Depositor {
     /// Over the socket.
-    Socket(JournalClient),
+    Socket(Box<JournalClient>),
     /// Into the system in this process.
     Embedded(SystemJournal),
 }

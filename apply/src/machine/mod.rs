@@ -7,6 +7,7 @@
 
 mod change;
 mod cycle;
+mod ended;
 mod entries;
 mod give_out;
 mod large;
@@ -14,12 +15,16 @@ mod meaning;
 mod older;
 mod output;
 mod own_file;
+mod segment;
 mod skip;
 mod step;
 
+pub use ended::EndedFiles;
 pub use entries::ApplyMachine;
 pub use meaning::{Change, Expect};
 pub use older::OlderFormats;
 pub use output::{Bounds, Output, Step};
+pub(crate) use own_file::is_own_file;
+pub use segment::SegmentStart;
 pub use skip::{Skip, Skips};
 pub use step::{key_text, resolve};

@@ -170,6 +170,7 @@ const fn may_help(error: &DatabaseError) -> bool {
         | DatabaseError::Over
         | DatabaseError::Held { .. }
         | DatabaseError::NotOpen { .. }
+        | DatabaseError::NotPrimary
         | DatabaseError::Undecided { .. }
         | DatabaseError::Busy { .. } => true,
         DatabaseError::Refused { error } => matches!(

@@ -14,6 +14,7 @@ mod embedded;
 mod group;
 mod jobs;
 mod messages;
+mod reading;
 mod socket;
 mod system;
 mod task;
@@ -25,11 +26,10 @@ pub use clock::{Clock, SystemClock, SystemEntropy};
 pub use command::{Command, CommandError, ErrorKind};
 pub use config::{CONFIG_FILE, Config};
 pub use data_dir::{DataDir, SystemRecord, check_data, read_config};
-pub use embedded::SystemJournal;
+pub use embedded::{SystemFollower, SystemJournal};
 pub use group::{SwitchReport, TakeoverReport, TakeoverView};
 pub use jobs::{EXIT_STOPPED, JobProgram, JobState};
 pub use messages::{OperatorMessage, Severity};
-pub use socket::{
-    Client, ClientTicket, ControlSocket, Followed, Follower, JournalClient, JournalFacts, Want,
-};
+pub use reading::{Along, JournalFacts, SegmentEnded};
+pub use socket::{Client, ClientTicket, ControlSocket, Followed, Follower, JournalClient, Want};
 pub use system::{System, SystemOptions};

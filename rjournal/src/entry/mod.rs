@@ -33,6 +33,8 @@ pub use receiver_header::{
     Alignment, RECEIVER_HEADER_BYTES, ReceiverHeader, THRESHOLD_MAX, THRESHOLD_MIN,
 };
 pub use sealed_bundle::SealedBundle;
-pub use term::{Closed, HandOver, Proof, TERM_STEP_MAX, TermClaim, TermReason, TermRecord};
+pub use term::{
+    Closed, HandOver, Proof, SegmentId, TERM_STEP_MAX, TermClaim, TermReason, TermRecord,
+};
 pub use time::{Moment, Timestamp};
 pub use view::{EntryView, Extension, Payload};

@@ -21,6 +21,7 @@ impl Shared {
             Request::ListMessages(request) => Reply::ListMessages(self.list_messages(&request)),
             Request::ListPartners(_) => Reply::ListPartners(self.list_partners()),
             Request::DescribeSystem(_) => Reply::DescribeSystem(self.describe_system()),
+            Request::AdoptFiles(request) => Reply::AdoptFiles(self.adopt_files(request)?),
             Request::ListFiles(request) => Reply::ListFiles(self.list_files(&request)?),
             Request::ListJobs(_) => Reply::ListJobs(self.list_jobs()),
             Request::SendEntry(request) => Reply::SendEntry(self.send_entry(request).await?),

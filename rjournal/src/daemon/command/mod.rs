@@ -111,6 +111,8 @@ commands! {
     EndJournaling(file::EndJournaling) -> file::FileDescription;
     /// WRKF.
     ListFiles(file::ListFiles) -> file::Files;
+    /// Tells which files a store has: from an apply job whose system is primary.
+    AdoptFiles(file::AdoptFiles) -> Done;
     /// SNDJRNE.
     SendEntry(entries::SendEntry) -> entries::EntrySent;
     /// DSPJRN.

@@ -8,6 +8,7 @@
 //! | `runtime` | one group, from outside |
 //! | `news` | what is told to other members, and taken in from them |
 //! | `settle` | journals are made to be what the standing says: open, resting, complete |
+//! | `history` | what those who read a group's history are told of this member |
 //! | `feed` | one member fetches from another what it lacks |
 //! | `open` | a term is opened; a journal goes to rest |
 //! | `takeover`, `switch` | the two ways to a new term |
@@ -18,6 +19,7 @@
 mod answer;
 mod feed;
 mod file;
+mod history;
 mod join;
 mod news;
 mod open;

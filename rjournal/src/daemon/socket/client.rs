@@ -14,7 +14,7 @@ use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::oneshot;
 
-use super::follow::{Follower, JournalFacts, broken};
+use super::follow::{Follower, broken};
 use super::frame::{
     BODY_BYTES_MAX, ClientMessage, ControlFrame, Heard, ServerMessage, Want, put_client,
     put_deposit, read_answer, take_frame,
@@ -23,6 +23,7 @@ use super::hello::{put_client_hello, take_server_hello, without_a_word};
 use super::server::ControlSocket;
 use crate::daemon::command::{Command, CommandError, ErrorKind, Reply};
 use crate::daemon::data_dir::read_config;
+use crate::daemon::reading::{Along, JournalFacts};
 use crate::entry::{Draft, QualifiedName, Sequence};
 use crate::journal::{Answer, UnknownReason};
 
@@ -211,7 +212,8 @@ impl Client {
         Ok(JournalClient { client, facts })
     }
 
-    /// Follows a journal after an entry, on a connection of its own: to its end and along with it, or up to an entry.
+    /// Follows a journal after an entry, on a connection of its own: to its end and along with it, or up to an entry; it alone,
+    /// or the history of its recovery group.
     ///
     /// Cancel safe: yes.
     ///
@@ -220,6 +222,7 @@ impl Client {
     pub async fn follow(
         data: &Path,
         journal: QualifiedName,
+        along: Along,
         after: Sequence,
         upto: Option<Sequence>,
     ) -> Result<Follower, CommandError> {
@@ -239,6 +242,7 @@ impl Client {
             &ClientMessage::Follow {
                 id: 1,
                 journal,
+                along,
                 after,
                 upto,
             },

@@ -10,7 +10,7 @@ mod server;
 mod unit;
 
 pub use client::{Client, ClientTicket, JournalClient};
-pub use follow::{Followed, Follower, JournalFacts};
+pub(super) use follow::open;
+pub use follow::{Followed, Follower};
 pub use frame::Want;
 pub use server::ControlSocket;
-pub(super) use server::facts;
