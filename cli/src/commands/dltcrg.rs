@@ -38,14 +38,14 @@ pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, C
 }
 
 fn told(crg: Name, deleted: &GroupDeleted) -> String {
-    let mut text = format!("Recovery group {crg} deleted; its journals stay.");
-    if !deleted.silent.is_empty() {
-        text.push_str(&format!(
-            "\nIt still stands at {}, which did not answer. There: rjournal dltcrg --crg {crg} --force",
-            deleted.silent.join(" and ")
-        ));
+    let deleted_here = format!("Recovery group {crg} deleted; its journals stay.");
+    if deleted.silent.is_empty() {
+        return deleted_here;
     }
-    text
+    let silent = deleted.silent.join(" and ");
+    format!(
+        "{deleted_here}\nIt still stands at {silent}, which did not answer. There: rjournal dltcrg --crg {crg} --force"
+    )
 }
 
 #[cfg(test)]

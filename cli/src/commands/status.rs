@@ -244,3 +244,35 @@ fn job_line(job: &JobDescription) -> String {
     }
     line
 }
+
+#[cfg(test)]
+mod tests {
+    use rjournal::remote::MemberRole;
+
+    use super::*;
+
+    #[test]
+    fn a_group_has_a_line_and_below_it_what_is_wrong() {
+        let mut group = GroupHealth {
+            group: "ORDERS".parse().unwrap(),
+            role: MemberRole::Primary,
+            term: 3,
+            primary: Some("PRD".parse().unwrap()),
+            here: true,
+            open: true,
+            health: Health::Protected,
+            notes: Vec::new(),
+        };
+        assert_eq!(
+            group_lines(&group),
+            "Recovery group ORDERS   *PRIMARY   PROTECTED   term 3, primary PRD, this system\n"
+        );
+        group.health = Health::Degraded;
+        group.notes = vec!["BKP was not heard for 40 s".to_owned()];
+        (group.role, group.here) = (MemberRole::Backup, false);
+        assert_eq!(
+            group_lines(&group),
+            "Recovery group ORDERS   *BACKUP   DEGRADED   term 3, primary PRD\n  BKP was not heard for 40 s\n"
+        );
+    }
+}

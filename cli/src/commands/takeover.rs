@@ -149,21 +149,21 @@ fn known(group: Name, view: &TakeoverView, now: Timestamp) -> String {
 fn said(view: &TakeoverView, answers: bool) -> Vec<String> {
     let primary = view.primary.as_deref().unwrap_or("the primary");
     let doubts = &view.assessment.doubts;
+    // With an operator's word members are heard after the doubts were judged: who answered since is none.
+    let has = |doubt: &Doubt| doubts.contains(doubt) && !answers;
+    let unheard = |doubt: &Doubt| matches!(doubt, Doubt::Unheard(_));
     let mut said = Vec::new();
-    if doubts
-        .iter()
-        .any(|doubt| matches!(doubt, Doubt::Unheard(_)))
-    {
+    if doubts.iter().any(unheard) && view.silent.len() > 1 {
         said.push(format!(
             "SYNC answers: may be lost, they may rest on {} alone.",
             view.silent.join(" and ")
         ));
-    } else if doubts.contains(&Doubt::NotInSync) {
+    } else if has(&Doubt::NotInSync) {
         said.push("SYNC answers: those given without this system, which was not in the in-sync set, may be missing here.".to_owned());
     } else {
         said.push("SYNC answers: kept.".to_owned());
     }
-    if doubts.contains(&Doubt::LocalAnswers) {
+    if has(&Doubt::LocalAnswers) {
         said.push(format!(
             "LOCAL answers since {}: cannot be known here.",
             heard(view.last_contact)

@@ -68,10 +68,13 @@ fn page(journal: &JournalDescription) -> String {
         form.line(
             "Recovery group",
             format!(
-                "{} {}: {}",
+                "{}, {} here, primary {} in term {}",
                 place.group,
                 place.role.as_str(),
-                place.who_is_primary()
+                place
+                    .primary
+                    .map_or_else(|| "*NONE".to_owned(), |primary| primary.to_string()),
+                place.term
             ),
         );
     }

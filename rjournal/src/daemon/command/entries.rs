@@ -302,7 +302,10 @@ impl Shared {
                             break 'bundles;
                         }
                     }
-                    entries.push_back(show(&view, view.sequence <= settled, request.payload_bytes));
+                    let mut shown = show(&view, view.sequence <= settled, request.payload_bytes);
+                    let of_term = self.meaning_of_term(view.kind, view.payload.bytes());
+                    shown.meaning = of_term.or(shown.meaning);
+                    entries.push_back(shown);
                 }
                 looked += bundle.bytes.len();
             }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::CommandError;
+use super::{CommandError, ErrorKind};
 use crate::daemon::group::{
     GroupRuntime, NewGroup, NewMember, SwitchOrder, SwitchReport, TakeoverOrder, TakeoverReport,
 };
@@ -253,7 +253,9 @@ impl Shared {
             }),
             (None, 1) => Ok(all.remove(0)),
             (None, 0) => {
-                Err(CommandError::not_found("recovery group", "*ONLY").help("CRTCRG makes one"))
+                let text = "this system is in no recovery group";
+                let none = CommandError::new(ErrorKind::NotFound, "CPF9801", text);
+                Err(none.help("CRTCRG, on the system that is primary first, makes one"))
             }
             (None, _) => Err(CommandError::invalid(
                 "there are several recovery groups: name one",

@@ -9,7 +9,8 @@ use super::CommandError;
 use super::group::PrimaryTold;
 use crate::daemon::group::GroupRuntime;
 use crate::daemon::system::Shared;
-use crate::entry::{JournalId, Name, QualifiedName, RdbName, SystemId, SystemName};
+use crate::entry::control_entry::OpenEntry;
+use crate::entry::{HandOver, JournalId, Kind, Name, QualifiedName, RdbName, SystemId, SystemName};
 use crate::remote::MemberRole;
 
 /// A journal's place in a recovery group.
@@ -146,6 +147,47 @@ impl Shared {
             group.name
         );
         Err(CommandError::refused("RJN7132", text).help("DLTCRG ends the group"))
+    }
+
+    /// What an entry that begins or ends a term says, with the names its group has for systems and journals.
+    pub(super) fn meaning_of_term(&self, kind: Kind, payload: &[u8]) -> Option<String> {
+        match kind {
+            Kind::HAND_OVER => {
+                let entry = HandOver::decode(payload).ok()?;
+                let group = self.groups.find(entry.group)?;
+                let to = group.look(|at| Some(at.group.member(entry.to)?.name))?;
+                Some(format!(
+                    "term {} of recovery group {} is handed over to {to}",
+                    entry.term, group.name
+                ))
+            }
+            Kind::OPENED => {
+                let entry = OpenEntry::decode(payload).ok()?;
+                let record = entry.term?;
+                let group = self.groups.find(record.group)?;
+                let writer = |journal| {
+                    group.look(|at| {
+                        let writer = at.group.writer_of(journal)?;
+                        Some(format!("{} at {}", writer.own, writer.name))
+                    })
+                };
+                let closes = record.closed.and_then(|closed| {
+                    let journal = writer(closed.journal)?;
+                    let (term, last) = (closed.term, closed.last.sequence);
+                    Some(format!(
+                        ", term {term} ended with entry {last} of {journal}"
+                    ))
+                });
+                Some(format!(
+                    "term {} of recovery group {} begins in epoch {}{}",
+                    record.term,
+                    group.name,
+                    entry.epoch,
+                    closes.unwrap_or_default()
+                ))
+            }
+            _ => None,
+        }
     }
 }
 

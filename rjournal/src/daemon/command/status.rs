@@ -203,6 +203,10 @@ impl Shared {
             .iter()
             .map(|link| self.judge_link(link))
             .collect();
+        if description.state == JournalState::Standby {
+            // It feeds nobody before it is written again.
+            links.clear();
+        }
         let receiver_bytes = description
             .receivers
             .iter()

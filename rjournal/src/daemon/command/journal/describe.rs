@@ -213,7 +213,7 @@ impl Shared {
             "*REMOTE".clone_into(&mut description.kind);
             description.source = Some((source.name, source.journal));
         }
-        description.epoch = control.promised;
+        description.epoch = copy.copy.promised();
         description.in_sync_set = copy.copy.set().map_or_else(Vec::new, |(_, set)| {
             set.members.iter().map(|member| member.rdb).collect()
         });
