@@ -10,6 +10,7 @@ mod commands;
 mod csv_text;
 mod demo;
 mod error;
+mod group;
 mod import_source;
 mod log;
 mod objects;

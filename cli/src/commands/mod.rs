@@ -5,12 +5,15 @@ mod addrdbdire;
 mod addrmtjrn;
 mod applyjob;
 mod bench;
+mod chgcrg;
+mod chgcrgpri;
 mod chgjrn;
 mod chgrdbdire;
 mod chgrmtjrn;
 mod cl;
 mod cpyfrmimpf;
 mod cpytoimpf;
+mod crtcrg;
 mod crtjrn;
 mod crtjrnrcv;
 mod crtlib;
@@ -18,10 +21,12 @@ mod crtpf;
 mod daemon;
 mod del;
 mod demo;
+mod dltcrg;
 mod dltf;
 mod dltjrn;
 mod dltjrnrcv;
 mod dltlib;
+mod dspcrg;
 mod dspdep;
 mod dspjrn;
 mod dspmsg;
@@ -43,7 +48,9 @@ mod sndjrne;
 mod status;
 mod strapy;
 mod strjrnpf;
+mod takeover;
 mod verify;
+mod whoisprimary;
 mod wrkapy;
 mod wrkf;
 mod wrkjrna;
@@ -164,6 +171,13 @@ commands! {
     addrmtjrn => AddRmtJrn,
     chgrmtjrn => ChgRmtJrn,
     rmvrmtjrn => RmvRmtJrn,
+    crtcrg => CrtCrg,
+    chgcrg => ChgCrg,
+    dltcrg => DltCrg,
+    dspcrg => DspCrg,
+    chgcrgpri => ChgCrgPri,
+    takeover => Takeover,
+    whoisprimary => WhoIsPrimary,
     crtpf => CrtPf,
     dltf => DltF,
     wrkf => WrkF,

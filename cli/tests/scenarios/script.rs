@@ -190,6 +190,21 @@ pub(crate) fn settled(printed: &str, dir: &str) -> String {
             r#""applied":<SO FAR>"#,
         ),
         (r#""pid":\d+"#, "\"pid\":<PID>"),
+        (
+            r"(\*(YES|NO) +\*(YES|NO)) +[\d ]+ +(-|\d+)  (this|never|<TIME>)",
+            "$1  <SO FAR>  $5",
+        ),
+        (
+            r"(\*(CREATED|HANDEDOVER|TAKENBACK|TAKENOVER)) +[\d ]+ +(-|\d+)  <TIME>",
+            "$1  <FIRST AND LAST>  <TIME>",
+        ),
+        (r"(Last entry before it[ .]*: ) [\d ]+", "$1 <N>"),
+        (r"((No deposits for|Took)[ .]*: ) [\d.]+ m?s", "$1 <WHILE>"),
+        (r"<TIME>, [\d.]+ m?s ago", "<TIME>, <AGO>"),
+        (
+            r"((Flushed here|Confirmed)[ .]*: ) up to entry [\d ]+",
+            "$1 up to entry <N>",
+        ),
         (r"\br\d{8}\.rcv\b", "<FILE>"),
         (r"\(os error \d+\)", "(<ERRNO>)"),
     ];

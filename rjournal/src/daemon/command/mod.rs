@@ -9,8 +9,10 @@ pub mod error;
 mod execute;
 pub mod file;
 pub mod group;
+pub mod group_health;
 pub mod journal;
 pub mod library;
+pub mod member;
 pub mod receiver;
 pub mod remote_journal;
 pub mod repair;
@@ -140,7 +142,7 @@ commands! {
     /// DSPCRG.
     DescribeGroups(group::DescribeGroups) -> group::GroupDescriptions;
     /// DLTCRG.
-    DeleteGroup(group::DeleteGroup) -> Done;
+    DeleteGroup(group::DeleteGroup) -> group::GroupDeleted;
     /// CHGCRGPRI.
     SwitchPrimary(group::SwitchPrimary) -> group::Switched;
     /// Takeover.

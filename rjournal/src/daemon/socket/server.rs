@@ -295,10 +295,11 @@ impl Connection {
     ) -> Result<JournalFacts, CommandError> {
         let runtime = self.shared.require_journal(name)?;
         let JournalRuntime::Local(local) = &runtime else {
-            let text = format!("journal {name} takes no deposits here");
-            return Err(
+            let closed = || {
+                let text = format!("journal {name} takes no deposits here");
                 CommandError::refused("CPF7003", text).help("WRKJRNA says what it is and why")
-            );
+            };
+            return Err(self.shared.closed_by_group(name).unwrap_or_else(closed));
         };
         let journal = Arc::clone(&local.journal);
         let actor = journal

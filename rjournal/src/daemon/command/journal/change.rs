@@ -9,6 +9,7 @@ use crate::daemon::system::{JournalRuntime, Shared};
 use crate::daemon::task::copy::CopyEvent;
 use crate::daemon::task::opening::OpenOrder;
 use crate::entry::QualifiedName;
+use crate::journal::JournalKind;
 
 /// Which receiver a journal changes to.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -68,6 +69,11 @@ impl Shared {
     ) -> Result<JournalChanged, CommandError> {
         let runtime = self.require_journal(request.journal)?;
         if let Some(choice) = request.open {
+            if let (JournalRuntime::Copy(_), Some(rests)) =
+                (&runtime, self.rests_in_group(request.journal))
+            {
+                return Err(rests);
+            }
             return open_journal(&runtime, choice).await;
         }
         if let Some(fed) = request.fed {
@@ -77,6 +83,13 @@ impl Shared {
                     "JRNSTATE is for remote journals; a local one is open while its system runs",
                 ));
             };
+            if !fed {
+                self.require_no_group(
+                    request.journal,
+                    "who feeds it is the group's matter",
+                    "DLTCRG ends the group; CHGCRGPRI and takeover change its primary",
+                )?;
+            }
             let reason = (!fed).then(|| "an operator made it inactive here; CHGJRN JRNSTATE(*ACTIVE) lets it be fed again".to_owned());
             copy.tell(CopyEvent::Stop(reason)).await;
         }
@@ -143,7 +156,9 @@ impl Shared {
                 comparable.delete_receivers = before.delete_receivers;
                 comparable.retention_bytes_max = before.retention_bytes_max;
                 comparable.text.clone_from(&before.text);
-                if comparable != before {
+                // One that rests is this system's own: it is to have them when it opens.
+                let own = copy.copy.control().kind == JournalKind::Local;
+                if comparable != before && !own {
                     let text = "on a remote journal only DLTRCV, RTNMIB and TEXT can be changed; the rest follows its source";
                     return Err(CommandError::refused("RJN4005", text));
                 }
@@ -165,10 +180,11 @@ impl Shared {
         let local = match runtime {
             JournalRuntime::Local(local) => local,
             JournalRuntime::Copy(_) => {
-                return Err(CommandError::refused(
-                    "RJN4006",
-                    "receivers of a remote journal change with their source's",
-                ));
+                let follows = || {
+                    let text = "receivers of a remote journal change with their source's";
+                    CommandError::refused("RJN4006", text)
+                };
+                return Err(self.rests_in_group(journal).unwrap_or_else(follows));
             }
             JournalRuntime::Opening(_) | JournalRuntime::Broken(_) => {
                 return Err(not_open(journal));

@@ -5,6 +5,7 @@ use super::description::{
     Watermarks,
 };
 use crate::daemon::command::CommandError;
+use crate::daemon::command::member::GroupPlace;
 use crate::daemon::system::{JournalRuntime, Shared};
 use crate::daemon::task::describe_outrun;
 use crate::daemon::task::link::LinkStatus;
@@ -44,6 +45,7 @@ impl Shared {
             state: JournalState::Damaged,
             note: None,
             source: None,
+            group: self.place_in_group(name),
             epoch: Epoch::NONE,
             in_sync_set: Vec::new(),
             watermarks: Watermarks::default(),
@@ -187,22 +189,31 @@ impl Shared {
         let control = copy.copy.control();
         let marks = copy.copy.tail().marks();
         description.journal_id = Some(control.journal);
-        "*REMOTE".clone_into(&mut description.kind);
+        // One of this system's own that rests is held like a copy.
+        let rests = control.kind == JournalKind::Local;
+        let place = description.group.as_ref();
+        let not_written = rests || place.is_some_and(|place| !place.is_current);
         description.state = match (&status.failure, status.fed) {
             (Some(_), _) => JournalState::Failed,
+            (None, _) if rests => JournalState::Standby,
             (None, true) => JournalState::Active,
+            (None, false) if not_written && control.stopped.is_none() => JournalState::Standby,
             (None, false) => JournalState::Inactive,
         };
-        let ended = status.last_end.as_ref().filter(|_| !status.fed);
+        let waits = description.state == JournalState::Standby;
+        let ended = status.last_end.as_ref().filter(|_| !status.fed && !waits);
+        let why = place.filter(|_| rests).map(GroupPlace::who_is_primary);
         description.note = status
             .failure
             .clone()
             .or(control.stopped)
-            .or_else(|| ended.cloned());
+            .or_else(|| ended.cloned())
+            .or_else(|| why.map(|who| format!("rests: {who}")));
         if let JournalKind::Remote(source) = &control.kind {
+            "*REMOTE".clone_into(&mut description.kind);
             description.source = Some((source.name, source.journal));
         }
-        description.epoch = control.promised;
+        description.epoch = copy.copy.promised();
         description.in_sync_set = copy.copy.set().map_or_else(Vec::new, |(_, set)| {
             set.members.iter().map(|member| member.rdb).collect()
         });
@@ -237,6 +248,12 @@ impl Shared {
                 self.describe_link(&record, &status, false, marks.settled, behind)
             })
             .collect();
+        if rests {
+            // Its links begin when it opens.
+            description.links = self.describe_waiting_links(&control.links, |link| {
+                (LinkState::Inactive, false, link.acknowledged)
+            });
+        }
     }
 
     /// Links of a journal that is not open: none runs. `how` tells state, whether it is in sync, and the last entry here.

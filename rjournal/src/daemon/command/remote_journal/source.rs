@@ -136,6 +136,18 @@ impl Shared {
             CommandError::refused("RJN4010", format!("journal {} is not open", request.source))
                 .help("WRKJRNA says why")
         })?;
+        let partner = self.catalog(|catalog| {
+            let partner = catalog.partners.get(&request.rdb);
+            partner.map(|partner| partner.system)
+        });
+        if let Some(member) = partner {
+            self.require_no_member_link(
+                request.source,
+                member,
+                "it makes the remote journals at its members itself",
+                "DSPCRG shows them; a system that is no member may have a remote journal",
+            )?;
+        }
         let target = request.target.unwrap_or(request.source);
         let control = source.control();
         if control
@@ -242,6 +254,20 @@ impl Shared {
             .source()
             .ok_or_else(|| CommandError::refused("RJN4010", "the journal is not open"))?;
         let before = lock(&link.record).clone();
+        let is_changed = request.delivery.is_some_and(|to| to != before.delivery)
+            || request.level.is_some_and(|to| to != before.level);
+        let ends = matches!(
+            request.state,
+            Some(WantedState::InactiveControlled | WantedState::InactiveImmediate)
+        );
+        if is_changed || ends {
+            self.require_no_member_link(
+                request.source,
+                before.system,
+                "its ways between members are active, with the delivery of the group",
+                "while a member is away, CHGJRN POLICY says what happens to deposits; DLTCRG ends the group",
+            )?;
+        }
         let mut after = before.clone();
         let state = link.status().shown.state;
         let active = matches!(state, LinkState::Active | LinkState::ControlledEnd);
@@ -358,6 +384,12 @@ impl Shared {
     ) -> Result<Done, CommandError> {
         let (runtime, link) = self.find_link(request.rdb, request.source, request.target)?;
         let record = lock(&link.record).clone();
+        self.require_no_member_link(
+            request.source,
+            record.system,
+            "its remote journals at members stay",
+            "DLTCRG ends the group",
+        )?;
         if matches!(
             link.status().shown.state,
             LinkState::Active | LinkState::ControlledEnd
