@@ -48,6 +48,7 @@ impl Beginning {
                     orders: self.orders,
                     held: self.held,
                     reported: None,
+                    quiet: 0,
                     save: self.options.save,
                     saving: None,
                 }

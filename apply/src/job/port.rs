@@ -8,7 +8,7 @@ use rjournal::daemon::command::file::{FileDescription, ListFiles};
 use rjournal::daemon::{
     Followed, Follower, JournalClient, JournalFacts, Stopped, SystemJournal, Want,
 };
-use rjournal::entry::{Draft, FileName, Name, QualifiedName, Sequence, codec};
+use rjournal::entry::{Draft, FileName, Name, QualifiedName, SaveFacts, Sequence, codec};
 use rjournal::journal::Answer;
 use rjournal::{Client, CommandError, System};
 
@@ -146,7 +146,8 @@ impl Port {
         let request = ReportJob {
             store: *store,
             place: report.place,
-            saved: report.saved,
+            save: report.save,
+            not_saved: report.not_saved,
             stopped: report.stopped,
             message: report.message,
             held: report.held,
@@ -160,8 +161,10 @@ impl Port {
 pub struct Report {
     /// Where the store stands, durably.
     pub place: Option<StorePlace>,
-    /// What the last save covers, where one was just made.
-    pub saved: Option<Sequence>,
+    /// The job's own save, where one was just made or found.
+    pub save: Option<SaveFacts>,
+    /// Why it could not be made, where it was tried.
+    pub not_saved: Option<String>,
     /// Why the job stops for good.
     pub stopped: Option<Stopped>,
     /// Something an operator should read.

@@ -11,6 +11,7 @@ pub mod crank;
 mod data_dir;
 mod deposit;
 mod embedded;
+mod first_copy;
 mod jobs;
 mod messages;
 mod socket;
@@ -25,6 +26,7 @@ pub use command::{Command, CommandError, ErrorKind};
 pub use config::{CONFIG_FILE, Config};
 pub use data_dir::{DataDir, SystemRecord, check_data, read_config};
 pub use embedded::SystemJournal;
+pub use first_copy::{FetchedSave, LoadPhase, LoadRecord, LoadStanding, LoanRecord};
 pub use jobs::{EXIT_STOPPED, JobProgram, JobState};
 pub use messages::{OperatorMessage, Severity};
 pub use socket::{

@@ -4,6 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::first_copy::{SaveAnswer, SaveRequest};
 use super::message::Refusal;
 use crate::entry::{
     ChainHead, Epoch, JournalId, QualifiedName, ReceiverId, Sequence, SystemId, SystemName,
@@ -54,6 +55,8 @@ pub enum PartnerRequest {
         /// ... up to this one.
         upto: Sequence,
     },
+    /// RSTSTO: something about a store save to be loaded here.
+    Save(SaveRequest),
     /// Are you there, and who are you?
     Ping,
 }
@@ -93,6 +96,8 @@ pub enum PartnerReply {
         /// How many.
         frames: u32,
     },
+    /// About a store save.
+    Save(SaveAnswer),
     /// Here.
     Pong {
         /// The answering system.

@@ -33,6 +33,7 @@ impl Shared {
                 Reply::RepairJournal(self.repair_journal(request).await?)
             }
             Request::DescribeRepair(_) => Reply::DescribeRepair(self.repairs.standing()),
+            Request::DescribeLoad(request) => Reply::DescribeLoad(self.describe_load(&request)),
             Request::ReportJob(request) => Reply::ReportJob(self.report_job(request)?),
             other => {
                 let _admin = self.admin.lock().await;
@@ -81,6 +82,7 @@ impl Shared {
             Request::EndJournaling(request) => {
                 Reply::EndJournaling(self.end_journaling(&request).await?)
             }
+            Request::LoadStore(request) => Reply::LoadStore(self.load_store(&request)?),
             Request::StartApply(request) => Reply::StartApply(self.start_apply(request)?),
             Request::EndApply(request) => Reply::EndApply(self.end_apply(&request).await?),
             _ => {

@@ -10,6 +10,7 @@ mod execute;
 pub mod file;
 pub mod journal;
 pub mod library;
+pub mod load;
 pub mod receiver;
 pub mod remote_journal;
 pub mod repair;
@@ -124,6 +125,10 @@ commands! {
     ListJobs(apply::ListJobs) -> apply::Jobs;
     /// Tells where a store stands: from an apply job.
     ReportJob(apply::ReportJob) -> apply::JobDescription;
+    /// RSTSTO from a partner: a save is fetched.
+    LoadStore(load::LoadStore) -> Done;
+    /// How far that is.
+    DescribeLoad(load::DescribeLoad) -> load::LoadDescription;
     /// VERIFY.
     Verify(verify::Verify) -> verify::Verified;
     /// RPRJRN.

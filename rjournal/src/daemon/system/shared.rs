@@ -18,6 +18,7 @@ use crate::daemon::clock::{Clock, SystemClock, SystemEntropy};
 use crate::daemon::command::CommandError;
 use crate::daemon::config::Config;
 use crate::daemon::data_dir::{self, DataDir, SystemRecord};
+use crate::daemon::first_copy::{Lends, Loads};
 use crate::daemon::jobs::Jobs;
 use crate::daemon::messages::{Messages, Severity};
 use crate::daemon::task::accept::Guests;
@@ -55,6 +56,10 @@ pub(crate) struct Shared {
     pub(super) looks: Mutex<u32>,
     pub(super) claims: Claims,
     pub(crate) repairs: Repairs,
+    /// Held while receivers are looked at and deleted, and while a new hold on them is made: none falls in between.
+    pub(crate) retiring: tokio::sync::Mutex<()>,
+    pub(crate) lends: Lends,
+    pub(crate) loads: Loads,
 }
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -100,6 +105,9 @@ impl Shared {
             looks: Mutex::new(0),
             claims: Claims::default(),
             repairs: Repairs::default(),
+            retiring: tokio::sync::Mutex::new(()),
+            lends: Lends::default(),
+            loads: Loads::default(),
         });
         if let Some(why) = stale {
             let text = format!(

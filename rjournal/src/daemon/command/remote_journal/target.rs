@@ -39,6 +39,7 @@ impl Shared {
                 };
                 return self.stored(rdb, partner, wanted).await;
             }
+            PartnerRequest::Save(request) => self.save_request(rdb, partner, request).await,
             // Names no journal: whoever has a key in the directory may ask.
             PartnerRequest::Ping => PartnerReply::Pong {
                 system: self.id,
