@@ -11,6 +11,7 @@ mod csv_text;
 mod demo;
 mod error;
 mod import_source;
+mod load;
 mod log;
 mod objects;
 mod output;

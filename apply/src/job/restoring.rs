@@ -105,10 +105,13 @@ fn require_place(order: &RestoreOrder<'_>) -> Result<Option<String>, StoreError>
     let path = store_path(order.data, order.store);
     let found = match open(order.kind, &path, &StoreOptions::default()) {
         Err(StoreError::Doubtful { .. }) if order.replace => Some("a store in doubt".to_owned()),
-        opened => opened?
-            .reader()
-            .position()?
-            .map(|position| position.to_string()),
+        opened => {
+            let store = opened?;
+            let found = store.reader().position()?;
+            // One that was only looked at is as whole as it was.
+            store.close()?;
+            found.map(|position| position.to_string())
+        }
     };
     match found {
         Some(found) if !order.replace => Err(StoreError::NotEmpty { found }),

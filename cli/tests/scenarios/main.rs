@@ -81,4 +81,5 @@ scenarios! {
     control_lost,
     catalog_lost,
     stopped,
+    first_copy,
 }

@@ -166,6 +166,7 @@ pub(crate) fn settled(printed: &str, dir: &str) -> String {
             "damaged at byte <N>: entry <N> should",
         ),
         (r"and entry \d+ was already", "and entry <N> was already"),
+        (r"(being loaded from \S+): \d+ %.*", "$1: <PART>"),
         (r"(Bytes put back[ .]*: ) [\d.]+ \w+", "$1 <SIZE>"),
         (r"(Good (bundles|entries)[ .]*: ) [\d ]+", "$1 <COUNT>"),
         (r"(Good bytes[ .]*: ) [\d.]+ \w+", "$1 <SIZE>"),

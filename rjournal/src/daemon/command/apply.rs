@@ -478,10 +478,10 @@ impl Shared {
             save_wanted: self.is_save_wanted(record) || self.lends.is_ordered(store),
             skip: record.skip.clone(),
             cache_mib: self.config().store_cache_mib,
-            note: stopped
-                .map(|stopped| stopped.reason.clone())
+            note: self
+                .note_of_load(store, record)
+                .or_else(|| stopped.map(|stopped| stopped.reason.clone()))
                 .or(held)
-                .or_else(|| self.note_of_load(store, record))
                 .or_else(|| self.note_of_another(store, record))
                 .or_else(|| self.jobs.note(store)),
         }
