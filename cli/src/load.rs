@@ -42,6 +42,8 @@ pub(crate) struct LoadOrder {
 pub(crate) struct LoadedStore {
     /// What is in it.
     pub(crate) restored: RestoredStore,
+    /// Bytes of the save that were fetched at an earlier time.
+    pub(crate) kept: u64,
     /// Whether its job was started.
     pub(crate) started: bool,
 }
@@ -80,6 +82,7 @@ pub(crate) async fn load(
     }
     Ok(LoadedStore {
         restored,
+        kept: fetched.kept,
         started: fetched.start,
     })
 }

@@ -14,7 +14,7 @@ use rjournal_apply::store::{Progress, StoreKind, check};
 use super::Context;
 use crate::attributes::choose;
 use crate::error::CliError;
-use crate::load::{LoadOrder, load};
+use crate::load::{LoadOrder, LoadedStore, load};
 use crate::output::{Form, Unit};
 use crate::text;
 
@@ -72,7 +72,7 @@ pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, C
                 start: false,
             };
             let loaded = load(order, context).await?;
-            tell(&loaded.restored, Some(store), Some((rdb, loaded.started)), context);
+            tell(&loaded.restored, Some(store), Some((rdb, &loaded)), context);
             return Ok(ExitCode::SUCCESS);
         }
         (path, ..) => path.unwrap_or_default(),
@@ -183,7 +183,7 @@ async fn id_of(client: &Client, journal: QualifiedName) -> Option<JournalId> {
 fn tell(
     restored: &RestoredStore,
     store: Option<Name>,
-    from: Option<(RdbName, bool)>,
+    from: Option<(RdbName, &LoadedStore)>,
     context: &Context<'_>,
 ) {
     let (info, aside) = (&restored.save, &restored.set_aside);
@@ -200,20 +200,21 @@ fn tell(
         "bytes": info.bytes,
         "set_aside": aside,
     });
-    if let Some((rdb, started)) = from {
+    if let Some((rdb, loaded)) = from {
         value["rdb"] = serde_json::json!(rdb);
-        value["started"] = serde_json::json!(started);
+        value["kept"] = serde_json::json!(loaded.kept);
+        value["started"] = serde_json::json!(loaded.started);
     }
     context.output.result(&value, |_| {
         let mut form = Form::new();
         form.head(&match (store, from) {
             (None, _) => "The save is whole.".to_owned(),
             (Some(store), None) => format!("Store {store} restored; STRAPY starts its job."),
-            (Some(store), Some((rdb, false))) => {
-                format!("Store {store} loaded from {rdb}; STRAPY starts its job.")
-            }
-            (Some(store), Some((rdb, true))) => {
+            (Some(store), Some((rdb, loaded))) if loaded.started => {
                 format!("Store {store} loaded from {rdb}; its job goes on from there.")
+            }
+            (Some(store), Some((rdb, _))) => {
+                format!("Store {store} loaded from {rdb}; STRAPY starts its job.")
             }
         });
         form.line("Made", text::time(info.created))
@@ -224,6 +225,9 @@ fn tell(
             .line("Files", text::count(info.files.len() as u64))
             .line("Rows", text::count(rows))
             .line("Size", text::bytes(info.bytes));
+        if let Some(kept) = from.map(|(_, loaded)| loaded.kept).filter(|kept| *kept > 0) {
+            form.line("Fetched before", text::bytes(kept));
+        }
         if let Some(aside) = aside {
             form.line("Set aside as", aside.display());
         }

@@ -82,4 +82,5 @@ scenarios! {
     catalog_lost,
     stopped,
     first_copy,
+    first_copy_anew,
 }

@@ -165,6 +165,7 @@ impl LoadTask {
         Ok(FetchedSave {
             file: file.display().to_string(),
             save,
+            kept: self.lock_standing().kept,
             kind: self.kind.clone(),
             start: self.load.start,
         })

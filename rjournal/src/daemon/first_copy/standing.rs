@@ -55,6 +55,8 @@ pub struct FetchedSave {
     pub file: String,
     /// The save.
     pub save: SaveFacts,
+    /// Bytes of it that were here from an earlier time.
+    pub kept: u64,
     /// Kind of the store.
     pub kind: String,
     /// Whether the job is to run afterwards.
