@@ -97,7 +97,16 @@ pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, C
             replace: false,
             start: true,
         };
-        load(order, context).await?;
+        load(order, context).await.map_err(|error| {
+            if error.0.id != "RJN6009" {
+                return error;
+            }
+            let help = format!(
+                "RSTSTO --store {} --rdb {rdb} --replace sets it aside, under another name, and makes it anew",
+                args.store
+            );
+            CliError(error.0.help(help))
+        })?;
     }
     let client = context.client().await?;
     let known = describe(&client, args.store).await?.is_some();

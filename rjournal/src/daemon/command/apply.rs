@@ -253,6 +253,10 @@ impl Shared {
     /// Said of a store that is being loaded, or was and is not restored yet.
     fn note_of_load(&self, store: Name, record: &JobRecord) -> Option<String> {
         let load = record.load.as_ref()?;
+        // Its job has found the save: it was restored, and goes on.
+        if load.save.is_some() && record.active && load.save == record.save {
+            return None;
+        }
         let standing = self.loads.standing(store).map(|load| load.describe());
         let rest = || format!("being loaded from {}: RSTSTO goes on", load.rdb);
         Some(standing.unwrap_or_else(rest))
@@ -378,10 +382,8 @@ impl Shared {
                 (record.saved, record.save) = (save.restart, Some(save));
             }
             // It goes on from the save it was loaded from.
-            let is_loaded = |load: &mut LoadRecord| {
-                let save = load.save.map(|save| save.save);
-                save.is_some() && save == record.save.map(|save| save.save)
-            };
+            let save = record.save;
+            let is_loaded = |load: &mut LoadRecord| save.is_some() && load.save == save;
             let loaded = match request.place {
                 Some(_) if !fetching => record.load.take_if(is_loaded),
                 _ => None,
