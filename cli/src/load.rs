@@ -49,10 +49,7 @@ pub(crate) struct LoadedStore {
 }
 
 /// Loads a store: the save is fetched, the job ended, the store restored, and the job started again where it ran.
-pub(crate) async fn load(
-    order: LoadOrder,
-    context: &Context<'_>,
-) -> Result<LoadedStore, CliError> {
+pub(crate) async fn load(order: LoadOrder, context: &Context<'_>) -> Result<LoadedStore, CliError> {
     let (store, replace) = (order.store, order.replace);
     let client = context.client().await?;
     require_place(&client, store, replace).await?;

@@ -11,7 +11,7 @@ use rjournal::daemon::command::journal::{AttributePatch, DeleteJournal};
 use rjournal::daemon::command::load::{DescribeLoad, LoadStore};
 use rjournal::daemon::command::receiver::DeleteReceiver;
 use rjournal::daemon::command::remote_journal::{
-    ChangeRemoteJournal, BeginAt, RemoveRemoteJournal, WantedState,
+    BeginAt, ChangeRemoteJournal, RemoveRemoteJournal, WantedState,
 };
 use rjournal::daemon::{ErrorKind, FetchedSave, JobProgram, LoadPhase, LoadStanding};
 use rjournal::entry::{Name, SaveFacts, SaveId, Sequence};
@@ -96,6 +96,8 @@ impl Pair {
     }
 
     async fn join(&self) {
+        let open = self.prd.journal_when_open(name("PRDLIB/JRN"), WITHIN).await;
+        open.expect("an open journal");
         let joined = activate(&self.prd, "BKP", DeliveryMode::Sync).await;
         assert!(joined.expect("it is activated").caught_up);
     }
@@ -293,15 +295,17 @@ async fn a_save_is_loaded_while_entries_flow_and_receivers_are_kept_until_the_jo
     pair.save(b"a newer one").await;
     let needed = needed_by(&pair.prd, "PRDLIB/JRN").await;
     assert!(
-        needed.as_ref().is_some_and(|who| who.contains("first copy of store REPLICA at BKP")),
+        needed
+            .as_ref()
+            .is_some_and(|who| who.contains("first copy of store REPLICA at BKP")),
         "{needed:?}"
     );
     let fetched = pair.ended().await.expect("it is fetched");
     assert_eq!((fetched.save, fetched.kept), (first, 0));
     let whole = [&body[..], first.save.as_bytes()].concat();
     assert!(pair.content(&fetched) == whole);
-    pair.restart_prd().await;
     pair.restart_bkp().await;
+    pair.restart_prd().await;
     pair.join().await;
     assert!(needed_by(&pair.prd, "PRDLIB/JRN").await.is_some());
     let needed = needed_by(&pair.bkp, "BKPLIB/JRN").await;
@@ -329,14 +333,22 @@ async fn a_load_goes_on_after_a_restart_of_either_system() {
     assert_eq!(before.kept, 0, "the same load goes on");
     pair.restart_bkp().await;
     let note = job(&pair.bkp, "REPLICA").await.note;
-    assert_eq!(note.as_deref(), Some("being loaded from PRD: RSTSTO goes on"));
+    assert_eq!(
+        note.as_deref(),
+        Some("being loaded from PRD: RSTSTO goes on")
+    );
     // A part of what is here is not what it was.
     let part = pair.bkp_place.data.join("stores").join("REPLICA.load");
     rjournal_tests::systems::flip(&part, PIECE + 5, 10);
     pair.load().await.expect("a load");
     let fetched = pair.ended().await.expect("it is fetched");
     let expected = (before.done - PIECE as u64)..=(before.done + PIECE as u64);
-    assert!(expected.contains(&fetched.kept), "{} of {}", fetched.kept, before.done);
+    assert!(
+        expected.contains(&fetched.kept),
+        "{} of {}",
+        fetched.kept,
+        before.done
+    );
     assert!(pair.content(&fetched) == [&body[..], facts.save.as_bytes()].concat());
     assert_eq!(messages(&pair.bkp, "RJN5026").await.len(), 1);
     pair.stop().await;
@@ -396,8 +408,14 @@ async fn a_piece_that_is_not_of_the_save_is_refused_and_nothing_of_it_is_kept() 
     pair.fetched(PIECE).await;
     flip_in_place(&pair.save_file(), 6 * PIECE + 3);
     let refused = pair.ended().await.expect_err("one byte is another");
-    assert_eq!((refused.id.as_str(), refused.kind), ("RJN5025", ErrorKind::Damaged));
-    assert!(refused.text.contains("piece 6, from byte 6291456 on"), "{refused}");
+    assert_eq!(
+        (refused.id.as_str(), refused.kind),
+        ("RJN5025", ErrorKind::Damaged)
+    );
+    assert!(
+        refused.text.contains("piece 6, from byte 6291456 on"),
+        "{refused}"
+    );
     flip_in_place(&pair.save_file(), 6 * PIECE + 3);
     pair.load().await.expect("a load");
     let fetched = pair.ended().await.expect("it is fetched");
@@ -408,11 +426,16 @@ async fn a_piece_that_is_not_of_the_save_is_refused_and_nothing_of_it_is_kept() 
 
 fn flip_in_place(path: &Path, at: usize) {
     use std::os::unix::fs::FileExt;
-    let file = std::fs::OpenOptions::new().read(true).write(true).open(path);
+    let file = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(path);
     let file = file.expect("a save");
     let mut byte = [0];
-    file.read_exact_at(&mut byte, at as u64).expect("it can be read");
-    file.write_all_at(&[byte[0] ^ 1], at as u64).expect("it can be written");
+    file.read_exact_at(&mut byte, at as u64)
+        .expect("it can be read");
+    file.write_all_at(&[byte[0] ^ 1], at as u64)
+        .expect("it can be written");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -420,15 +443,16 @@ async fn a_save_is_ordered_where_there_is_none_or_none_that_is_whole() {
     let pair = Pair::new().await;
     pair.load().await.expect("a load");
     until(async || job(&pair.prd, "DB").await.save_wanted).await;
-    let told = pair.standing().await;
-    assert_eq!(told.note.as_deref(), Some("PRD makes a save of store DB"));
+    let making = Some("PRD makes a save of store DB");
+    until(async || pair.standing().await.note.as_deref() == making).await;
     let one = body(2, 5);
     let facts = pair.save(&one).await;
     assert!(!job(&pair.prd, "DB").await.save_wanted);
     assert_eq!(pair.ended().await.expect("it is fetched").save, facts);
 
     // The save has rotted since: it is not promised, an operator is told, and another one is made.
-    pair.restart_of_prd_with(|pair| flip_in_place(&pair.save_file(), 77)).await;
+    pair.restart_of_prd_with(|pair| flip_in_place(&pair.save_file(), 77))
+        .await;
 }
 
 impl Pair {
@@ -458,7 +482,9 @@ impl Pair {
         self.prd.run(not_saved).await.expect("it is taken");
         let refused = self.ended().await.expect_err("there is none");
         assert!(
-            refused.text.contains("store DB on PRD cannot be saved: no room"),
+            refused
+                .text
+                .contains("store DB on PRD cannot be saved: no room"),
             "{refused}"
         );
         self.load().await.expect("a load");
@@ -484,7 +510,10 @@ async fn a_save_is_for_who_is_fed_with_its_journal_alone() {
     pair.prd.run(remove).await.expect("it is removed");
     pair.load().await.expect("a load");
     let refused = pair.ended().await.expect_err("it is not fed");
-    assert_eq!((refused.id.as_str(), refused.kind), ("CPF70D5", ErrorKind::NotAuthorised));
+    assert_eq!(
+        (refused.id.as_str(), refused.kind),
+        ("CPF70D5", ErrorKind::NotAuthorised)
+    );
 
     // Without a store there is no save either, and without a job none that is new enough.
     add_remote_journal(&pair.prd, "BKP").await;
@@ -495,12 +524,22 @@ async fn a_save_is_for_who_is_fed_with_its_journal_alone() {
     pair.prd.run(end(true)).await.expect("it is forgotten");
     pair.load().await.expect("a load");
     let refused = pair.ended().await.expect_err("there is no store");
-    assert!(refused.text.contains("no store is made from PRDLIB/JRN on PRD"), "{refused}");
+    assert!(
+        refused
+            .text
+            .contains("no store is made from PRDLIB/JRN on PRD"),
+        "{refused}"
+    );
     strapy(&pair.prd, "DB", "PRDLIB/JRN").await;
     pair.prd.run(end(false)).await.expect("it is ended");
     pair.load().await.expect("a load");
     let refused = pair.ended().await.expect_err("nobody makes a save");
-    assert!(refused.text.contains("no apply job of PRDLIB/JRN runs on PRD"), "{refused}");
+    assert!(
+        refused
+            .text
+            .contains("no apply job of PRDLIB/JRN runs on PRD"),
+        "{refused}"
+    );
     pair.stop().await;
 }
 
@@ -527,7 +566,10 @@ async fn a_save_waits_for_the_journal_it_goes_on_with_and_must_fit_it() {
     pair.load().await.expect("a load");
     until(async || pair.standing().await.phase == LoadPhase::Waiting).await;
     let note = pair.standing().await.note.unwrap_or_default();
-    assert!(note.ends_with(&format!("the save at entry {}", facts.applied)), "{note}");
+    assert!(
+        note.ends_with(&format!("the save at entry {}", facts.applied)),
+        "{note}"
+    );
     pair.join().await;
     assert_eq!(pair.ended().await.expect("it is fetched").save, facts);
 
@@ -572,7 +614,10 @@ async fn a_save_waits_for_the_journal_it_goes_on_with_and_must_fit_it() {
     // A cycle has been open since before the copy begins.
     pair.put_save(b"an older one", before).await;
     let refused = pair.ended().await.expect_err("entries would be missing");
-    assert!(refused.text.contains("a commit cycle is open on PRD"), "{refused}");
+    assert!(
+        refused.text.contains("a commit cycle is open on PRD"),
+        "{refused}"
+    );
     pair.load().await.expect("a load");
     until(async || job(&pair.prd, "DB").await.save_wanted).await;
     let facts = pair.save(b"a newer one").await;

@@ -66,13 +66,13 @@ pub fn restore_store(
             expected,
         });
     }
-    if order.promised.is_some_and(|promised| promised != info.facts()) {
+    if order
+        .promised
+        .is_some_and(|promised| promised != info.facts())
+    {
         return Err(StoreError::Save {
             path: save.display().to_string(),
-            reason: format!(
-                "it stands at {}, not where the partner said",
-                info.position
-            ),
+            reason: format!("it stands at {}, not where the partner said", info.position),
         });
     }
     let (path, kept) = (store_path(data, store), save_path(data, store));

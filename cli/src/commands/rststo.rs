@@ -35,7 +35,12 @@ pub(crate) struct Args {
     store: Option<Name>,
 
     /// The save
-    #[arg(long, value_name = "FILE", required_unless_present = "rdb", conflicts_with = "rdb")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        required_unless_present = "rdb",
+        conflicts_with = "rdb"
+    )]
     path: Option<PathBuf>,
 
     /// The partner whose store of the same journal is saved and sent

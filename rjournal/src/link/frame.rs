@@ -9,9 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::entry::RECEIVER_HEADER_BYTES;
 use crate::entry::codec::BUNDLE_BYTES_MAX;
 use crate::error::LinkError;
-use crate::remote::{
-    Frame, Message, PIECE_BYTES, PROTOCOL_VERSION, PartnerReply, PartnerRequest,
-};
+use crate::remote::{Frame, Message, PIECE_BYTES, PROTOCOL_VERSION, PartnerReply, PartnerRequest};
 
 /// Longest body of a frame, in bytes.
 pub const FRAME_BYTES_MAX: usize = BUNDLE_BYTES_MAX;

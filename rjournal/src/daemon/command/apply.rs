@@ -150,7 +150,11 @@ impl Shared {
         }
         // It would be made from the journal's beginning, and then be no place for what is fetched.
         let is_new = !record.active && record.applied == Sequence::NONE;
-        if let Some(load) = self.loads.standing(store).filter(|load| is_new && load.is_running()) {
+        if let Some(load) = self
+            .loads
+            .standing(store)
+            .filter(|load| is_new && load.is_running())
+        {
             let text = format!("store {store} is {}", load.describe());
             return Err(CommandError::refused("RJN5022", text).help(format!(
                 "RSTSTO --store {store} --rdb {} waits for it; ENDAPY --store {store} gives it up",

@@ -17,9 +17,7 @@ use crate::daemon::jobs::JobState;
 use crate::daemon::messages::Severity;
 use crate::daemon::system::Shared;
 use crate::daemon::task::accept::refused;
-use crate::entry::{
-    Moment, Name, QualifiedName, RdbName, SaveFacts, SaveId, Sequence, SystemId,
-};
+use crate::entry::{Moment, Name, QualifiedName, RdbName, SaveFacts, SaveId, Sequence, SystemId};
 use crate::remote::{PartnerReply, RefusalCode, SaveAnswer, SaveAsk, SaveRequest};
 
 /// Streams of pieces sent at once.
@@ -143,7 +141,10 @@ impl Shared {
                 self.promise_save(&asker, &tied, after, begun).await
             }
             SaveAsk::Hashes { save, first } => {
-                match self.loan(&asker, tied.name()).filter(|loan| loan.save.save == save) {
+                match self
+                    .loan(&asker, tied.name())
+                    .filter(|loan| loan.save.save == save)
+                {
                     Some(loan) => self.piece_hashes(&loan, first).await,
                     None => gone(save),
                 }
@@ -218,7 +219,10 @@ impl Shared {
             .filter(|loan| Some(loan.save.save) == begun)
             .map(|loan| (loan.store, loan.save));
         let mut saves: Vec<(Name, SaveFacts)> = self.catalog(|catalog| {
-            let of_journal = catalog.jobs.iter().filter(|(_, job)| job.journal == journal);
+            let of_journal = catalog
+                .jobs
+                .iter()
+                .filter(|(_, job)| job.journal == journal);
             of_journal
                 .filter_map(|(store, job)| Some((*store, job.save?)))
                 .collect()
@@ -228,9 +232,7 @@ impl Shared {
         begun
             .into_iter()
             .chain(saves)
-            .filter(|(store, save)| {
-                save.restart >= need && damaged.get(store) != Some(&save.save)
-            })
+            .filter(|(store, save)| save.restart >= need && damaged.get(store) != Some(&save.save))
             .collect()
     }
 
@@ -239,7 +241,10 @@ impl Shared {
         let system = self.name;
         let no = |text: String| refused(RefusalCode::NoSave, text);
         let jobs: Vec<(Name, JobRecord)> = self.catalog(|catalog| {
-            let of_journal = catalog.jobs.iter().filter(|(_, job)| job.journal == journal);
+            let of_journal = catalog
+                .jobs
+                .iter()
+                .filter(|(_, job)| job.journal == journal);
             of_journal
                 .map(|(store, job)| (*store, job.clone()))
                 .collect()
@@ -252,7 +257,10 @@ impl Shared {
         let runs = |(store, job): &&(Name, JobRecord)| {
             job.active
                 && job.stopped.is_none()
-                && !matches!(self.jobs.state(*store).0, JobState::Ended | JobState::Stopped)
+                && !matches!(
+                    self.jobs.state(*store).0,
+                    JobState::Ended | JobState::Stopped
+                )
         };
         let Some((store, job)) = jobs.iter().find(runs) else {
             let stores: Vec<String> = jobs.iter().map(|(store, _)| store.to_string()).collect();
@@ -272,7 +280,9 @@ impl Shared {
             Some(Order::Made) => {
                 state.orders.remove(store);
                 if job.save.is_some_and(|save| save.restart >= need) {
-                    return no(format!("the save of store {store} on {system} cannot be read"));
+                    return no(format!(
+                        "the save of store {store} on {system} cannot be read"
+                    ));
                 }
                 no(format!(
                     "a commit cycle is open on {system} since before entry {need}, where the journal of the asking system \
@@ -314,10 +324,15 @@ impl Shared {
         }
         let kept = self.update_catalog(|catalog| {
             let of_partner = |kept: &&LoanRecord| {
-                kept.system == system && kept.journal == loan.journal && kept.for_store != loan.for_store
+                kept.system == system
+                    && kept.journal == loan.journal
+                    && kept.for_store != loan.for_store
             };
             if catalog.loans.iter().filter(of_partner).count() >= LOANS_MAX {
-                let text = format!("{} loads {LOANS_MAX} stores from {} already", loan.rdb, loan.journal);
+                let text = format!(
+                    "{} loads {LOANS_MAX} stores from {} already",
+                    loan.rdb, loan.journal
+                );
                 return Err(CommandError::refused("RJN5022", text));
             }
             catalog
@@ -366,12 +381,16 @@ impl Shared {
         let now = self.clock.now();
         let silent: Vec<(SystemId, Name)> = {
             let mut state = self.lends.lock();
-            state.open.retain(|_, lent| now.since(lent.asked()) < OPEN_MAX);
+            state
+                .open
+                .retain(|_, lent| now.since(lent.asked()) < OPEN_MAX);
             let loans: Vec<(SystemId, Name)> = self.catalog(|catalog| {
                 let loans = catalog.loans.iter();
                 loans.map(|loan| (loan.system, loan.for_store)).collect()
             });
-            state.heard.retain(|key, at| loans.contains(key) || now.since(*at) < OPEN_MAX);
+            state
+                .heard
+                .retain(|key, at| loans.contains(key) || now.since(*at) < OPEN_MAX);
             // After a start the day begins anew.
             loans
                 .into_iter()

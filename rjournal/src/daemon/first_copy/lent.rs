@@ -22,7 +22,7 @@ use crate::disk::DiskFile;
 use crate::entry::{Moment, Name, RdbName, SaveFacts};
 use crate::link::{LinkStream, Wired};
 use crate::remote::{
-    HASHES_MAX, PIECES_MAX, PIECE_BYTES, PartnerReply, PieceHash, PieceHasher, RefusalCode,
+    HASHES_MAX, PIECE_BYTES, PIECES_MAX, PartnerReply, PieceHash, PieceHasher, RefusalCode,
     SaveAnswer, SaveAsk, SaveRequest, piece_bytes, piece_count,
 };
 

@@ -74,8 +74,9 @@ impl Loads {
 }
 
 fn ended(store: Name, rdb: RdbName) -> CommandError {
-    CommandError::refused("RJN5022", format!("the load of store {store} was ended"))
-        .help(format!("what was fetched is kept: RSTSTO --store {store} --rdb {rdb} goes on"))
+    CommandError::refused("RJN5022", format!("the load of store {store} was ended")).help(format!(
+        "what was fetched is kept: RSTSTO --store {store} --rdb {rdb} goes on"
+    ))
 }
 
 impl Shared {
@@ -90,8 +91,9 @@ impl Shared {
                 return Ok(Done {});
             }
             let text = format!("store {store} is being loaded from {}", running.rdb);
-            return Err(CommandError::refused("RJN5022", text)
-                .help(format!("wait for it, or give it up: ENDAPY --store {store}")));
+            return Err(CommandError::refused("RJN5022", text).help(format!(
+                "wait for it, or give it up: ENDAPY --store {store}"
+            )));
         }
         self.require_address(rdb)?;
         let record = self.job_record(store, request.journal, request.kind.as_deref())?;
@@ -102,7 +104,9 @@ impl Shared {
             save: before.and_then(|load| load.save),
         };
         let mut loads = lock(&self.loads.0);
-        let running = loads.values().filter(|load| lock(&load.standing).is_running());
+        let running = loads
+            .values()
+            .filter(|load| lock(&load.standing).is_running());
         if running.count() >= LOADS_MAX {
             let text = format!("{LOADS_MAX} stores are being loaded already");
             return Err(CommandError::refused("RJN5022", text).help("wait until one is done"));
@@ -169,10 +173,10 @@ impl Shared {
             load.rdb, save.applied
         );
         self.post_about("RJN5024", Severity::Info, &format!("store {store}"), text);
-        let Some((shared, journal)) = self
-            .arc()
-            .zip(self.runtime_of(journal).and_then(|runtime| runtime.source()))
-        else {
+        let Some((shared, journal)) = self.arc().zip(
+            self.runtime_of(journal)
+                .and_then(|runtime| runtime.source()),
+        ) else {
             return;
         };
         let (rdb, journal) = (load.rdb, journal.id());
@@ -187,7 +191,9 @@ impl Shared {
                 });
                 match shared.ask_partner(rdb, request).await {
                     Ok(_) => return,
-                    Err(error) => tracing::info!(%rdb, %error, "it was not told that its save is loaded"),
+                    Err(error) => {
+                        tracing::info!(%rdb, %error, "it was not told that its save is loaded")
+                    }
                 }
                 tokio::time::sleep(wait).await;
                 wait *= 4;

@@ -56,7 +56,6 @@ impl From<CommandError> for Halt {
     }
 }
 
-
 /// One load, from the first question to a save that can be restored.
 pub(super) struct LoadTask {
     pub(super) shared: Arc<Shared>,
@@ -435,9 +434,9 @@ pub(super) async fn blocking<T: Send + 'static>(
     let done = tokio::task::spawn_blocking(work).await;
     match done {
         Ok(Ok(done)) => Ok(done),
-        Ok(Err(error)) if is_no_room(&error) => Err(Halt::Failed(full(format!(
-            "no room for the save: {error}"
-        )))),
+        Ok(Err(error)) if is_no_room(&error) => {
+            Err(Halt::Failed(full(format!("no room for the save: {error}"))))
+        }
         Ok(Err(error)) => {
             let text = format!("the save cannot be kept: {error}");
             Err(Halt::Failed(

@@ -73,7 +73,8 @@ impl LoadTask {
             "the save of {} is of another history than {}: their chain heads at entry {} differ",
             self.load.rdb, self.journal, save.applied
         );
-        CommandError::refused("RJN5028", text)
-            .help("VERIFY with RDB at the journal's source says where they part; nothing was changed")
+        CommandError::refused("RJN5028", text).help(
+            "VERIFY with RDB at the journal's source says where they part; nothing was changed",
+        )
     }
 }

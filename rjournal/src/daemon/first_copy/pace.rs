@@ -79,10 +79,16 @@ mod tests {
         // Nothing is deposited: as fast as they can be read.
         assert_eq!([waits(100, 0, 0), waits(100, 0, 0)], [0, 0]);
         // The gap stands behind the piece that met entries.
-        assert_eq!([waits(100, 5, 0), waits(100, 5, 0), waits(100, 0, 0)], [0, 10, 20]);
+        assert_eq!(
+            [waits(100, 5, 0), waits(100, 5, 0), waits(100, 0, 0)],
+            [0, 10, 20]
+        );
         assert_eq!(waits(500, 0, 0), 0);
         // 4 MiB a second, for all who ask together.
-        assert_eq!([waits(500, 0, 4), waits(500, 0, 4), waits(500, 0, 4)], [0, 250, 500]);
+        assert_eq!(
+            [waits(500, 0, 4), waits(500, 0, 4), waits(500, 0, 4)],
+            [0, 250, 500]
+        );
         assert_eq!(waits(2000, 1, 4), 0);
     }
 }

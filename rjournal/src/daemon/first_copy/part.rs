@@ -10,9 +10,7 @@ use super::lent::{HASH_BYTES, ends_as, save_path};
 use crate::daemon::data_dir::STORES_DIR;
 use crate::disk::{Disk, DiskFile, read_whole, replace_whole};
 use crate::entry::{Name, SaveFacts};
-use crate::remote::{
-    PIECE_BYTES, PieceHash, PieceHasher, SaveFetch, piece_bytes, piece_count,
-};
+use crate::remote::{PIECE_BYTES, PieceHash, PieceHasher, SaveFetch, piece_bytes, piece_count};
 
 /// What the file of the hashes begins with.
 const MAGIC: [u8; 8] = *b"RJLDHSH\n";
@@ -41,11 +39,7 @@ pub(super) fn remove(disk: &dyn Disk, store: Name) -> io::Result<()> {
 
 /// The file of a save that is here whole already, as the store's own: a restore took it, and was not finished. All of it is
 /// read and proven.
-pub(super) fn taken(
-    disk: &dyn Disk,
-    store: Name,
-    save: &SaveFacts,
-) -> io::Result<Option<PathBuf>> {
+pub(super) fn taken(disk: &dyn Disk, store: Name, save: &SaveFacts) -> io::Result<Option<PathBuf>> {
     let path = save_path(store);
     let file = match disk.open(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),

@@ -29,12 +29,7 @@ impl LoanRecord {
     }
 
     /// Whether it is what a partner was promised for a store of its own from a journal.
-    pub(super) fn is_for(
-        &self,
-        system: SystemId,
-        for_store: Name,
-        journal: QualifiedName,
-    ) -> bool {
+    pub(super) fn is_for(&self, system: SystemId, for_store: Name, journal: QualifiedName) -> bool {
         self.system == system && self.for_store == for_store && self.journal == journal
     }
 }

@@ -53,11 +53,15 @@ impl Shared {
                 }
             }
             let loans = catalog.loans.iter();
-            holds.extend(loans.filter(|loan| loan.journal == journal).map(|loan| Hold {
-                who: loan.who(),
-                after: loan.save.restart,
-                expendable: true,
-            }));
+            holds.extend(
+                loans
+                    .filter(|loan| loan.journal == journal)
+                    .map(|loan| Hold {
+                        who: loan.who(),
+                        after: loan.save.restart,
+                        expendable: true,
+                    }),
+            );
         });
         if let JournalRuntime::Local(local) = &runtime
             && let Some(after) = local.journal.keys_needed_after()

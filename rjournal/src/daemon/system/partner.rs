@@ -144,10 +144,7 @@ impl PieceStream {
                 _ => None,
             })
         };
-        let piece = heard(
-            self.rdb,
-            tokio::time::timeout(PIECE_MAX, received).await,
-        )?;
+        let piece = heard(self.rdb, tokio::time::timeout(PIECE_MAX, received).await)?;
         self.left -= 1;
         Ok(Some(piece))
     }

@@ -288,11 +288,16 @@ mod tests {
         while let FetchWants::Pieces { first, count } = fetch.poll_wants() {
             asked.push((first, count));
             for piece in first..first + u64::from(count) {
-                fetch.handle_piece(piece, piece_of(&made.body, piece)).unwrap();
+                fetch
+                    .handle_piece(piece, piece_of(&made.body, piece))
+                    .unwrap();
             }
         }
         assert_eq!(asked, [(0, 64), (64, 7)]);
-        assert_eq!((fetch.bytes_here(), fetch.bytes_missing()), (LENGTH as u64, 0));
+        assert_eq!(
+            (fetch.bytes_here(), fetch.bytes_missing()),
+            (LENGTH as u64, 0)
+        );
         assert_eq!(fetch.poll_wants(), FetchWants::Nothing);
     }
 
@@ -310,9 +315,18 @@ mod tests {
         torn[5000] ^= 1;
         assert!(!fetch.handle_kept_piece(2, &torn));
         assert!(!fetch.handle_kept_piece(70, &torn[..99]));
-        assert_eq!(fetch.poll_wants(), FetchWants::Pieces { first: 2, count: 1 });
+        assert_eq!(
+            fetch.poll_wants(),
+            FetchWants::Pieces { first: 2, count: 1 }
+        );
         fetch.handle_piece(2, piece_of(&made.body, 2)).unwrap();
-        assert_eq!(fetch.poll_wants(), FetchWants::Pieces { first: 4, count: 64 });
+        assert_eq!(
+            fetch.poll_wants(),
+            FetchWants::Pieces {
+                first: 4,
+                count: 64
+            }
+        );
     }
 
     #[test]
@@ -349,7 +363,11 @@ mod tests {
         let refused = fetch.handle_piece(5, &piece).unwrap_err();
         assert!(matches!(refused, SaveLie::Piece { piece: 5, .. }));
         // One at another place, a short one, one behind the last.
-        for (n, body) in [(4, piece_of(&made.body, 5)), (5, &piece[1..]), (71, &[1][..])] {
+        for (n, body) in [
+            (4, piece_of(&made.body, 5)),
+            (5, &piece[1..]),
+            (71, &[1][..]),
+        ] {
             assert!(fetch.handle_piece(n, body).is_err(), "{n}");
         }
         assert_eq!(fetch.bytes_here(), 0);

@@ -64,7 +64,10 @@ fn halves(hashes: &[PieceHash], bytes: u64) -> (PieceHash, PieceHash) {
     let left_bytes = left_subtree_len(bytes);
     let at = usize::try_from(left_bytes / PIECE_BYTES).unwrap_or_default();
     let (left, right) = hashes.split_at(at.min(hashes.len()));
-    (subtree(left, left_bytes), subtree(right, bytes - left_bytes))
+    (
+        subtree(left, left_bytes),
+        subtree(right, bytes - left_bytes),
+    )
 }
 
 fn subtree(hashes: &[PieceHash], bytes: u64) -> PieceHash {
@@ -129,13 +132,28 @@ mod tests {
             let from = (piece * PIECE_BYTES) as usize;
             hasher.handle_piece(&body[from..from + count]);
         }
-        (save, bytes, hasher.finish().expect("they are those of the save"))
+        (
+            save,
+            bytes,
+            hasher.finish().expect("they are those of the save"),
+        )
     }
 
     #[test]
     fn the_hashes_of_the_pieces_make_the_hash_of_the_save_at_any_length() {
         const P: u64 = PIECE_BYTES;
-        for length in [1, P - 1, P, P + 1, 2 * P, 2 * P + 1, 3 * P, 5 * P + 7, 7 * P, 8 * P] {
+        for length in [
+            1,
+            P - 1,
+            P,
+            P + 1,
+            2 * P,
+            2 * P + 1,
+            3 * P,
+            5 * P + 7,
+            7 * P,
+            8 * P,
+        ] {
             let (save, bytes, hashes) = hashed(length);
             assert_eq!(hashes.len() as u64, length.div_ceil(P), "{length}");
             assert!(prove(save, bytes, &hashes), "{length}");

@@ -381,7 +381,12 @@ impl Shared {
             links.remove((record.rdb, record.target)).await;
         }
         // Who is not fed with the journal any more goes on from no save of it either.
-        if !source.control().links.iter().any(|link| link.system == record.system) {
+        if !source
+            .control()
+            .links
+            .iter()
+            .any(|link| link.system == record.system)
+        {
             self.end_loans(|loan| loan.journal == request.source && loan.system == record.system)?;
         }
         Ok(Done {})
