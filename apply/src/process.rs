@@ -175,7 +175,7 @@ async fn start_on(
     let (opened, message) = open_store(data, store, kind, record.cache_mib).await?;
     let saved = save_path(data, store);
     // The save says itself what it covers.
-    let covered = read_header(&saved).ok().map(|info| info.position.restart);
+    let found_save = read_header(&saved).ok().map(|info| info.facts());
     let found = opened.reader().position()?;
     // A store that was forgotten, and is started under its name again.
     let message = message.or_else(|| {
@@ -191,7 +191,7 @@ async fn start_on(
         })
     });
     port.report(Report {
-        saved: covered,
+        save: found_save,
         message,
         ..Report::default()
     })

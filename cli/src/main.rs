@@ -12,6 +12,7 @@ mod demo;
 mod error;
 mod group;
 mod import_source;
+mod load;
 mod log;
 mod objects;
 mod output;

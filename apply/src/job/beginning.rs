@@ -54,6 +54,7 @@ impl Beginning {
                         orders: self.orders,
                         held: self.held,
                         reported: None,
+                        quiet: 0,
                         options: self.options,
                         saving: self.saving,
                         left: None,

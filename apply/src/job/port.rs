@@ -9,7 +9,7 @@ use rjournal::daemon::{
     Along, Followed, Follower, JournalClient, JournalFacts, Stopped, SystemFollower, SystemJournal,
     Want,
 };
-use rjournal::entry::{Draft, FileName, Name, QualifiedName, SegmentId, Sequence};
+use rjournal::entry::{Draft, FileName, Name, QualifiedName, SaveFacts, SegmentId, Sequence};
 use rjournal::journal::Answer;
 use rjournal::{Client, CommandError, System};
 
@@ -163,7 +163,8 @@ impl Port {
         let request = ReportJob {
             store: *store,
             place: report.place,
-            saved: report.saved,
+            save: report.save,
+            not_saved: report.not_saved,
             stopped: report.stopped,
             message: report.message,
             held: report.held,
@@ -177,8 +178,10 @@ impl Port {
 pub struct Report {
     /// Where the store stands, durably.
     pub place: Option<StorePlace>,
-    /// What the last save covers, where one was just made.
-    pub saved: Option<Sequence>,
+    /// The job's own save, where one was just made or found.
+    pub save: Option<SaveFacts>,
+    /// Why it could not be made, where it was tried.
+    pub not_saved: Option<String>,
     /// Why the job stops for good.
     pub stopped: Option<Stopped>,
     /// Something an operator should read.

@@ -21,6 +21,8 @@ use crate::store::{Batch, FileChange, ReplicaStore, SaveInfo, StoreError, StoreP
 
 /// What was applied is made durable and reported this often.
 const DURABLE_EVERY: Duration = Duration::from_secs(1);
+/// Where nothing moves, it is reported all the same every so many times.
+const QUIET_MAX: u32 = 2;
 /// A store that is full or locked is tried again after this long, doubling.
 const AGAIN_MIN: Duration = Duration::from_millis(100);
 /// ... up to this.
@@ -173,6 +175,8 @@ pub(super) struct Task {
     pub(super) held: bool,
     pub(super) reported: Option<StorePosition>,
     pub(super) options: JobOptions,
+    /// How often nothing was reported, since something was.
+    pub(super) quiet: u32,
     pub(super) saving: Option<Saving>,
     /// The last entry of the segment that the next step leaves.
     pub(super) left: Option<Sequence>,
@@ -395,7 +399,9 @@ impl Task {
         if self.store.durable_position() != self.shared.reader.position()? {
             self.store.make_durable()?;
         }
-        if self.reported != self.store.durable_position() {
+        // What the daemon wants is told in its answer, so it is asked where nothing moves, too.
+        self.quiet += 1;
+        if self.reported != self.store.durable_position() || self.quiet >= QUIET_MAX {
             self.report(Report::default()).await;
         }
         Ok(())
@@ -403,6 +409,7 @@ impl Task {
 
     /// Reports where the store stands, with what else there is to say.
     async fn report(&mut self, report: Report) {
+        self.quiet = 0;
         let durable = self.store.durable_position();
         let place = durable.map(|position| StorePlace {
             applied: position.applied,
@@ -496,6 +503,7 @@ impl Task {
                     saving.path.display()
                 );
                 self.report(Report {
+                    not_saved: own.then(|| error.to_string()),
                     message: Some(message("RJN5005", Severity::Alarm, text.clone())),
                     ..Report::default()
                 })
@@ -509,7 +517,7 @@ impl Task {
                     info.position.applied
                 );
                 let report = Report {
-                    saved: own.then_some(info.position.restart),
+                    save: own.then(|| info.facts()),
                     message: Some(message("RJN5007", Severity::Info, text)),
                     ..Report::default()
                 };

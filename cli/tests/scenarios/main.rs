@@ -82,4 +82,6 @@ scenarios! {
     catalog_lost,
     stopped,
     groups,
+    first_copy,
+    first_copy_anew,
 }

@@ -116,9 +116,11 @@ impl System {
             return;
         };
         address.clone_into(&mut self.address);
-        let config = self.data.join("rjournal.toml");
-        let text = std::fs::read_to_string(&config).expect("a configuration");
-        std::fs::write(config, text.replace(ANY_PORT, address)).expect("a file");
+        // Its disk may be one that only its network sees.
+        let config = self.data.join("rjournal.toml").display().to_string();
+        let words = ["-i".to_owned(), format!("s/{ANY_PORT}/{address}/"), config];
+        let changed = self.run("sed", dir, &words).status();
+        assert!(changed.is_ok_and(|status| status.success()));
     }
 
     fn described(&self, dir: &Path) -> serde_json::Value {

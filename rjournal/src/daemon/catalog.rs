@@ -8,10 +8,11 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::data_dir::JOURNALS_DIR;
+use super::first_copy::{LoadRecord, LoanRecord};
 use crate::disk::{Disk, SlotContent, SlotFile};
 use crate::entry::record::Format;
 use crate::entry::{
-    FileName, Name, ObjectId, QualifiedName, RdbName, Sequence, SystemId, Timestamp,
+    FileName, Name, ObjectId, QualifiedName, RdbName, SaveFacts, Sequence, SystemId, Timestamp,
 };
 use crate::error::SystemError;
 use crate::link::{Fingerprint, Partners};
@@ -128,6 +129,12 @@ pub struct JobRecord {
     pub stopped: Option<Stopped>,
     /// The entry an operator ordered to pass over last.
     pub skip: Option<SkipOrder>,
+    /// Its last store save, as the job told of it.
+    #[serde(default)]
+    pub save: Option<SaveFacts>,
+    /// The save of a partner it is being loaded from, until its job has gone on from there.
+    #[serde(default)]
+    pub load: Option<LoadRecord>,
 }
 
 /// Why a job stopped for good.
@@ -164,6 +171,8 @@ pub struct Catalog {
     pub files: BTreeMap<FileName, FileRecord>,
     /// Apply jobs by the name of their store.
     pub jobs: BTreeMap<Name, JobRecord>,
+    /// Store saves promised to partners.
+    pub loans: Vec<LoanRecord>,
 }
 
 impl Catalog {

@@ -8,9 +8,10 @@ use serde::{Deserialize, Serialize};
 use super::{CommandError, ErrorKind};
 use crate::daemon::catalog::{JobRecord, SkipOrder, Stopped};
 use crate::daemon::data_dir::{SOCKET_PATH_MAX, STORES_DIR};
+use crate::daemon::first_copy::LoadRecord;
 use crate::daemon::jobs::JobState;
 use crate::daemon::system::{JournalRuntime, Shared};
-use crate::entry::{Name, QualifiedName, Sequence};
+use crate::entry::{Name, QualifiedName, SaveFacts, Sequence};
 
 /// STRAPY.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -57,8 +58,11 @@ pub struct ReportJob {
     pub store: Name,
     /// Where its store stands, as far as it knows.
     pub place: Option<StorePlace>,
-    /// What the store save it can be made anew from covers, where that is known.
-    pub saved: Option<Sequence>,
+    /// The store save it can be made anew from, where one was just made or found.
+    pub save: Option<SaveFacts>,
+    /// Why that save could not be made, where one was tried.
+    #[serde(default)]
+    pub not_saved: Option<String>,
     /// Why it stops for good, if it does.
     pub stopped: Option<Stopped>,
     /// Something an operator should read.
@@ -134,31 +138,8 @@ const HELD: &str = "held by an operator: nothing is applied until RLSAPY release
 impl Shared {
     pub(super) fn start_apply(&self, request: StartApply) -> Result<JobDescription, CommandError> {
         let store = request.store;
-        let known = self.catalog(|catalog| catalog.jobs.get(&store).cloned());
-        let journal = match (&known, request.journal) {
-            (Some(known), None) => known.journal,
-            (Some(known), Some(journal)) if known.journal == journal => journal,
-            (Some(known), Some(_)) => {
-                let text = format!("store {store} is made from {}", known.journal);
-                return Err(CommandError::refused("RJN4019", text)
-                    .help("a store belongs to one journal; choose another name"));
-            }
-            (None, Some(journal)) => journal,
-            (None, None) => {
-                return Err(CommandError::not_found("store", store)
-                    .help("name its journal with JRN to make it"));
-            }
-        };
-        self.require_journal(journal)?;
-        self.require_short_path(store)?;
-        if let (Some(known), Some(kind)) = (&known, &request.kind)
-            && known.store != *kind
-        {
-            return Err(CommandError::refused(
-                "RJN4019",
-                format!("store {store} is of kind {}", known.store),
-            ));
-        }
+        let record = self.job_record(store, request.journal, request.kind.as_deref())?;
+        let journal = record.journal;
         if let Some(database) = self.other_database(store, journal) {
             let text = format!(
                 "store {database} is the database of journal {journal}, and there can be one only"
@@ -167,17 +148,19 @@ impl Shared {
                 "ENDAPY --store {database} ends it first; a second copy is made from a remote journal"
             )));
         }
-        let record = known.unwrap_or_else(|| JobRecord {
-            journal,
-            store: request.kind.unwrap_or_else(|| "sled".to_owned()),
-            active: false,
-            saved: Sequence::NONE,
-            applied: Sequence::NONE,
-            restart: Sequence::NONE,
-            needs_reinit: false,
-            stopped: None,
-            skip: None,
-        });
+        // It would be made from the journal's beginning, and then be no place for what is fetched.
+        let is_new = !record.active && record.applied == Sequence::NONE;
+        if let Some(load) = self
+            .loads
+            .standing(store)
+            .filter(|load| is_new && load.is_running())
+        {
+            let text = format!("store {store} is {}", load.describe());
+            return Err(CommandError::refused("RJN5022", text).help(format!(
+                "RSTSTO --store {store} --rdb {} waits for it; ENDAPY --store {store} gives it up",
+                load.rdb
+            )));
+        }
         let not_started = |error| {
             let text = format!("the job of store {store} cannot be started: {error}");
             CommandError::new(ErrorKind::Internal, "RJN5001", text)
@@ -204,6 +187,56 @@ impl Shared {
         Ok(self.describe_job(store, &record))
     }
 
+    /// What is kept of a store, or will be of one that is made now. Nothing is changed.
+    ///
+    /// # Errors
+    /// Its journal is not there, or another one; it is of another kind; its socket would have no place.
+    pub(in crate::daemon) fn job_record(
+        &self,
+        store: Name,
+        journal: Option<QualifiedName>,
+        kind: Option<&str>,
+    ) -> Result<JobRecord, CommandError> {
+        let known = self.catalog(|catalog| catalog.jobs.get(&store).cloned());
+        let journal = match (&known, journal) {
+            (Some(known), None) => known.journal,
+            (Some(known), Some(journal)) if known.journal == journal => journal,
+            (Some(known), Some(_)) => {
+                let text = format!("store {store} is made from {}", known.journal);
+                return Err(CommandError::refused("RJN4019", text)
+                    .help("a store belongs to one journal; choose another name"));
+            }
+            (None, Some(journal)) => journal,
+            (None, None) => {
+                return Err(CommandError::not_found("store", store)
+                    .help("name its journal with JRN to make it"));
+            }
+        };
+        self.require_journal(journal)?;
+        self.require_short_path(store)?;
+        if let (Some(known), Some(kind)) = (&known, kind)
+            && known.store != kind
+        {
+            return Err(CommandError::refused(
+                "RJN4019",
+                format!("store {store} is of kind {}", known.store),
+            ));
+        }
+        Ok(known.unwrap_or_else(|| JobRecord {
+            journal,
+            store: kind.unwrap_or("sled").to_owned(),
+            active: false,
+            saved: Sequence::NONE,
+            applied: Sequence::NONE,
+            restart: Sequence::NONE,
+            needs_reinit: false,
+            stopped: None,
+            skip: None,
+            save: None,
+            load: None,
+        }))
+    }
+
     /// Another store whose job is to run on a local journal: it keeps the locks of what it changes, so nobody else may change
     /// anything there.
     fn other_database(&self, store: Name, journal: QualifiedName) -> Option<Name> {
@@ -219,6 +252,18 @@ impl Shared {
             jobs.find(|(other, record)| **other != store && runs(record))
                 .map(|(other, _)| *other)
         })
+    }
+
+    /// Said of a store that is being loaded, or was and is not restored yet.
+    fn note_of_load(&self, store: Name, record: &JobRecord) -> Option<String> {
+        let load = record.load.as_ref()?;
+        // Its job has found the save: it was restored, and goes on.
+        if load.save.is_some() && record.active && load.save == record.save {
+            return None;
+        }
+        let standing = self.loads.standing(store).map(|load| load.describe());
+        let rest = || format!("being loaded from {}: RSTSTO goes on", load.rdb);
+        Some(standing.unwrap_or_else(rest))
     }
 
     /// Said of a store that an earlier release let run beside the database of its journal.
@@ -292,6 +337,7 @@ impl Shared {
     ) -> Result<JobDescription, CommandError> {
         let store = request.store;
         let unknown = || CommandError::not_found("store", store).help("WRKAPY lists them");
+        self.loads.stop(store);
         self.update_catalog(|catalog| {
             catalog.jobs.get_mut(&store).ok_or_else(unknown)?.active = false;
             Ok(())
@@ -305,6 +351,11 @@ impl Shared {
             }
             Ok(record)
         })?;
+        if request.remove
+            && let Err(error) = self.forget_load(store)
+        {
+            tracing::warn!(%store, %error, "what was fetched for it is not removed");
+        }
         Ok(self.describe_job(store, &record))
     }
 
@@ -320,7 +371,8 @@ impl Shared {
 
     pub(super) fn report_job(&self, request: ReportJob) -> Result<JobDescription, CommandError> {
         let store = request.store;
-        let record = self.update_catalog(|catalog| {
+        let fetching = self.loads.is_running(store);
+        let (record, loaded) = self.update_catalog(|catalog| {
             let record = catalog
                 .jobs
                 .get_mut(&store)
@@ -330,12 +382,30 @@ impl Shared {
                 record.restart = place.restart;
                 record.needs_reinit &= place.restart < record.saved;
             }
-            record.saved = request.saved.unwrap_or(record.saved);
+            if let Some(save) = request.save {
+                (record.saved, record.save) = (save.restart, Some(save));
+            }
+            // It goes on from the save it was loaded from.
+            let save = record.save;
+            let is_loaded = |load: &mut LoadRecord| save.is_some() && load.save == save;
+            let loaded = match request.place {
+                Some(_) if !fetching => record.load.take_if(is_loaded),
+                _ => None,
+            };
             if request.stopped.is_some() {
                 record.stopped.clone_from(&request.stopped);
             }
-            Ok(record.clone())
+            Ok((record.clone(), loaded))
         })?;
+        if request.save.is_some() {
+            self.lends.handle_made(store);
+        }
+        if let Some(why) = &request.not_saved {
+            self.lends.handle_not_made(store, why);
+        }
+        if let Some(load) = loaded {
+            self.load_done(store, record.journal, &load);
+        }
         if let Some(held) = request.held {
             self.jobs.set_held(store, held);
         }
@@ -411,11 +481,12 @@ impl Shared {
             lag_entries: readable.entries_since(record.applied),
             saved: record.saved,
             needs_reinit: record.needs_reinit,
-            save_wanted: self.is_save_wanted(record),
+            save_wanted: self.is_save_wanted(record) || self.lends.is_ordered(store),
             skip: record.skip.clone(),
             cache_mib: self.config().store_cache_mib,
-            note: stopped
-                .map(|stopped| stopped.reason.clone())
+            note: self
+                .note_of_load(store, record)
+                .or_else(|| stopped.map(|stopped| stopped.reason.clone()))
                 .or(held)
                 .or_else(|| self.note_of_another(store, record))
                 .or_else(|| self.jobs.note(store)),

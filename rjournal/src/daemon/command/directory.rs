@@ -219,6 +219,7 @@ impl Shared {
             partner.ok_or_else(|| CommandError::not_found("directory entry", rdb))
         })?;
         self.refresh_keys();
+        self.end_loans(|loan| loan.system == partner.system)?;
         // It may connect no more; what is connected ends.
         self.dismiss(partner.system).await;
         Ok(Done {})

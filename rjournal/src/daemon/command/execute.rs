@@ -34,6 +34,7 @@ impl Shared {
                 Reply::RepairJournal(self.repair_journal(request).await?)
             }
             Request::DescribeRepair(_) => Reply::DescribeRepair(self.repairs.standing()),
+            Request::DescribeLoad(request) => Reply::DescribeLoad(self.describe_load(&request)),
             Request::ReportJob(request) => Reply::ReportJob(self.report_job(request)?),
             Request::DescribeGroups(request) => {
                 Reply::DescribeGroups(self.describe_groups(&request)?)
@@ -100,6 +101,7 @@ impl Shared {
             Request::DeleteGroup(request) => {
                 Reply::DeleteGroup(Box::pin(self.delete_recovery_group(&request)).await?)
             }
+            Request::LoadStore(request) => Reply::LoadStore(self.load_store(&request)?),
             Request::StartApply(request) => Reply::StartApply(self.start_apply(request)?),
             Request::EndApply(request) => Reply::EndApply(self.end_apply(&request).await?),
             _ => {

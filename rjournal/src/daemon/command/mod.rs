@@ -12,6 +12,7 @@ pub mod group;
 pub mod group_health;
 pub mod journal;
 pub mod library;
+pub mod load;
 pub mod member;
 pub mod receiver;
 pub mod remote_journal;
@@ -129,6 +130,10 @@ commands! {
     ListJobs(apply::ListJobs) -> apply::Jobs;
     /// Tells where a store stands: from an apply job.
     ReportJob(apply::ReportJob) -> apply::JobDescription;
+    /// RSTSTO from a partner: a save is fetched.
+    LoadStore(load::LoadStore) -> Done;
+    /// How far that is.
+    DescribeLoad(load::DescribeLoad) -> load::LoadDescription;
     /// VERIFY.
     Verify(verify::Verify) -> verify::Verified;
     /// RPRJRN.

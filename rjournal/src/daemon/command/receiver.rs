@@ -141,6 +141,7 @@ impl Shared {
             return Err(CommandError::refused("RJN4001", text)
                 .help("attach the next one first: CHGJRN JRNRCV(*GEN)"));
         };
+        let _retiring = self.retiring.lock().await;
         let holds = self.holds_of(journal);
         let last = record
             .last
@@ -225,6 +226,7 @@ impl Shared {
         if !attributes.delete_receivers && attributes.retention_bytes_max == 0 {
             return;
         }
+        let _retiring = self.retiring.lock().await;
         let outcome = retire(
             &runtime.records(),
             &self.holds_of(journal),

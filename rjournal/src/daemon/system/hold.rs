@@ -38,18 +38,30 @@ impl Shared {
             }
         }
         self.catalog(|catalog| {
-            for (store, job) in catalog
-                .jobs
-                .iter()
-                .filter(|(_, job)| job.journal == journal && !job.needs_reinit)
-            {
-                // Receivers are kept until a save covers them (ruling 8).
-                holds.push(Hold {
-                    who: format!("store {store}"),
-                    after: job.saved,
-                    expendable: true,
-                });
+            let jobs = catalog.jobs.iter();
+            for (store, job) in jobs.filter(|(_, job)| job.journal == journal) {
+                // Receivers are kept until a save covers them (ruling 8), and behind the save a store is loaded from.
+                let saved = Some(job.saved).filter(|_| !job.needs_reinit);
+                let loaded = job.load.as_ref().and_then(|load| load.save);
+                let after = saved.into_iter().chain(loaded.map(|save| save.restart));
+                if let Some(after) = after.min() {
+                    holds.push(Hold {
+                        who: format!("store {store}"),
+                        after,
+                        expendable: true,
+                    });
+                }
             }
+            let loans = catalog.loans.iter();
+            holds.extend(
+                loans
+                    .filter(|loan| loan.journal == journal)
+                    .map(|loan| Hold {
+                        who: loan.who(),
+                        after: loan.save.restart,
+                        expendable: true,
+                    }),
+            );
         });
         holds.extend(self.group_holds(&runtime));
         if let JournalRuntime::Local(local) = &runtime
@@ -132,12 +144,18 @@ impl Shared {
             {
                 if who.contains(&format!("store {store}")) {
                     // A store that stands beyond what goes only loses the way back to its save.
-                    job.needs_reinit = job.restart < job.saved;
+                    job.needs_reinit |= job.restart < job.saved;
+                    if let Some(load) = &mut job.load {
+                        load.save = None;
+                    }
                     given.push(*store);
                 }
             }
             Ok(given)
         })?;
+        for loan in self.end_loans(|loan| loan.journal == journal && who.contains(&loan.who()))? {
+            self.post_given_up(&loan, "the receivers are above their cap");
+        }
         for store in stores {
             let text =
                 "receivers it would need to be rebuilt were deleted; make a store save now: SAVSTO";

@@ -147,6 +147,7 @@ impl Shared {
         if self.stopping.swap(true, Ordering::AcqRel) {
             return;
         }
+        self.loads.stop_all();
         self.jobs.stop_all().await;
         for runtime in self.runtimes() {
             Self::keep_acknowledged(&runtime);

@@ -18,6 +18,7 @@ use crate::daemon::clock::{Clock, SystemClock, SystemEntropy};
 use crate::daemon::command::CommandError;
 use crate::daemon::config::Config;
 use crate::daemon::data_dir::{self, DataDir, SystemRecord};
+use crate::daemon::first_copy::{Lends, Loads};
 use crate::daemon::group::Groups;
 use crate::daemon::jobs::Jobs;
 use crate::daemon::messages::{Messages, Severity};
@@ -57,6 +58,10 @@ pub(crate) struct Shared {
     pub(super) claims: Claims,
     pub(crate) groups: Groups,
     pub(crate) repairs: Repairs,
+    /// Held while receivers are looked at and deleted, and while a new hold on them is made: none falls in between.
+    pub(crate) retiring: tokio::sync::Mutex<()>,
+    pub(crate) lends: Lends,
+    pub(crate) loads: Loads,
 }
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -104,6 +109,9 @@ impl Shared {
             claims: Claims::default(),
             groups,
             repairs: Repairs::default(),
+            retiring: tokio::sync::Mutex::new(()),
+            lends: Lends::default(),
+            loads: Loads::default(),
         });
         if let Some(why) = stale {
             let text = format!(

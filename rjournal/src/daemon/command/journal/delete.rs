@@ -71,6 +71,7 @@ impl Shared {
                 .help("inactivate it first, on the source: CHGRMTJRN JRNSTATE(*INACTIVE)"));
         }
         self.drop_journal(name).await?;
+        self.end_loans(|loan| loan.journal == name)?;
         Ok(Done {})
     }
 }

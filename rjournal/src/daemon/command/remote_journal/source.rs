@@ -412,6 +412,15 @@ impl Shared {
         if let Some(links) = runtime.link_set() {
             links.remove((record.rdb, record.target)).await;
         }
+        // Who is not fed with the journal any more goes on from no save of it either.
+        if !source
+            .control()
+            .links
+            .iter()
+            .any(|link| link.system == record.system)
+        {
+            self.end_loans(|loan| loan.journal == request.source && loan.system == record.system)?;
+        }
         Ok(Done {})
     }
 }
@@ -470,7 +479,7 @@ fn begin_at(
 }
 
 /// What a partner refuses, in its words; the kind says what it is about.
-pub(in crate::daemon::command) fn refused_by(rdb: RdbName, refusal: &Refusal) -> CommandError {
+pub(in crate::daemon) fn refused_by(rdb: RdbName, refusal: &Refusal) -> CommandError {
     let kind = refusal_kind(refusal.code);
     CommandError::new(kind, "CPF70D5", format!("{rdb} refused: {}", refusal.text))
 }
