@@ -8,14 +8,15 @@ use super::control::{Attributes, Control, ControlFile, JournalKind, SourceRecord
 use super::local::{RECEIVERS_DIR, create_dirs};
 use super::mark::{Mark, MarkFile};
 use super::orphan::{self, Orphan};
+use super::sets::Sets;
 use super::tail::{Limit, Tail};
 use super::write::{lock, stored};
 use crate::disk::Disk;
 use crate::entry::control_entry::SetChange;
 use crate::entry::progress::CopyProgress;
 use crate::entry::{
-    Epoch, JournalId, Kind, Place, Position, QualifiedName, ReceiverHeader, ReceiverId,
-    SealedBundle, Sequence, SystemId, Timestamp,
+    Epoch, JournalId, Place, Position, QualifiedName, ReceiverHeader, ReceiverId, SealedBundle,
+    Sequence, SystemId, Timestamp,
 };
 use crate::error::{JournalError, ReceiverError};
 use crate::receiver::{
@@ -32,7 +33,7 @@ pub struct CopyShared {
     control: Mutex<ControlFile>,
     /// As durable in the control file.
     promised: Mutex<Epoch>,
-    set: Mutex<Option<(Sequence, SetChange)>>,
+    sets: Mutex<Sets>,
     pub(super) disk: Arc<dyn Disk>,
     dir: PathBuf,
 }
@@ -78,7 +79,17 @@ impl CopyShared {
 
     /// The in-sync set its source recorded last, as far as it came here.
     pub fn set(&self) -> Option<(Sequence, SetChange)> {
-        lock(&self.set).clone()
+        lock(&self.sets).last().cloned()
+    }
+
+    /// Whether the source may have answered entries that are not here. Not so where the changes of the in-sync set that came
+    /// here say that nothing is answered without this copy: under policy block or reject the source lets a member know, on its
+    /// disk, before it goes on without it. `me` is this system. For the dialogue of a takeover (ruling 13); what an operator
+    /// forced at the source, or opened alone there, is not known here.
+    pub fn local_answers_possible(&self, me: SystemId) -> bool {
+        let confirmed = self.tail.marks().settled;
+        let began_behind = lock(&self.control).get().began_behind;
+        lock(&self.sets).local_answers_possible(me, self.name, confirmed, began_behind)
     }
 
     /// Bundles after `after`, as [`Tail::bundles_after`].
@@ -151,6 +162,9 @@ impl Copy {
             stopped: None,
             set_unknown: false,
             next_name: None,
+            policy_ordered: None,
+            untold: Vec::new(),
+            began_behind: Sequence::NONE,
         };
         create_dirs(&*disk, dir)?;
         ControlFile::create(Arc::clone(&disk), dir, control)?;
@@ -183,7 +197,11 @@ impl Copy {
                 cut_at: None,
             },
         };
-        let mut set = kept.checkpoint.set.clone();
+        let mut sets = Sets::default();
+        let confirmed_before = mark.map_or(Sequence::NONE, |mark| mark.confirmed);
+        if let Some((at, set)) = kept.checkpoint.set.clone() {
+            sets.note(at, set, confirmed_before);
+        }
         let mut epoch = Epoch::NONE;
         let mut durable_upto = Sequence::NONE;
         let journal = kept.journal;
@@ -197,7 +215,7 @@ impl Copy {
             &mut |bundle| {
                 epoch = bundle.header().epoch;
                 durable_upto = durable_upto.max(bundle.header().durable_upto);
-                set = set_change(bundle).or(set.take());
+                sets.read(bundle, confirmed_before);
             },
         )?;
         let tip = chain.tip();
@@ -242,7 +260,7 @@ impl Copy {
             reader: chain.reader(),
             promised: Mutex::new(promised),
             control: Mutex::new(control),
-            set: Mutex::new(set),
+            sets: Mutex::new(sets),
             disk,
             dir: dir.to_path_buf(),
         };
@@ -325,6 +343,18 @@ impl Copy {
         Ok(())
     }
 
+    /// An empty copy is to be fed by a source that ends at `tip`: what is said of this copy up to there was said of one
+    /// before it. Durable when this returns; nothing changes on a copy that holds something.
+    ///
+    /// # Errors
+    /// [`JournalError::Io`] when the disk refuses.
+    pub fn begin_behind(&mut self, tip: Sequence) -> Result<(), JournalError> {
+        if self.chain.attached().is_some() {
+            return Ok(());
+        }
+        self.shared.update(|control| control.began_behind = tip)
+    }
+
     /// Begins a receiver.
     ///
     /// # Errors
@@ -372,9 +402,7 @@ impl Copy {
         });
         self.heard = self.heard.max(bundle.header().durable_upto);
         self.epoch = bundle.header().epoch;
-        if let Some(set) = set_change(bundle) {
-            *lock(&self.shared.set) = Some(set);
-        }
+        lock(&self.shared.sets).read(bundle, self.progress.confirmed);
         Ok(())
     }
 
@@ -434,10 +462,7 @@ impl Copy {
         let begins = receivers
             .last()
             .map_or(Sequence::NONE, |record| record.before.sequence);
-        let set = self
-            .shared
-            .set()
-            .filter(|(sequence, _)| *sequence <= begins);
+        let set = lock(&self.shared.sets).last_upto(begins).cloned();
         self.shared.update(|control| {
             control.receivers = receivers;
             if set.is_some() {
@@ -523,6 +548,7 @@ impl Copy {
         };
         self.heard = self.heard.min(at.sequence);
         self.shared.tail.cut(at);
+        lock(&self.shared.sets).cut(at.sequence);
         let receivers = self.chain.reader().records();
         self.receivers_recorded = receivers.len();
         self.shared.update(|control| {
@@ -567,15 +593,4 @@ impl Copy {
         let bytes = Chain::capacity(self.chain.attached()?.threshold);
         Some((self.chain.spare(), bytes, self.chain.next_space()))
     }
-}
-
-/// The last change of the in-sync set in a bundle.
-fn set_change(bundle: &SealedBundle) -> Option<(Sequence, SetChange)> {
-    let changes = bundle
-        .entries()
-        .flatten()
-        .filter(|view| view.kind == Kind::IN_SYNC_SET);
-    changes
-        .filter_map(|view| Some((view.sequence, SetChange::decode(view.payload.bytes()).ok()?)))
-        .last()
 }

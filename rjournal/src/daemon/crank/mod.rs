@@ -7,7 +7,8 @@ mod receive;
 mod source;
 
 pub use carry::{
-    LinkCrank, Wire, begin_confirmation, carry_confirmation, seal_and_tell, write_and_tell,
+    Ending, LinkCrank, Wire, begin_confirmation, carry_confirmation, change_attributes,
+    seal_and_tell, write_and_tell,
 };
 pub use opening::{OpeningCrank, OpeningState};
 pub use receive::{TargetCrank, greet};

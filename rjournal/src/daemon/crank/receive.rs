@@ -138,11 +138,11 @@ impl TargetCrank {
                 self.session.handle_head(sequence, head);
             }
             TargetOutput::Promise(epoch) => {
-                let path = self
-                    .session
-                    .hello()
-                    .map(|hello| hello.path.clone())
+                let hello = self.session.hello();
+                let (path, tip) = hello
+                    .map(|hello| (hello.path.clone(), hello.tip.sequence))
                     .unwrap_or_default();
+                copy.begin_behind(tip)?;
                 copy.promise(epoch, path)?;
                 self.session.handle_promised();
             }
