@@ -463,7 +463,7 @@ fn control(kind: JournalKind) -> Control {
         next_name: Some("PRDLIB/RCV0000003".parse().unwrap()),
         policy_ordered: None,
         untold: Vec::new(),
-        began_behind: Sequence::NONE,
+        began_behind: None,
     };
     control.checkpoint.set = Some((Sequence::new(259), set_change()));
     control.checkpoint.last_keyed = Sequence::new(302);
@@ -486,7 +486,7 @@ fn control_file_fields() {
     let mut copy = control(kind);
     copy.epoch = Epoch::NONE;
     copy.promised = EPOCH;
-    copy.began_behind = Sequence::new(200);
+    copy.began_behind = Some(Sequence::new(200));
     copy.cut = serde_json::from_value(serde_json::json!({ "at": at(300, 0xcd) })).unwrap();
     hold_control("control_remote.json", &copy);
 }

@@ -209,12 +209,8 @@ pub struct Control {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub untold: Vec<Member>,
     /// Of a remote journal: where its source was when this copy was empty. In-sync sets up to there speak of another copy.
-    #[serde(default, skip_serializing_if = "is_none")]
-    pub began_behind: Sequence,
-}
-
-fn is_none(sequence: &Sequence) -> bool {
-    *sequence == Sequence::NONE
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub began_behind: Option<Sequence>,
 }
 
 /// The control file of one journal.

@@ -89,6 +89,7 @@ impl CopyShared {
     pub fn local_answers_possible(&self, me: SystemId) -> bool {
         let confirmed = self.tail.marks().settled;
         let began_behind = lock(&self.control).get().began_behind;
+        let began_behind = began_behind.unwrap_or(Sequence::NONE);
         lock(&self.sets).local_answers_possible(me, self.name, confirmed, began_behind)
     }
 
@@ -164,7 +165,7 @@ impl Copy {
             next_name: None,
             policy_ordered: None,
             untold: Vec::new(),
-            began_behind: Sequence::NONE,
+            began_behind: None,
         };
         create_dirs(&*disk, dir)?;
         ControlFile::create(Arc::clone(&disk), dir, control)?;
@@ -352,7 +353,8 @@ impl Copy {
         if self.chain.attached().is_some() {
             return Ok(());
         }
-        self.shared.update(|control| control.began_behind = tip)
+        self.shared
+            .update(|control| control.began_behind = Some(tip))
     }
 
     /// Begins a receiver.

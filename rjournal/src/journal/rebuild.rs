@@ -245,7 +245,7 @@ pub fn decide(
         next_name: None,
         policy_ordered,
         untold,
-        began_behind: if local { Sequence::NONE } else { history.tip },
+        began_behind: (!local).then_some(history.tip),
     };
     let mut members = set.map_or_else(Vec::new, |set| set.members.clone());
     members.extend(control.untold.iter().cloned());

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
 use std::time::Duration;
 
-use rjournal::entry::{Moment, Timestamp};
+use rjournal::entry::{Moment, Sequence, Timestamp};
 use rjournal::journal::{Attributes, Copy, LinkRecord, NewJournal, Recovered, SourceRecord};
 use rjournal::remote::{LinkEvent, MemberKey};
 
@@ -28,6 +28,8 @@ pub struct Cluster {
     pub dark: BTreeSet<(usize, usize)>,
     /// What happened on links, with the node that feeds, oldest first.
     pub events: Vec<(usize, LinkEvent)>,
+    /// Targets an operator gave up, with the last entry there was then: nothing is promised to them on what they have up to it.
+    pub voided: BTreeMap<usize, Sequence>,
     /// Monotonic time.
     pub now: Moment,
     pub(crate) connections: Vec<Connection>,
@@ -48,6 +50,7 @@ impl Cluster {
             cut: BTreeSet::new(),
             dark: BTreeSet::new(),
             events: Vec::new(),
+            voided: BTreeMap::new(),
             now: Moment::from_start(Duration::from_secs(1)),
             connections: Vec::new(),
             dials: VecDeque::new(),

@@ -13,3 +13,4 @@ pub use carry::{
 pub use opening::{OpeningCrank, OpeningState};
 pub use receive::{TargetCrank, greet};
 pub use source::Source;
+pub(in crate::daemon) use source::member_key;

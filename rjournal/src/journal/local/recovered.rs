@@ -95,7 +95,7 @@ impl Recovered {
             next_name: Some(first_receiver),
             policy_ordered: None,
             untold: Vec::new(),
-            began_behind: Sequence::NONE,
+            began_behind: None,
         };
         create_dirs(&*disk, dir)?;
         ControlFile::create(Arc::clone(&disk), dir, control)?;

@@ -13,6 +13,7 @@
 //! 1. a looser policy is in force when it is flushed here and at every member (`guarantee`);
 //! 2. nothing is answered on a set an operator made smaller before who left has it too;
 //! 3. an operator may give a member up that cannot be told: then the promise to it is void, and he was told so.
+//!
 //! Must not know sessions: it is told who acknowledged what, who has caught up and who is lost.
 
 mod confirmation;

@@ -7,14 +7,14 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 use super::super::{CommandError, Done, ErrorKind};
-use crate::daemon::crank::Ending;
+use crate::daemon::crank::{Ending, member_key};
 use crate::daemon::messages::Severity;
 use crate::daemon::system::{JournalRuntime, Shared};
 use crate::daemon::task::link::{LinkCommand, LinkHandle};
 use crate::entry::control_entry::Level;
 use crate::entry::{Position, QualifiedName, RdbName, Sequence};
 use crate::journal::{DeliveryMode, LinkRecord};
-use crate::remote::{LinkState, MemberKey, PartnerReply, PartnerRequest, Refusal, RefusalCode};
+use crate::remote::{LinkState, PartnerReply, PartnerRequest, Refusal, RefusalCode};
 
 /// Most remote journals on one journal (IBM i).
 const REMOTE_JOURNALS_MAX: usize = 255;
@@ -316,29 +316,42 @@ impl Shared {
                     .await)
             }
             Some(wanted) => {
-                let (done, answer) = oneshot::channel();
                 let how = match wanted {
                     _ if guarded_away => Ending::Forced,
                     WantedState::InactiveControlled => Ending::Controlled,
                     _ => Ending::Immediate,
                 };
-                if how == Ending::Forced {
-                    let text = format!(
-                        "an operator gave {}:{} up, which cannot be told that it is left out of the in-sync set (--force): a \
-                         takeover there cannot know what is answered without it",
-                        before.rdb, before.target
-                    );
-                    self.post("RJN2012", Severity::Alarm, request.source, text);
-                }
-                link.command(LinkCommand::Inactivate { how, done }).await;
                 let patience = Duration::from_millis(request.wait_ms.max(10_000));
-                if let Ok(Ok(ended)) = tokio::time::timeout(patience, answer).await {
-                    ended?;
-                }
-                Ok(changed(&after, &link, false))
+                self.end_link(request.source, &link, &after, how, patience)
+                    .await
             }
             None => Ok(changed(&after, &link, link.status().shown.caught_up)),
         }
+    }
+
+    /// Ends a link, and waits a while for its end.
+    async fn end_link(
+        &self,
+        journal: QualifiedName,
+        link: &LinkHandle,
+        record: &LinkRecord,
+        how: Ending,
+        patience: Duration,
+    ) -> Result<RemoteJournalChanged, CommandError> {
+        if how == Ending::Forced {
+            let text = format!(
+                "an operator gave {}:{} up, which cannot be told that it is left out of the in-sync set (--force): a takeover \
+                 there cannot know what is answered without it",
+                record.rdb, record.target
+            );
+            self.post("RJN2012", Severity::Alarm, journal, text);
+        }
+        let (done, answer) = oneshot::channel();
+        link.command(LinkCommand::Inactivate { how, done }).await;
+        if let Ok(Ok(ended)) = tokio::time::timeout(patience, answer).await {
+            ended?;
+        }
+        Ok(changed(record, link, false))
     }
 
     /// Waits until a link has caught up and, where it is *SYNC, its target is in the in-sync set.
@@ -352,7 +365,7 @@ impl Shared {
         let deadline = self.clock.now() + patience;
         loop {
             let status = link.status();
-            let key = key_of(record);
+            let key = member_key(record);
             let joined = match runtime {
                 JournalRuntime::Local(local) if record.delivery == DeliveryMode::Sync => {
                     local.is_member(key)
@@ -434,19 +447,12 @@ fn changed(record: &LinkRecord, link: &LinkHandle, caught_up: bool) -> RemoteJou
 
 /// Whether a target is waited for, or is to be told that it is not any more.
 fn is_bound(runtime: &JournalRuntime, record: &LinkRecord) -> bool {
-    matches!(runtime, JournalRuntime::Local(local) if local.is_bound(key_of(record)))
+    matches!(runtime, JournalRuntime::Local(local) if local.is_bound(member_key(record)))
 }
 
 /// Whether a target that is waited for, or to be told, cannot be reached (ruling 13).
 fn is_guarded_away(runtime: &JournalRuntime, record: &LinkRecord) -> bool {
-    matches!(runtime, JournalRuntime::Local(local) if local.is_guarded_away(key_of(record)))
-}
-
-const fn key_of(record: &LinkRecord) -> MemberKey {
-    MemberKey {
-        system: record.system,
-        journal: record.target,
-    }
+    matches!(runtime, JournalRuntime::Local(local) if local.is_guarded_away(member_key(record)))
 }
 
 /// The position an empty remote journal begins after.
