@@ -73,7 +73,14 @@ impl Cluster {
 
     /// Nothing is promised to a target that was given up before it has a change of the set from after that.
     fn void(&mut self, key: MemberKey) {
-        let last = self.last();
+        // Also of a journal that stopped meanwhile.
+        let last = match &self.nodes[0].running {
+            Some(Running {
+                side: Side::Open(open),
+                ..
+            }) => open.journal.intake().last(),
+            _ => self.last(),
+        };
         let node = self.nodes.iter().position(|node| node.system == key.system);
         self.voided.insert(node.expect("a target is a node"), last);
     }

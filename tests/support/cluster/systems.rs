@@ -121,6 +121,32 @@ impl Cluster {
         }
     }
 
+    /// An operator deletes the copy at a node that is down and makes an empty one in its place, tied to node 0.
+    ///
+    /// # Panics
+    /// When nothing runs at node 0.
+    pub fn replace_copy(&mut self, node: usize) {
+        let running = self.nodes[0].running.as_ref().expect("node 0 runs");
+        let control = match &running.side {
+            Side::Open(open) => open.journal.control(),
+            Side::Opening(crank) => crank.control().clone(),
+            Side::Copy { .. } | Side::Refused(_) => panic!("no local journal runs"),
+        };
+        let source = SourceRecord {
+            system: self.nodes[0].system,
+            name: self.nodes[0].name,
+            journal: control.name,
+            path: Vec::new(),
+        };
+        let empty = Node::new(node as u8).disk;
+        let (disk, dir) = (std::sync::Arc::new(empty.clone()), Path::new(DIR));
+        let (journal, wall) = (control.journal, self.wall());
+        let copy = name("BKPLIB/JRN");
+        let made = Copy::create(disk, dir, journal, copy, source, control.attributes, wall);
+        made.expect("a live disk");
+        self.nodes[node].disk = empty;
+    }
+
     /// Wall clock: a fixed day plus the monotonic time.
     pub fn wall(&self) -> Timestamp {
         let micros = u64::try_from(self.now.elapsed().as_micros()).unwrap_or(u64::MAX);

@@ -64,9 +64,14 @@ impl Pair {
 
     /// An operator activates the source's first link again.
     pub fn activate(&mut self) -> &mut Self {
+        self.activate_link(0)
+    }
+
+    /// An operator activates a link of the source again.
+    pub fn activate_link(&mut self, index: usize) -> &mut Self {
         let now = self.cluster.now;
         if let Some(Running { links, .. }) = &mut self.cluster.nodes[SOURCE].running {
-            crate::node::activate(&mut links[0], now);
+            crate::node::activate(&mut links[index], now);
         }
         self.cluster.pump(SOURCE);
         self
