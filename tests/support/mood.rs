@@ -64,7 +64,7 @@ impl Mood {
             dark: one_of([0, 0, 5]),
             tick: one_of([20, 60, 150]),
             change: one_of([0, 10, 10]),
-            operate: one_of([0, 5, 10]),
+            operate: one_of([0, 0, 8]),
             policy: one_of([0, 0, 10]),
         }
     }

@@ -157,7 +157,7 @@ fn a_policy_on_its_way_waits_for_all_members_also_a_new_one() {
 #[test]
 fn an_operator_who_gives_a_member_up_still_waits_for_the_other() {
     let mut pair = two_members();
-    pair.cut_between(SOURCE, THIRD);
+    pair.cut_between(SOURCE, THIRD).settle();
     assert_eq!(pair.away(), ["SYS2"]);
     pair.force_policy(Policy::Degrade).seal().write();
     assert_eq!(pair.policy(), WAITS);
@@ -173,7 +173,7 @@ fn an_operator_who_gives_a_member_up_still_waits_for_the_other() {
 fn an_operator_who_gives_the_only_member_up_is_answered_local() {
     let mut pair = block();
     pair.cut().deposit("a").seconds(3);
-    pair.change_policy(Policy::Degrade).settle();
+    pair.change_policy(Policy::Degrade);
     assert_eq!(pair.policy(), WAITS);
     pair.force_policy(Policy::Degrade);
     assert_eq!(pair.policy(), WAITS, "not before it is on this disk");
@@ -245,7 +245,8 @@ fn a_crash_before_the_member_knows_keeps_the_journal_closed_until_it_is_heard() 
     pair.lose_power(SOURCE).start(SOURCE).seconds(60);
     assert!(!pair.is_open(), "nobody was asked");
     rules_out(&mut pair, TARGET);
-    pair.mend().dial().couple_without_flush(TARGET).cut();
+    pair.mend().wait(Duration::from_secs(2));
+    pair.couple_without_flush(TARGET).cut();
     assert!(pair.is_open());
     pair.deposit("b").seconds(60).answers("b", Said::Nothing);
     rules_out(&mut pair, TARGET);
@@ -279,6 +280,7 @@ fn an_operator_who_gives_up_a_member_on_its_way_out_waits_no_longer() {
     assert!(kept.is_empty(), "{kept:?}");
     // Nobody is asked for it any more.
     pair.lose_power(SOURCE).start(SOURCE);
+    pair.wait(Duration::from_millis(1));
     assert!(pair.is_open());
 }
 
@@ -337,6 +339,7 @@ fn a_journal_that_opens_alone_tells_the_members_it_heard() {
 #[test]
 fn a_set_the_source_lost_in_a_crash_rules_nothing_out() {
     let mut pair = Pair::fresh(2, &[sync(TARGET)], &quick(Policy::Block));
+    pair.cut().seconds(1).mend().wait(Duration::from_secs(20));
     for _ in 0..200 {
         pair.dial().arrive(TARGET).flush(TARGET).return_from(TARGET);
         if pair.members() == 1 {
@@ -349,6 +352,7 @@ fn a_set_the_source_lost_in_a_crash_rules_nothing_out() {
     assert!(pair.copy(TARGET).shared().set().is_some());
     assert!(pair.local_answers_possible(TARGET));
     pair.lose_power(SOURCE).cut().start(SOURCE);
+    pair.wait(Duration::from_millis(1));
     pair.deposit("a").settle().answers("a", Said::Local);
     checkers::what_copies_rule_out_is_true(&mut pair.cluster);
     pair.mend().recovers_whole();
