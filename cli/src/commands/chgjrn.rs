@@ -116,7 +116,9 @@ pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, C
         }
         let waiting = after.filter(|after| with_attributes && after.policy_ordered.is_some());
         if let Some(note) = waiting.and_then(|after| after.note.as_ref()) {
-            said.push(format!("Not in force yet: {note}. WRKJRNA shows when it is."));
+            said.push(format!(
+                "Not in force yet: {note}. WRKJRNA shows when it is."
+            ));
         }
         said.join("\n")
     });

@@ -191,7 +191,8 @@ fn a_member_that_is_inactivated_knows_before_anything_is_answered_without_it() {
     pair.deposit("a").seal().write().seal().write();
     assert_eq!(pair.members(), 0);
     assert_eq!(pair.link(SOURCE, 0).state, LinkState::ControlledEnd);
-    pair.answers("had", Said::Nothing).answers("a", Said::Nothing);
+    pair.answers("had", Said::Nothing)
+        .answers("a", Said::Nothing);
     pair.arrive(TARGET);
     rules_out(&mut pair, TARGET);
     pair.flush(TARGET).answers("a", Said::Nothing);

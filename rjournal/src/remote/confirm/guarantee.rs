@@ -273,3 +273,130 @@ impl Confirmation {
         all.min().unwrap_or(Sequence::LAST_USABLE)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::facts::{Class, Loss};
+    use super::*;
+    use crate::entry::control_entry::{Level, SetChange};
+    use crate::entry::{RdbName, SystemId};
+
+    const TIMEOUT: Duration = Duration::from_secs(1);
+
+    fn member(level: Level) -> Member {
+        Member {
+            system: SystemId::from_bytes([1; 16]),
+            rdb: RdbName::new("BKP").unwrap(),
+            journal: "BKPLIB/JRN".parse().unwrap(),
+            level,
+            acknowledged: Sequence::new(2),
+        }
+    }
+
+    /// A journal under block, its only member joined by entry 3 and heard to have it.
+    fn guarded(level: Level) -> (Confirmation, MemberKey) {
+        let set = SetChange {
+            members: vec![member(level)],
+            left: Vec::new(),
+            required: 1,
+            policy: Policy::Block,
+            reason: SetReason::Joined,
+        };
+        let set = Some((Sequence::new(3), set));
+        let mut confirmation = Confirmation::new(Policy::Block, TIMEOUT, 10, set);
+        let key = MemberKey::from(&member(level));
+        confirmation.handle_heard(key, Sequence::new(3), Moment::ZERO);
+        written(&mut confirmation, 3);
+        while confirmation.poll_output().is_some() {}
+        (confirmation, key)
+    }
+
+    fn written(confirmation: &mut Confirmation, upto: u64) {
+        confirmation.handle_sealed(Sequence::new(upto), Moment::ZERO);
+        confirmation.handle_written(Sequence::new(upto), Moment::ZERO);
+    }
+
+    fn acknowledged(confirmation: &mut Confirmation, key: MemberKey, upto: (u64, u64)) {
+        let (received, written) = (Sequence::new(upto.0), Sequence::new(upto.1));
+        confirmation.handle_acknowledged(key, received, written, Moment::ZERO);
+    }
+
+    /// Carries out what is wanted; a change of the set becomes entry `at`. Gives how far was answered LOCAL.
+    fn carried(confirmation: &mut Confirmation, at: u64) -> Option<Sequence> {
+        let mut local = None;
+        while let Some(output) = confirmation.poll_output() {
+            match output {
+                ConfirmOutput::ChangeSet(_) => {
+                    confirmation.handle_set_changed(Sequence::new(at), Moment::ZERO);
+                }
+                ConfirmOutput::Release {
+                    upto,
+                    class: Class::Local,
+                    ..
+                } => local = Some(upto),
+                _ => {}
+            }
+        }
+        local
+    }
+
+    /// Ruling 19: what counts for a takeover is what is on the member's disk, whatever its level asks of an answer.
+    #[test]
+    fn what_a_member_has_in_memory_it_does_not_know() {
+        let (mut confirmation, key) = guarded(Level::Received);
+        confirmation.handle_policy(Policy::Degrade, &[], TIMEOUT, 10, Moment::ZERO);
+        carried(&mut confirmation, 4);
+        written(&mut confirmation, 4);
+        acknowledged(&mut confirmation, key, (4, 3));
+        assert_eq!(confirmation.policy(), Policy::Block);
+        assert_eq!(confirmation.ignorant().len(), 1);
+        acknowledged(&mut confirmation, key, (4, 4));
+        assert_eq!(confirmation.policy(), Policy::Degrade);
+
+        let (mut confirmation, key) = guarded(Level::Received);
+        confirmation.handle_leave(key, Moment::ZERO);
+        carried(&mut confirmation, 4);
+        written(&mut confirmation, 6);
+        acknowledged(&mut confirmation, key, (6, 3));
+        assert_eq!(carried(&mut confirmation, 0), None);
+        acknowledged(&mut confirmation, key, (6, 6));
+        assert_eq!(carried(&mut confirmation, 0), Some(Sequence::new(6)));
+    }
+
+    /// A change of the time-out while a policy is on its way is no new order.
+    #[test]
+    fn who_was_given_up_stays_so_when_other_attributes_change() {
+        let (mut confirmation, key) = guarded(Level::Written);
+        confirmation.handle_loss(key, Loss::Connection, Moment::ZERO);
+        confirmation.handle_policy(Policy::Degrade, &[key], TIMEOUT, 10, Moment::ZERO);
+        carried(&mut confirmation, 4);
+        confirmation.handle_policy(Policy::Degrade, &[], TIMEOUT * 2, 10, Moment::ZERO);
+        assert_eq!(confirmation.policy(), Policy::Block, "not on this disk");
+        written(&mut confirmation, 4);
+        assert_eq!(confirmation.policy(), Policy::Degrade);
+    }
+
+    #[test]
+    fn without_members_every_policy_is_in_force_at_once() {
+        let mut confirmation = Confirmation::new(Policy::Block, TIMEOUT, 10, None);
+        confirmation.handle_policy(Policy::Degrade, &[], TIMEOUT, 10, Moment::ZERO);
+        assert_eq!(confirmation.policy(), Policy::Degrade);
+        let in_force = ConfirmOutput::InForce(Policy::Degrade);
+        assert_eq!(confirmation.poll_output(), Some(in_force));
+        assert_eq!(confirmation.poll_output(), None, "nothing is deposited");
+    }
+
+    /// A member that left for good is not asked for ever.
+    #[test]
+    fn what_nobody_needs_to_be_told_is_forgotten_at_the_opening() {
+        let untold = || vec![member(Level::Written)];
+        let key = MemberKey::from(&member(Level::Written));
+        let told = Some(ConfirmOutput::Told(key));
+        let (mut confirmation, _) = guarded(Level::Written);
+        confirmation.handle_resumed(None, untold());
+        assert_eq!(confirmation.poll_output(), told, "it is a member");
+        let mut confirmation = Confirmation::new(Policy::Degrade, TIMEOUT, 10, None);
+        confirmation.handle_resumed(None, untold());
+        assert_eq!(confirmation.poll_output(), told, "nothing is guarded");
+    }
+}
