@@ -73,6 +73,7 @@ scenarios! {
     import,
     store_saves,
     target_away,
+    policy,
     network_pulled,
     disk_full,
     opening,

@@ -19,6 +19,7 @@ mod orphan;
 mod rebuild;
 mod repair;
 mod retire;
+mod sets;
 mod tail;
 mod trail;
 mod write;

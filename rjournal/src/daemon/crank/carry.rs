@@ -8,7 +8,9 @@ use std::time::Duration;
 use super::source::{Source, member, member_key};
 use crate::entry::{Moment, Sequence, Timestamp};
 use crate::error::JournalError;
-use crate::journal::{AckClass, Batch, DeliveryMode, Gate, Journal, LinkRecord, Release, Writer};
+use crate::journal::{
+    AckClass, Attributes, Batch, Control, DeliveryMode, Gate, Journal, LinkRecord, Release, Writer,
+};
 use crate::receiver::StoredBundle;
 use crate::remote::{
     Class, ConfirmOutput, Confirmation, Frame, Link, LinkEvent, LinkOutput, Loss, MemberKey,
@@ -73,8 +75,10 @@ pub fn begin_confirmation(
         attributes.waiting_entries_max,
         journal.set(),
     );
+    let control = journal.control();
+    confirmation.handle_resumed(control.policy_ordered, control.untold);
     for (key, has) in heard {
-        confirmation.handle_acknowledged(*key, *has, *has, now);
+        confirmation.handle_heard(*key, *has, now);
     }
     let marks = journal.tail().marks();
     confirmation.handle_sealed(marks.sealed, now);
@@ -110,9 +114,66 @@ pub fn carry_confirmation(
             ConfirmOutput::Resume => journal.set_gate(Gate::Open),
             ConfirmOutput::GiveUp { upto } => journal.give_up(upto),
             ConfirmOutput::Left(key) => left.push(key),
+            ConfirmOutput::InForce(policy) => keep(journal, |control| {
+                control.attributes.policy = policy;
+                control.policy_ordered = None;
+            }),
+            ConfirmOutput::Told(key) => keep(journal, |control| {
+                control
+                    .untold
+                    .retain(|member| MemberKey::from(member) != key);
+            }),
         }
     }
     left
+}
+
+/// Keeps what has come to its end. Where the disk refuses, the next opening finds it under way still, and brings it to the
+/// same end.
+fn keep(journal: &Journal, change: impl FnOnce(&mut Control)) {
+    if let Err(error) = journal.update(change) {
+        tracing::error!(journal = %journal.name(), %error, "cannot be kept");
+    }
+}
+
+/// Gives a journal these attributes. A policy that members are to know of first is ordered, and the one in force stays; who is
+/// given up is not waited for. Gives the targets that left the in-sync set.
+///
+/// # Errors
+/// [`JournalError::Io`] when the disk refuses; nothing changed then.
+pub fn change_attributes(
+    journal: &Journal,
+    confirmation: &mut Confirmation,
+    wanted: Attributes,
+    given_up: &[MemberKey],
+    wall: Timestamp,
+    now: Moment,
+) -> Result<Vec<MemberKey>, JournalError> {
+    let policy = wanted.policy;
+    let timeout = Duration::from_millis(wanted.sync_timeout_ms);
+    let waiting_entries_max = wanted.waiting_entries_max;
+    let in_force = confirmation.policy();
+    let later = confirmation.must_be_told(policy);
+    journal.update(|control| {
+        control.attributes = wanted;
+        control.policy_ordered = later.then_some(policy);
+        if later {
+            control.attributes.policy = in_force;
+        }
+    })?;
+    confirmation.handle_policy(policy, given_up, timeout, waiting_entries_max, now);
+    Ok(carry_confirmation(journal, confirmation, wall, now))
+}
+
+/// How an operator ends a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// What is there still goes out, where it runs *ASYNC.
+    Controlled,
+    /// At once.
+    Immediate,
+    /// At once, and although the target cannot know that it is left out of the in-sync set.
+    Forced,
 }
 
 /// What a link wants of its connection, in this order.
@@ -159,6 +220,47 @@ impl LinkCrank {
     pub fn look(&mut self, now: Moment) {
         let limit = self.source.limit(self.record.delivery);
         self.link.handle_marks(self.source.marks(limit), now);
+    }
+
+    /// An operator ends the link. A member of the in-sync set under policy block or reject hears first that it is left out of
+    /// it (ruling 13): then the link goes on until it has. Gives the targets that left the set.
+    ///
+    /// # Errors
+    /// [`JournalError::Io`] when the disk refuses to keep that it is to be told; nothing changed then.
+    pub fn inactivate(
+        &mut self,
+        how: Ending,
+        confirmation: Option<&Mutex<Confirmation>>,
+        wall: Timestamp,
+        now: Moment,
+    ) -> Result<Vec<MemberKey>, JournalError> {
+        let mut left = Vec::new();
+        let key = self.key();
+        if let (Source::Local(journal), Some(confirmation)) = (&self.source, confirmation)
+            && how != Ending::Forced
+        {
+            let mut confirmation = lock(confirmation);
+            if let Some(member) = confirmation.guarded(key) {
+                // A crash behind this leaves it to be told.
+                journal.update(|control| {
+                    control
+                        .untold
+                        .retain(|untold| MemberKey::from(untold) != key);
+                    control.untold.push(member.clone());
+                })?;
+            }
+            confirmation.handle_leave(key, now);
+            left = carry_confirmation(journal, &mut confirmation, wall, now);
+            if let Some(since) = confirmation.untold_since(key) {
+                drop(confirmation);
+                self.link.leave(since, now);
+                return Ok(left);
+            }
+        }
+        let limit = self.source.limit(self.record.delivery);
+        let upto = (how == Ending::Controlled).then(|| self.source.marks(limit).shippable);
+        self.link.inactivate(upto, now);
+        Ok(left)
     }
 
     /// Does what the link wants, until it wants nothing more. The confirmation is the journal's, absent for a copy.

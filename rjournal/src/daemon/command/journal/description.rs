@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::daemon::command::member::GroupPlace;
-use crate::entry::control_entry::Level;
+use crate::entry::control_entry::{Level, Policy};
 use crate::entry::{
     ChainHead, Epoch, JournalId, QualifiedName, RdbName, Sequence, SystemName, Timestamp,
 };
@@ -146,6 +146,9 @@ pub struct JournalDescription {
     pub open_cycles: usize,
     /// Attributes.
     pub attributes: Option<Attributes>,
+    /// A looser policy that is ordered, and in force once every member of the in-sync set knows it.
+    #[serde(default)]
+    pub policy_ordered: Option<Policy>,
     /// Receiver directory, oldest first.
     pub receivers: Vec<ReceiverRecord>,
     /// Links.

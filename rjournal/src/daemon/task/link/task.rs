@@ -10,10 +10,11 @@ use super::places::Place;
 use super::session::{Dial, Dialed, Session, dialed, next_frame, start_session};
 use super::{LinkCommand, LinkHandle, LinkStatus};
 use crate::daemon::clock::random_number;
-use crate::daemon::crank::{LinkCrank, Source, Wire};
+use crate::daemon::crank::{Ending, LinkCrank, Source, Wire};
 use crate::daemon::system::{JournalRuntime, Shared};
-use crate::daemon::task::local::lock;
+use crate::daemon::task::local::{LocalRuntime, lock};
 use crate::entry::{Position, Timestamp};
+use crate::error::JournalError;
 use crate::journal::{DeliveryMode, LinkRecord};
 use crate::link::Wired;
 use crate::remote::{Activation, Frame, LinkState, ShipLimit};
@@ -36,7 +37,7 @@ pub(super) struct LinkTask {
     /// Until it has caught up.
     place: Option<Place>,
     begin: Option<Position>,
-    inactivated: Vec<oneshot::Sender<()>>,
+    inactivated: Vec<oneshot::Sender<Result<(), JournalError>>>,
     stopping: bool,
 }
 
@@ -104,6 +105,14 @@ impl LinkTask {
 
     async fn run(mut self) {
         self.look_back();
+        let key = self.crank.key();
+        let local = self.local().filter(|_| !self.crank.record.active);
+        if local.is_some_and(|local| local.is_bound(key)) {
+            // An operator inactivated it, and a crash came between.
+            if let Err(error) = self.inactivate(Ending::Controlled) {
+                tracing::error!(journal = %self.crank.source.name(), %error, "cannot be ended");
+            }
+        }
         loop {
             while let Some(command) = self.queued.pop_front() {
                 self.take_command(command);
@@ -117,13 +126,28 @@ impl LinkTask {
         }
     }
 
+    /// The journal, where it is a local one.
+    fn local(&self) -> Option<Arc<LocalRuntime>> {
+        match self.shared.runtime_of(self.crank.source.name()) {
+            Some(JournalRuntime::Local(local)) => Some(local),
+            _ => None,
+        }
+    }
+
+    fn inactivate(&mut self, how: Ending) -> Result<(), JournalError> {
+        let local = self.local();
+        let confirmation = local.as_ref().map(|local| &local.confirmation);
+        let (wall, now) = (self.shared.clock.wall(), self.shared.clock.now());
+        let left = self.crank.inactivate(how, confirmation, wall, now)?;
+        if let Some(local) = &local {
+            local.links.tell_left(&left);
+        }
+        Ok(())
+    }
+
     /// Does what the link wants.
     async fn turn(&mut self) {
-        let runtime = self.shared.runtime_of(self.crank.source.name());
-        let local = match &runtime {
-            Some(JournalRuntime::Local(local)) => Some(Arc::clone(local)),
-            _ => None,
-        };
+        let local = self.local();
         let confirmation = local.as_ref().map(|local| &local.confirmation);
         loop {
             let (wires, left) = self.crank.turn(
@@ -145,7 +169,7 @@ impl LinkTask {
         let shown = self.crank.link.shown();
         if shown.state == LinkState::Inactive {
             self.inactivated.drain(..).for_each(|done| {
-                let _told = done.send(());
+                let _told = done.send(Ok(()));
             });
         }
         if shown.caught_up {
@@ -191,7 +215,7 @@ impl LinkTask {
                     Err(_) => break false,
                 },
                 command = self.commands.recv(), if self.queued.len() < COMMANDS_WAITING => match command {
-                    Some(command @ (LinkCommand::Shutdown | LinkCommand::Inactivate { controlled: false, .. })) => {
+                    Some(command @ (LinkCommand::Shutdown | LinkCommand::Inactivate { how: Ending::Immediate | Ending::Forced, .. })) => {
                         self.queued.push_back(command);
                         break true;
                     }
@@ -328,12 +352,12 @@ impl LinkTask {
                 self.crank.link.nudge(Activation { sync }, now);
                 let _told = done.send(());
             }
-            LinkCommand::Inactivate { controlled, done } => {
-                let limit = self.crank.source.limit(self.crank.record.delivery);
-                let upto = controlled.then(|| self.crank.source.marks(limit).shippable);
-                self.inactivated.push(done);
-                self.crank.link.inactivate(upto, now);
-            }
+            LinkCommand::Inactivate { how, done } => match self.inactivate(how) {
+                Ok(()) => self.inactivated.push(done),
+                Err(error) => {
+                    let _told = done.send(Err(error));
+                }
+            },
             LinkCommand::Shutdown => {
                 self.stopping = true;
                 self.crank.link.handle_shutdown(now);
