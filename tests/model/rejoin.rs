@@ -1,0 +1,342 @@
+//! Package `tests`, model: whose history counts. Term records spread and fence; closed segments are completed from any member
+//! that holds them; a primary couples with a member; what is not of the lineage is cut at the fork, archived and taken out
+//! of the store.
+
+use crate::goals::Goal;
+use crate::group::Group;
+use crate::journal::{Closed, Journal, MemberId, PerMember, Sequence};
+use crate::lineage::{Lineage, Told};
+use crate::rules::Broken;
+use crate::state::{Extent, Orphan, Promise, Role, State};
+
+/// From whom a tail may be taken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Taken {
+    /// From whoever is further, cutting one's own at the fork (ruling 29).
+    FromTheFurthest,
+    /// Only what continues one's own chain (ruling 14).
+    OnlyOnOwnChain,
+}
+
+impl Group {
+    /// A member takes over another's term records, durably, and is fenced by them: it accepts nothing of a lower term any
+    /// more. Nothing is confirmed by that.
+    pub(crate) fn learn(&self, state: &mut State, id: MemberId, from: MemberId) -> Option<()> {
+        state.members[id].known |= state.members[from].known;
+        self.fence(state, id);
+        Some(())
+    }
+
+    /// A member keeps the promise that the highest record it knows demands.
+    fn fence(&self, state: &mut State, id: MemberId) {
+        let Some(told) = self.told(state, id) else {
+            return;
+        };
+        if told.term > state.members[id].promise.term {
+            if matches!(state.members[id].role, Role::Primary | Role::HandedOver) {
+                self.reach(Goal::FencedByRecord);
+                self.demote(state, id);
+            }
+            let member = &mut state.members[id];
+            member.promise = Promise {
+                term: told.term,
+                to: told.primary,
+            };
+            member.takeover = None;
+        }
+    }
+
+    /// The lineage as the records tell it that a member knows.
+    pub(crate) fn told(&self, state: &State, id: MemberId) -> Option<Told> {
+        (state.members[id].known != 0)
+            .then(|| Told::by(state.known_to(id)))
+            .flatten()
+    }
+
+    /// Are a member's copies of all closed segments, on disk, what their close records say?
+    pub(crate) fn whole(&self, state: &State, id: MemberId) -> bool {
+        self.told(state, id)
+            .is_none_or(|told| self.incomplete(state, id, &told).is_none())
+    }
+
+    fn incomplete(&self, state: &State, id: MemberId, told: &Told) -> Option<Closed> {
+        let member = &state.members[id];
+        let equal = |closed: &&Closed| {
+            let held = member.copies[closed.journal].flushed_journal();
+            if self.breaks(Broken::SegmentTakenWithoutItsHead) {
+                held.last() >= closed.last()
+            } else {
+                held.up_to(closed.last()) == closed.content
+            }
+        };
+        told.closed.iter().find(|closed| !equal(closed)).copied()
+    }
+
+    /// A member makes its copy of the oldest closed segment that is not whole equal to the record, from any member that holds
+    /// it whole: the head proves it. What lies beyond the fork is archived first.
+    pub(crate) fn complete(&self, state: &mut State, id: MemberId, from: MemberId) -> Option<()> {
+        let told = self.told(state, id)?;
+        let member = &state.members[id];
+        let follows = Promise {
+            term: told.term,
+            to: told.primary,
+        };
+        if member.promise != follows {
+            return None;
+        }
+        let closed = self.incomplete(state, id, &told)?;
+        let served = state.members[from].copies[closed.journal]
+            .flushed_journal()
+            .up_to(closed.last());
+        let proven = served == closed.content;
+        let guessed = self.breaks(Broken::SegmentTakenWithoutItsHead)
+            && served.last() > member.copies[closed.journal].flushed;
+        if !proven && !guessed {
+            return None;
+        }
+        let mut wanted = self.kept(state, id, &told);
+        wanted[closed.journal] = served;
+        if self.follow(state, id, &wanted).is_err() {
+            self.stop(state, id);
+            return Some(());
+        }
+        let copy = &mut state.members[id].copies[closed.journal];
+        copy.journal = served;
+        for copy in &mut state.members[id].copies.0 {
+            copy.flushed = copy.journal.last();
+        }
+        self.reach(Goal::Completed);
+        if from != told.primary {
+            self.reach(Goal::CompletedFromAnother);
+        }
+        Some(())
+    }
+
+    /// Each copy as far as it is of the lineage told.
+    fn kept(&self, state: &State, id: MemberId, told: &Told) -> PerMember<Journal> {
+        let mut wanted = state.members[id].held(Extent::Received);
+        for journal in self.ids() {
+            let content = wanted[journal];
+            wanted[journal] = content.up_to(told.kept(journal, content));
+        }
+        wanted
+    }
+
+    /// A primary, or who has handed over and still ships, reaches a member.
+    pub(crate) fn couple(&self, state: &mut State, primary: MemberId, id: MemberId) -> Option<()> {
+        let (source, member) = (&state.members[primary], &state.members[id]);
+        let (theirs, own) = (source.promise, member.promise);
+        let (boot, known) = (source.boot, source.known);
+        let signed = theirs.term == 1 || state.known_to(primary).any(|record| record.term == theirs.term);
+        if own.term > theirs.term {
+            // fenced: it learns why
+            self.demote(state, primary);
+            state.members[primary].promise = own;
+            state.members[primary].known |= state.members[id].known;
+            return Some(());
+        }
+        if !signed {
+            return None;
+        }
+        if own.term == theirs.term && own.to != primary {
+            if member.role != Role::Primary {
+                return None;
+            }
+            for both in [primary, id] {
+                self.demote(state, both);
+                state.members[both].role = Role::Stopped;
+            }
+            self.reach(Goal::Refused);
+            return Some(());
+        }
+        if own.term == theirs.term && member.session_boot[primary] > boot {
+            self.demote(state, primary);
+            state.members[primary].role = Role::Stopped;
+            self.reach(Goal::Refused);
+            return Some(());
+        }
+        self.demote(state, id);
+        let member = &mut state.members[id];
+        member.promise = theirs;
+        member.session_boot[primary] = boot;
+        member.known |= known;
+        member.takeover = None;
+        member.acknowledging = None;
+        member.session = None;
+        let may_follow = self.breaks(Broken::FollowsOverTheHole) || self.whole(state, id);
+        if may_follow {
+            self.begin_session(state, primary, id);
+        }
+        Some(())
+    }
+
+    fn begin_session(&self, state: &mut State, primary: MemberId, id: MemberId) {
+        let mut wanted = match self.told(state, id) {
+            Some(told) => self.kept(state, id, &told),
+            None => state.members[id].held(Extent::Received),
+        };
+        wanted[primary] = state.members[primary].copies[primary].journal;
+        if self.follow(state, id, &wanted).is_err() {
+            self.stop(state, id);
+            return;
+        }
+        let member = &mut state.members[id];
+        member.session = Some(primary);
+        let flushed = member.copies[primary].flushed;
+        state.members[primary].acknowledged[id] = flushed;
+    }
+
+    fn stop(&self, state: &mut State, id: MemberId) {
+        state.members[id].role = Role::Stopped;
+        state.seen.fork_below_confirmed = true;
+        self.reach(Goal::Refused);
+    }
+
+    /// Takes over the flushed tail of another, if that is further. Whether it was; nothing when the fork lies below what is
+    /// confirmed here.
+    pub(crate) fn take_tail(
+        &self,
+        state: &mut State,
+        id: MemberId,
+        from: MemberId,
+        taken: Taken,
+    ) -> Option<bool> {
+        let here = state.members[id].lineage(Extent::Flushed);
+        let there = state.members[from].lineage(Extent::Flushed);
+        let longest = self.breaks(Broken::FurthestIsLongest) && taken == Taken::FromTheFurthest;
+        let further = if longest {
+            there.count() > here.count()
+        } else {
+            there.tip() > here.tip()
+        };
+        if !further {
+            return Some(false);
+        }
+        let wanted = there.journals();
+        let forked = |journal: MemberId| {
+            let held = state.members[id].copies[journal].journal;
+            held.common(wanted[journal]) < held.last()
+        };
+        if taken == Taken::OnlyOnOwnChain && self.ids().any(forked) {
+            return Some(false);
+        }
+        self.follow(state, id, &wanted).ok()?;
+        let known = state.members[from].known;
+        let member = &mut state.members[id];
+        for (copy, wanted) in member.copies.0.iter_mut().zip(wanted.0) {
+            copy.journal = wanted;
+            copy.flushed = wanted.last();
+        }
+        member.known |= known;
+        Some(true)
+    }
+
+    /// Cuts each copy at its fork with what is wanted, into the archive, and takes out of the store what was decided beyond.
+    /// Refused, with nothing changed, when a fork lies below what is confirmed.
+    fn follow(
+        &self,
+        state: &mut State,
+        id: MemberId,
+        wanted: &PerMember<Journal>,
+    ) -> Result<(), ForkBelowConfirmed> {
+        let member = &state.members[id];
+        let before = member.lineage(Extent::Received);
+        let mut forks = PerMember::default();
+        for journal in self.ids() {
+            let held = member.copies[journal].journal;
+            forks[journal] = held.common(wanted[journal]);
+            let cut = forks[journal] < held.last();
+            if cut && forks[journal] < self.confirmed(state, id, journal) {
+                return Err(ForkBelowConfirmed);
+            }
+        }
+        let mut cut = false;
+        for journal in self.ids() {
+            let (copy, fork) = (state.members[id].copies[journal], forks[journal]);
+            if fork == copy.journal.last() {
+                continue;
+            }
+            cut = true;
+            self.reach(Goal::Orphaned);
+            state.seen.confirmed_cut |= copy.relied_on > fork;
+            if !self.breaks(Broken::CutWithoutArchive) {
+                state.archive(Orphan {
+                    journal,
+                    content: copy.journal,
+                    fork,
+                });
+            }
+            state.members[id].copies[journal].cut(fork);
+        }
+        if cut {
+            let after = state.members[id].lineage(Extent::Received);
+            self.undo(state, id, &before, before.common(&after));
+        }
+        Ok(())
+    }
+
+    /// How much of a journal counts as confirmed at a member: what its writer said, and every closed segment whose close
+    /// record is on this disk (rulings 6 and 31).
+    fn confirmed(&self, state: &State, id: MemberId, journal: MemberId) -> Sequence {
+        let member = &state.members[id];
+        let lineage = member.lineage(Extent::Flushed);
+        let closed = lineage.segments().iter().rev().skip(1);
+        let closed = closed
+            .filter(|segment| segment.journal == journal)
+            .map(|segment| segment.last)
+            .max()
+            .unwrap_or(0);
+        let closed = if self.breaks(Broken::ClosedSegmentNotConfirmed) {
+            0
+        } else {
+            closed
+        };
+        let by_record = if self.breaks(Broken::RecordAloneConfirms) {
+            self.confirmed_by_record(state, id, journal)
+        } else {
+            0
+        };
+        closed
+            .max(by_record)
+            .max(member.copies[journal].confirmed)
+    }
+
+    /// How much of a copy the term records close, as far as it is held: no ground to count it as confirmed.
+    pub(crate) fn confirmed_by_record(&self, state: &State, id: MemberId, journal: MemberId) -> Sequence {
+        let held = state.members[id].copies[journal].flushed_journal();
+        let told = self.told(state, id);
+        let closed = told.iter().flat_map(|told| told.closed.iter());
+        closed
+            .filter(|closed| closed.journal == journal)
+            .map(|closed| held.common(closed.content))
+            .max()
+            .unwrap_or(0)
+    }
+
+    /// How many leading entries of a lineage are confirmed at a member that holds it.
+    pub(crate) fn confirmed_entries(&self, state: &State, id: MemberId, lineage: &Lineage) -> usize {
+        let member = &state.members[id];
+        let by_record = self.breaks(Broken::RecordAloneConfirms)
+            || self.breaks(Broken::RecordAloneConfirmsForUse);
+        let mut recorded = PerMember::default();
+        if by_record {
+            for journal in self.ids() {
+                recorded[journal] = self.confirmed_by_record(state, id, journal);
+            }
+        }
+        let closes = !self.breaks(Broken::ClosedSegmentNotConfirmed);
+        let newest = lineage.newest().copied().unwrap_or_default();
+        lineage
+            .entries()
+            .take_while(|placed| {
+                let closed = placed.journal != newest.journal || placed.sequence < newest.first;
+                closed && closes
+                    || placed.sequence <= member.copies[placed.journal].confirmed
+                    || placed.sequence <= recorded[placed.journal]
+            })
+            .count()
+    }
+}
+
+/// The fork lies below what is confirmed: an operator must look.
+struct ForkBelowConfirmed;

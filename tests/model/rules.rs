@@ -1,0 +1,171 @@
+//! Package `tests`, model: what one run is about: how many members, what may happen how often, which rule is broken. Knows
+//! nothing of states.
+
+use crate::journal::{Members, Policy};
+
+/// A rule that a run leaves out, to show that the checker misses it. Each is a ruling, or a ruling read to the letter.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Broken {
+    /// A takeover asks only those the journal names as the in-sync set (ruling 3 before 26).
+    AsksOnlyTheNamed,
+    /// A takeover asks nobody.
+    AsksNobody,
+    /// The hand-over entry is no promise of term + 1 (without ruling 28).
+    HandOverPromisesNothing,
+    /// The furthest tip is the longest (without ruling 29).
+    FurthestIsLongest,
+    /// A member that had promised this term before counts without its tip (without ruling 30).
+    PromiseCountsWithoutTip,
+    /// A new primary forwards its tail before the close record is flushed (without ruling 31).
+    TailForwardedBeforeCloseRecord,
+    /// A flush is acknowledged to a session that the promise has ended (without ruling 2).
+    LateFlushAcknowledged,
+    /// A member follows the new term's journal before its closed segments are whole (without ruling 6).
+    FollowsOverTheHole,
+    /// A close record confirms nothing (without ruling 6).
+    ClosedSegmentNotConfirmed,
+    /// Of a closed segment whatever a member happens to hold is served and taken, without comparing heads.
+    SegmentTakenWithoutItsHead,
+    /// What is taken out at rejoin is found by range, not by decision (without ruling 7).
+    UndoneByRange,
+    /// Nothing is taken out of the store at rejoin.
+    NothingUndone,
+    /// Apply goes on reading where it stopped, with cycles open there (without ruling 9).
+    ReadsOnFromApplied,
+    /// An answer rests on a smaller set that only its source knows of (without ruling 12).
+    SetChangeFlushedOnlyHere,
+    /// A journal opens without having heard anybody (without ruling 14).
+    OpensWithoutContact,
+    /// A confirmation is used before it is durable (without ruling 15).
+    ConfirmationUsedBeforeDurable,
+    /// What is cut is not archived.
+    CutWithoutArchive,
+    /// The term record alone confirms the segment it closes, to apply and to forward (without ruling 31).
+    RecordAloneConfirmsForUse,
+    /// The same, and for the rule of the fork, too.
+    RecordAloneConfirms,
+    /// The term record is spread before its entry is flushed.
+    RecordSpreadBeforeItsEntry,
+    /// LOCAL answers are given under a looser policy that nobody else has on disk (without ruling 13).
+    PolicyLoosenedOnlyHere,
+    /// A takeover promises that LOCAL answers are kept by the last set entry it holds, of whatever term, or because the last
+    /// primary it has seen was heard (ruling 13 to the letter).
+    KeptByTheLastSetEntryHeld,
+}
+
+/// How often things may happen in a run.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub(crate) struct Bounds {
+    /// Deposits and commit cycles together.
+    pub(crate) deposits: u8,
+    /// Commit cycles.
+    pub(crate) cycles: u8,
+    /// Losses of power.
+    pub(crate) crashes: u8,
+    /// Takeovers begun.
+    pub(crate) takeovers: u8,
+    /// Joins to and drops from the in-sync set.
+    pub(crate) set_changes: u8,
+    /// Changes of the policy.
+    pub(crate) policy_changes: u8,
+    /// Hand-overs begun.
+    pub(crate) hand_overs: u8,
+    /// Openings without anybody, by an operator's word.
+    pub(crate) openings_alone: u8,
+    /// Restores of an older journal at the primary.
+    pub(crate) restores: u8,
+    /// Takeovers with `--accept-loss`.
+    pub(crate) losses: u8,
+}
+
+/// One run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Configuration {
+    /// How many members.
+    pub(crate) members: u8,
+    /// The in-sync set the first term begins with.
+    pub(crate) set: Members,
+    /// The policy it begins with.
+    pub(crate) policy: Policy,
+    /// What may happen how often.
+    pub(crate) bounds: Bounds,
+    /// Are there stores, and apply jobs?
+    pub(crate) stores: bool,
+    /// Do confirmations flow?
+    pub(crate) confirmations: bool,
+    /// Does member 1 feed a copy downstream?
+    pub(crate) downstream: bool,
+    /// Rules left out.
+    pub(crate) broken: &'static [Broken],
+}
+
+impl Configuration {
+    /// Two members with stores; member 1 in the in-sync set.
+    pub(crate) const fn two(bounds: Bounds) -> Self {
+        Self {
+            members: 2,
+            set: Members::of(&[1]),
+            policy: Policy::Degrade,
+            bounds,
+            stores: true,
+            confirmations: true,
+            downstream: false,
+            broken: &[],
+        }
+    }
+
+    /// Three members without stores; this in-sync set.
+    pub(crate) const fn three(set: &[u8], bounds: Bounds) -> Self {
+        Self {
+            members: 3,
+            set: Members::of(set),
+            stores: false,
+            ..Self::two(bounds)
+        }
+    }
+
+    /// Without stores.
+    pub(crate) const fn without_stores(self) -> Self {
+        Self {
+            stores: false,
+            ..self
+        }
+    }
+
+    /// With stores.
+    pub(crate) const fn with_stores(self) -> Self {
+        Self {
+            stores: true,
+            ..self
+        }
+    }
+
+    /// Without confirmations.
+    pub(crate) const fn without_confirmations(self) -> Self {
+        Self {
+            confirmations: false,
+            ..self
+        }
+    }
+
+    /// With a copy that member 1 feeds.
+    pub(crate) const fn with_downstream(self) -> Self {
+        Self {
+            downstream: true,
+            ..self
+        }
+    }
+
+    /// Under policy block from the first entry.
+    pub(crate) const fn under_block(self) -> Self {
+        Self {
+            policy: Policy::Block,
+            ..self
+        }
+    }
+
+    /// With these rules left out.
+    pub(crate) const fn breaking(self, broken: &'static [Broken]) -> Self {
+        Self { broken, ..self }
+    }
+}

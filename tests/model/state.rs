@@ -1,0 +1,304 @@
+//! Package `tests`, model: what a group is at one moment: its members with their copies, what clients were told, and what
+//! only the checker sees. Knows nothing of what may happen next.
+
+use crate::few::Few;
+use crate::journal::{
+    Boot, Closed, Entry, Epoch, Journal, MEMBERS_MAX, MemberId, Members, PerMember, Sequence, Term,
+};
+use crate::lineage::Lineage;
+use crate::rules::Bounds;
+
+/// The whole group.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct State {
+    /// The members; those beyond the configuration's number never change.
+    pub(crate) members: PerMember<Member>,
+    /// What became of each deposit and cycle.
+    pub(crate) answers: Few<Answer, 4>,
+    /// Term records that were ever signed. A member knows some of them.
+    pub(crate) records: Few<TermRecord, 6>,
+    /// Everything members have archived, sorted. An archive is never lost, so whose it is makes no difference.
+    pub(crate) orphans: Vec<Orphan>,
+    /// A copy outside the group, fed by member 1: its copies of the members' journals.
+    pub(crate) downstream: PerMember<Journal>,
+    /// What has happened how often.
+    pub(crate) used: Bounds,
+    /// What only the checker sees.
+    pub(crate) seen: Seen,
+}
+
+/// One member. What is durable survives a crash; a crash loses everything not flushed.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct Member {
+    /// Is it running?
+    pub(crate) up: bool,
+    /// Durable.
+    pub(crate) role: Role,
+    /// Durable: whom it follows, for the whole group. Never goes back.
+    pub(crate) promise: Promise,
+    /// Durable: how often its own journal was opened.
+    pub(crate) boot: Boot,
+    /// Durable, for each copy: the opening of that journal which it has accepted sessions of.
+    pub(crate) session_boot: PerMember<Boot>,
+    /// Durable: the term records it holds, a bit for each of `State::records`.
+    pub(crate) known: u8,
+    /// Its copies of everybody's journal, its own included.
+    pub(crate) copies: PerMember<Copied>,
+    /// Its store.
+    pub(crate) store: Store,
+    /// In memory: does it take deposits?
+    pub(crate) open: bool,
+    /// In memory: whose journal is being shipped to it.
+    pub(crate) session: Option<MemberId>,
+    /// In memory, at a primary: what each member has acknowledged.
+    pub(crate) acknowledged: PerMember<Sequence>,
+    /// In memory: a takeover that is under way.
+    pub(crate) takeover: Option<Takeover>,
+    /// On the wire: an acknowledgement that has not arrived.
+    pub(crate) acknowledging: Option<Acknowledgement>,
+}
+
+/// A copy of one journal.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub(crate) struct Copied {
+    /// What is held, in memory or on disk.
+    pub(crate) journal: Journal,
+    /// How much of it is on disk.
+    pub(crate) flushed: Sequence,
+    /// Confirmed by its writer.
+    pub(crate) confirmed: Sequence,
+    /// The same, as a crash leaves it.
+    pub(crate) confirmed_flushed: Sequence,
+    /// For the checker: the furthest that was ever applied or forwarded as confirmed.
+    pub(crate) relied_on: Sequence,
+}
+
+/// What a member is in its group.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) enum Role {
+    /// Its journal is the group's, when it is open.
+    Primary,
+    /// It follows.
+    Backup,
+    /// It was the primary, and has handed over.
+    HandedOver,
+    /// An operator must look: a fork below what was confirmed, an older copy, one term in two journals.
+    Stopped,
+}
+
+/// A durable promise to accept nothing of a lower term, and nothing of this term from anybody else.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct Promise {
+    /// The term.
+    pub(crate) term: Term,
+    /// Who may be its primary.
+    pub(crate) to: MemberId,
+}
+
+/// A takeover between its promise and its first entry.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct Takeover {
+    /// Who has promised, and whose tip was heard.
+    pub(crate) heard: Members,
+    /// The highest term that anybody heard had promised before this takeover asked; its own promise before it began,
+    /// included. Followed only where the policy matters.
+    pub(crate) promised_before: Term,
+}
+
+/// "Your journal is on my disk up to here."
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct Acknowledgement {
+    /// Whose journal.
+    pub(crate) source: MemberId,
+    /// The session's epoch.
+    pub(crate) epoch: Epoch,
+    /// Flushed here.
+    pub(crate) flushed: Sequence,
+}
+
+/// Rows made of the lineage.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub(crate) struct Store {
+    /// The decisions applied, in order.
+    pub(crate) decisions: Few<u8, 4>,
+    /// How many entries of the lineage it has consumed.
+    pub(crate) applied: u8,
+}
+
+/// The signed record of a term: who its primary is, and where the term before it ended. Spreads apart from the journals; the
+/// same facts stand in the first entry of the term.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub(crate) struct TermRecord {
+    /// The term it begins.
+    pub(crate) term: Term,
+    /// Its primary.
+    pub(crate) primary: MemberId,
+    /// What it closes.
+    pub(crate) closes: Closed,
+}
+
+/// Entries cut from a copy: those of `content` beyond `fork`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct Orphan {
+    /// Whose journal they stood in.
+    pub(crate) journal: MemberId,
+    /// The journal as it was.
+    pub(crate) content: Journal,
+    /// The last entry that was kept.
+    pub(crate) fork: Sequence,
+}
+
+impl Orphan {
+    /// The entries, with their numbers.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (Sequence, Entry)> {
+        (self.fork + 1..).zip(
+            self.content.entries()[usize::from(self.fork)..]
+                .iter()
+                .copied(),
+        )
+    }
+}
+
+/// What became of a deposit or a commit cycle.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub(crate) enum Answer {
+    /// A cycle that is not decided: nobody waits for an answer.
+    #[default]
+    Undecided,
+    /// Waits, at this primary.
+    Waiting(MemberId),
+    /// On the disks of the primary and of this set.
+    Sync {
+        /// Given by.
+        by: MemberId,
+        /// In the term.
+        term: Term,
+        /// The set it rests on.
+        set: Members,
+    },
+    /// On the primary's disk only.
+    Local {
+        /// In the term.
+        term: Term,
+    },
+    /// May be or not.
+    Unknown,
+}
+
+/// What only the checker sees.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub(crate) struct Seen {
+    /// A takeover accepted loss.
+    pub(crate) loss_accepted: bool,
+    /// A journal was restored from before.
+    pub(crate) restored: bool,
+    /// A journal was opened alone.
+    pub(crate) opened_alone: bool,
+    /// Something that was relied on as confirmed was cut without an operator's word.
+    pub(crate) confirmed_cut: bool,
+    /// A journal opened by itself beside a primary of a higher term.
+    pub(crate) second_opened: bool,
+    /// One term was opened in two journals.
+    pub(crate) term_opened_twice: bool,
+    /// A member stopped that only followed the rules: its fork lay below what it had confirmed.
+    pub(crate) fork_below_confirmed: bool,
+    /// Terms whose takeover said that no LOCAL answer is lost, a bit each. Followed only where the policy matters.
+    pub(crate) local_kept: u8,
+}
+
+/// How much of a copy counts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Extent {
+    /// What is on disk.
+    Flushed,
+    /// What is in memory, too.
+    Received,
+}
+
+impl Member {
+    /// The entries held of each journal.
+    pub(crate) fn held(&self, extent: Extent) -> PerMember<Journal> {
+        PerMember(self.copies.0.map(|copy| match extent {
+            Extent::Flushed => copy.flushed_journal(),
+            Extent::Received => copy.journal,
+        }))
+    }
+
+    /// The lineage as its copies tell it.
+    pub(crate) fn lineage(&self, extent: Extent) -> Lineage {
+        Lineage::of(&self.held(extent))
+    }
+
+    /// Does this primary take deposits, with its opening entry on its disk?
+    pub(crate) fn live(&self, this: MemberId) -> bool {
+        let own = self.copies[this];
+        self.up
+            && self.role == Role::Primary
+            && self.open
+            && own
+                .flushed_journal()
+                .entries()
+                .iter()
+                .rev()
+                .any(|entry| entry.epoch == self.own_epoch())
+    }
+
+    /// The epoch it seals bundles under.
+    pub(crate) fn own_epoch(&self) -> Epoch {
+        Epoch {
+            term: self.promise.term,
+            boot: self.boot,
+        }
+    }
+}
+
+impl Copied {
+    /// What is on disk.
+    pub(crate) fn flushed_journal(&self) -> Journal {
+        self.journal.up_to(self.flushed)
+    }
+
+    /// Cuts behind `last`.
+    pub(crate) fn cut(&mut self, last: Sequence) {
+        self.journal = self.journal.up_to(last);
+        self.flushed = self.flushed.min(last);
+        self.confirmed = self.confirmed.min(last);
+        self.confirmed_flushed = self.confirmed_flushed.min(last);
+    }
+}
+
+impl State {
+    /// The primary of the highest term: whose lineage counts.
+    pub(crate) fn newest_primary(&self, members: u8) -> Option<MemberId> {
+        (0..members)
+            .map(MemberId)
+            .filter(|member| self.members[*member].role == Role::Primary)
+            .max_by_key(|member| self.members[*member].own_epoch())
+    }
+
+    /// The term records a member knows.
+    pub(crate) fn known_to(&self, member: MemberId) -> impl Iterator<Item = &TermRecord> + Clone {
+        let known = self.members[member].known;
+        self.records
+            .iter()
+            .enumerate()
+            .filter(move |(at, _)| known & (1 << at) != 0)
+            .map(|(_, record)| record)
+    }
+
+    /// Keeps what is cut. What an archive holds already is not kept twice.
+    pub(crate) fn archive(&mut self, orphan: Orphan) {
+        let covered = self.orphans.iter().any(|kept| {
+            kept.journal == orphan.journal
+                && kept.fork <= orphan.fork
+                && kept.content.common(orphan.content) == orphan.content.last()
+        });
+        if !covered {
+            self.orphans.push(orphan);
+            self.orphans
+                .sort_by_key(|kept| (kept.journal, kept.fork, kept.content.head()));
+        }
+    }
+}
+
+const _: () = assert!(MEMBERS_MAX <= 8);
