@@ -10,7 +10,7 @@ use crate::state::{Answer, Role, State};
 
 /// One step.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Action {
+pub enum Action {
     /// A deposit at this primary.
     Deposit(MemberId),
     /// A commit cycle begins at this primary.
@@ -128,11 +128,11 @@ pub(crate) enum Action {
 }
 
 /// Who feeds the downstream copy.
-pub(crate) const FEEDER: MemberId = MemberId(1);
+pub const FEEDER: MemberId = MemberId(1);
 
 impl Group {
     /// Everything that may happen now, and some that turns out to do nothing.
-    pub(crate) fn possible(&self, state: &State, actions: &mut Vec<Action>) {
+    pub fn possible(&self, state: &State, actions: &mut Vec<Action>) {
         for id in self.ids() {
             if state.members[id].up {
                 self.possible_running(state, id, actions);
@@ -323,7 +323,7 @@ impl Group {
     }
 
     /// Has this not happened as often as it may?
-    pub(crate) fn may(&self, state: &State, bound: impl Fn(&Bounds) -> u8) -> bool {
+    pub fn may(&self, state: &State, bound: impl Fn(&Bounds) -> u8) -> bool {
         bound(&state.used) < bound(&self.configuration.bounds)
     }
 

@@ -12,7 +12,7 @@ use crate::state::{Answer, Extent, Role, State};
 
 impl Group {
     /// A member applies what it may: a primary what is released, others what is confirmed.
-    pub(crate) fn apply(&self, state: &mut State, id: MemberId) -> Option<()> {
+    pub fn apply(&self, state: &mut State, id: MemberId) -> Option<()> {
         let member = &state.members[id];
         let lineage = member.lineage(Extent::Flushed);
         let may = if member.role != Role::Primary {
@@ -60,7 +60,7 @@ impl Group {
     /// Takes out of a store what was decided beyond the fork, in reverse order of decisions: single entries, and cycles with
     /// all their images, also those at or below the fork. `before` is the lineage that was applied, `fork` how much of it
     /// stays.
-    pub(crate) fn undo(&self, state: &mut State, id: MemberId, before: &Lineage, fork: usize) {
+    pub fn undo(&self, state: &mut State, id: MemberId, before: &Lineage, fork: usize) {
         let store = state.members[id].store;
         let applied = usize::from(store.applied);
         if applied <= fork {
@@ -94,7 +94,7 @@ impl Group {
 
     /// The feeder forwards what is confirmed; as a primary what is on its disk, once its close record is there, too
     /// (ruling 31).
-    pub(crate) fn forward(&self, state: &mut State) -> Option<()> {
+    pub fn forward(&self, state: &mut State) -> Option<()> {
         let member = &state.members[FEEDER];
         let early = self.breaks(Broken::TailForwardedBeforeCloseRecord);
         if member.role == Role::Primary && !early && !member.live(FEEDER) {

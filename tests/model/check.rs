@@ -1,6 +1,7 @@
-//! Package `tests`, model: runs the checker over one configuration and says what came of it. One thread and breadth first, so
-//! that a run is the same every time and a trace is the shortest there is.
+//! Package `rjournal-model`: runs the checker over one configuration and says what came of it. One thread and breadth first,
+//! so that a run is the same every time, and a trace is the shortest there is.
 
+use std::fmt;
 use std::sync::atomic::Ordering;
 
 use stateright::{Checker, HasDiscoveries, Model};
@@ -8,143 +9,162 @@ use stateright::{Checker, HasDiscoveries, Model};
 use crate::actions::Action;
 use crate::goals::Goal;
 use crate::group::Group;
-use crate::journal::MemberId;
+use crate::journal::{Entry, Journal, Kind, MemberId, Policy};
 use crate::rules::Configuration;
-use crate::state::State;
-
-/// How far a run goes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Reach {
-    /// To the end: there are exactly so many different states.
-    All(usize),
-    /// Until so many states were generated, repeated ones included.
-    Generated(usize),
-}
+use crate::state::{Member, State};
 
 /// What came of a run.
-pub(crate) struct Outcome {
+#[derive(Debug)]
+pub struct Outcome {
+    /// States generated, those seen before included.
+    pub generated: usize,
     /// Different states.
-    pub(crate) states: usize,
+    pub states: usize,
+    /// Most steps from the beginning to a state.
+    pub depth: usize,
     /// Was everything seen?
-    pub(crate) finished: bool,
-    /// The property that failed, and how.
-    pub(crate) violated: Vec<(&'static str, Trace)>,
+    pub finished: bool,
+    /// The properties that failed, and how; the run ends with the first.
+    pub failed: Vec<Trace>,
     /// Goals reached.
-    pub(crate) reached: Vec<Goal>,
+    pub reached: Vec<Goal>,
 }
 
-/// A way to a state.
-pub(crate) type Trace = Vec<(State, Option<Action>)>;
+/// The way to a state in which a property fails.
+#[derive(Debug)]
+pub struct Trace {
+    /// The property.
+    pub property: &'static str,
+    steps: Vec<Action>,
+    end: State,
+}
 
-/// The configuration holds all properties as far as the run reaches, and comes past these goals.
-#[track_caller]
-pub(crate) fn holds(configuration: Configuration, reach: Reach, goals: &[Goal]) {
-    let limit = match reach {
-        Reach::All(_) => usize::MAX,
-        Reach::Generated(states) if long() => states.saturating_mul(LONGER),
-        Reach::Generated(states) => states,
-    };
-    let outcome = run(configuration, limit);
-    for (property, trace) in &outcome.violated {
-        print_trace(property, trace);
+impl Trace {
+    /// How many steps it takes.
+    pub fn steps(&self) -> usize {
+        self.steps.len()
     }
-    let violated: Vec<_> = outcome.violated.iter().map(|(name, _)| *name).collect();
-    assert!(violated.is_empty(), "violated: {violated:?}");
-    if let Reach::All(states) = reach {
-        assert!(outcome.finished);
-        assert_eq!(outcome.states, states, "as many different states as before");
-    }
-    assert_eq!(outcome.reached, goals, "the goals reached");
 }
 
-/// Without a rule this property fails, after as few steps as these.
-#[track_caller]
-pub(crate) fn fails(configuration: Configuration, property: &str, steps: usize) {
-    let outcome = run(configuration, usize::MAX);
-    let found = outcome.violated.iter().find(|(name, _)| *name == property);
-    let names: Vec<_> = outcome
-        .violated
-        .iter()
-        .map(|(name, trace)| (*name, trace.len() - 1))
-        .collect();
-    let Some((name, trace)) = found else {
-        panic!("{property} does not fail, but {names:?}");
-    };
-    if std::env::var_os("SHOW").is_some() {
-        print_trace(name, trace);
-    }
-    assert_eq!(trace.len() - 1, steps, "steps to the first failure");
-}
-
-/// How many times further a run goes that is not finished, in the long profile.
-const LONGER: usize = 20;
-
-fn long() -> bool {
-    std::env::var("RJOURNAL_MODEL").is_ok_and(|profile| profile == "long")
-}
-
-/// Runs until a property fails, everything was seen, or so many states were generated.
-pub(crate) fn run(configuration: Configuration, generated_max: usize) -> Outcome {
+/// Runs until a property fails, everything was seen, or about so many states were generated.
+pub fn run(configuration: Configuration, generated_max: usize) -> Outcome {
     let checker = Group::new(configuration)
         .checker()
         .finish_when(HasDiscoveries::AnyFailures)
         .target_state_count(generated_max)
         .spawn_bfs()
         .join();
-    let violated: Vec<(&'static str, Trace)> = checker
+    let mut failed: Vec<Trace> = checker
         .discoveries()
         .into_iter()
-        .map(|(name, path)| (name, path.into_vec()))
+        .map(|(property, path)| Trace {
+            property,
+            end: path.last_state().clone(),
+            steps: path.into_actions(),
+        })
         .collect();
-    let outcome = Outcome {
+    failed.sort_by_key(|trace| (trace.steps(), trace.property));
+    Outcome {
+        generated: checker.state_count(),
         states: checker.unique_state_count(),
-        finished: violated.is_empty() && checker.state_count() < generated_max,
-        violated,
+        depth: checker.max_depth(),
+        finished: failed.is_empty() && checker.state_count() < generated_max,
+        failed,
         reached: Goal::of(checker.model().reached.load(Ordering::Relaxed)),
-    };
-    if std::env::var_os("SHOW").is_some() {
-        println!(
-            "{:?}: {} states generated, {} different, depth {}, finished: {}, goals: {:?}, violated: {:?}",
-            std::thread::current().name(),
-            checker.state_count(),
-            outcome.states,
-            checker.max_depth(),
-            outcome.finished,
-            outcome.reached,
-            outcome.violated.iter().map(|(name, trace)| (*name, trace.len() - 1)).collect::<Vec<_>>(),
-        );
     }
-    outcome
 }
 
-/// The steps in words, and where they lead.
-fn print_trace(property: &str, trace: &Trace) {
-    println!("{property} fails:");
-    for (number, (_, action)) in (1..).zip(trace) {
-        if let Some(action) = action {
-            println!("{number:4}. {action}");
+impl fmt::Display for Outcome {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            formatter,
+            "{} states ({} generated), {} steps deep, {}, goals {:?}",
+            self.states,
+            self.generated,
+            self.depth,
+            if self.finished {
+                "finished"
+            } else {
+                "not finished"
+            },
+            self.reached,
+        )?;
+        self.failed
+            .iter()
+            .try_for_each(|trace| write!(formatter, "\n{trace}"))
+    }
+}
+
+impl fmt::Display for Trace {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            formatter,
+            "{} fails after {} steps:",
+            self.property,
+            self.steps()
+        )?;
+        for (number, step) in (1..).zip(&self.steps) {
+            writeln!(formatter, "{number:4}. {step}")?;
+        }
+        for (number, member) in (0..).zip(&self.end.members.0) {
+            show_member(formatter, MemberId(number), member)?;
+        }
+        writeln!(formatter, "     answers {:?}", self.end.answers)
+    }
+}
+
+fn show_member(
+    formatter: &mut fmt::Formatter<'_>,
+    id: MemberId,
+    member: &Member,
+) -> fmt::Result {
+    let down = if member.up { "" } else { ", down" };
+    let promise = member.promise;
+    writeln!(
+        formatter,
+        "     {id}: {:?}{down}, promised term {} to {}",
+        member.role, promise.term, promise.to,
+    )?;
+    for (journal, copy) in member.copies.0.iter().enumerate() {
+        if copy.journal != Journal::EMPTY {
+            write!(formatter, "       journal {journal}:")?;
+            for entry in copy.journal.entries() {
+                show_entry(formatter, entry)?;
+            }
+            writeln!(
+                formatter,
+                " (flushed {}, confirmed {})",
+                copy.flushed, copy.confirmed
+            )?;
         }
     }
-    let Some((state, _)) = trace.last() else {
-        return;
-    };
-    for number in 0..3 {
-        let member = &state.members[MemberId(number)];
-        println!(
-            "  member {number}: {:?}{}, promised term {} to {}",
-            member.role,
-            if member.up { "" } else { " (down)" },
-            member.promise.term,
-            member.promise.to,
-        );
-        for (journal, copy) in member.copies.0.iter().enumerate() {
-            if copy.journal.last() > 0 {
-                println!(
-                    "    journal of {journal}: {:?}, flushed {}, confirmed {}",
-                    copy.journal, copy.flushed, copy.confirmed
-                );
+    Ok(())
+}
+
+fn show_entry(formatter: &mut fmt::Formatter<'_>, entry: &Entry) -> fmt::Result {
+    write!(formatter, " [{}.{} ", entry.epoch.term, entry.epoch.boot)?;
+    match entry.kind {
+        Kind::Deposit(id) => write!(formatter, "deposit {id}")?,
+        Kind::Begin(id) => write!(formatter, "begin {id}")?,
+        Kind::Commit(id) => write!(formatter, "commit {id}")?,
+        Kind::HandOver(to) => write!(formatter, "hand-over to {to}")?,
+        Kind::SetChange(set) | Kind::Open { set, .. } => {
+            if let Kind::Open { closes, .. } = entry.kind {
+                write!(formatter, "open")?;
+                if let Some(closed) = closes {
+                    let (journal, last) = (closed.journal.0, closed.last());
+                    write!(formatter, ", closes journal {journal} at {last}")?;
+                }
+                write!(formatter, ", ")?;
+            }
+            write!(formatter, "set")?;
+            set.members
+                .each()
+                .try_for_each(|id| write!(formatter, " {}", id.0))?;
+            if set.policy == Policy::Block {
+                write!(formatter, " block")?;
             }
         }
     }
-    println!("  answers: {:?}", state.answers);
+    write!(formatter, "]")
 }

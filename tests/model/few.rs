@@ -7,14 +7,14 @@ use std::ops::{Deref, DerefMut};
 
 /// At most `MAX` things, in order.
 #[derive(Clone, Copy)]
-pub(crate) struct Few<T, const MAX: usize> {
+pub struct Few<T, const MAX: usize> {
     items: [T; MAX],
     count: u8,
 }
 
 impl<T: Copy + Default, const MAX: usize> Few<T, MAX> {
     /// None yet.
-    pub(crate) fn none() -> Self {
+    pub fn none() -> Self {
         Self {
             items: [T::default(); MAX],
             count: 0,
@@ -22,13 +22,13 @@ impl<T: Copy + Default, const MAX: usize> Few<T, MAX> {
     }
 
     /// One more at the end. The bounds of a configuration keep within `MAX`; more is a mistake of the model.
-    pub(crate) fn push(&mut self, item: T) {
+    pub fn push(&mut self, item: T) {
         self.items[usize::from(self.count)] = item;
         self.count += 1;
     }
 
     /// Keeps those that `keep` says yes to, in order.
-    pub(crate) fn retain(&mut self, keep: impl Fn(&T) -> bool) {
+    pub fn retain(&mut self, keep: impl Fn(&T) -> bool) {
         let mut kept = Self::none();
         for item in self.iter().filter(|item| keep(item)) {
             kept.push(*item);

@@ -12,7 +12,7 @@ use crate::state::{Acknowledgement, Answer, Role, State, TermRecord};
 
 impl Group {
     /// A single change, decided by itself.
-    pub(crate) fn deposit(&self, state: &mut State, id: MemberId) -> Option<()> {
+    pub fn deposit(&self, state: &mut State, id: MemberId) -> Option<()> {
         state.used.deposits += 1;
         let deposit = state.answers.len() as DepositId;
         state.answers.push(Answer::Waiting(id));
@@ -20,7 +20,7 @@ impl Group {
     }
 
     /// A commit cycle begins; nobody waits yet.
-    pub(crate) fn begin(&self, state: &mut State, id: MemberId) -> Option<()> {
+    pub fn begin(&self, state: &mut State, id: MemberId) -> Option<()> {
         state.used.cycles += 1;
         state.used.deposits += 1;
         let cycle = state.answers.len() as DepositId;
@@ -29,14 +29,14 @@ impl Group {
     }
 
     /// The open cycle is decided.
-    pub(crate) fn commit(&self, state: &mut State, id: MemberId) -> Option<()> {
+    pub fn commit(&self, state: &mut State, id: MemberId) -> Option<()> {
         let cycle = self.open_cycle(state, id)?;
         state.answers[usize::from(cycle)] = Answer::Waiting(id);
         put_in(state, id, Kind::Commit(cycle))
     }
 
     /// The cycle that is open at a primary.
-    pub(crate) fn open_cycle(&self, state: &State, id: MemberId) -> Option<DepositId> {
+    pub fn open_cycle(&self, state: &State, id: MemberId) -> Option<DepositId> {
         let member = &state.members[id];
         let own = member.copies[id].journal.entries().iter().rev();
         own.take_while(|entry| entry.epoch == member.own_epoch())
@@ -50,7 +50,7 @@ impl Group {
 
     /// Everything held goes to disk, and is acknowledged if the session still stands: its epoch is compared with the promise
     /// once more (ruling 2). A primary whose first entry of a term is on disk signs the record of the term.
-    pub(crate) fn flush(&self, state: &mut State, id: MemberId) -> Option<()> {
+    pub fn flush(&self, state: &mut State, id: MemberId) -> Option<()> {
         let session = self.session_of(state, id);
         let late = state.members[id].session;
         let member = &mut state.members[id];
@@ -80,7 +80,7 @@ impl Group {
     }
 
     /// Signs the record of a primary's term, from the first entry of the term, as far as it is on disk.
-    pub(crate) fn sign(&self, state: &mut State, id: MemberId) {
+    pub fn sign(&self, state: &mut State, id: MemberId) {
         let term = state.members[id].promise.term;
         if state.known_to(id).any(|record| record.term == term) {
             return;
@@ -109,7 +109,7 @@ impl Group {
     }
 
     /// The next entry of a primary goes to a member it is coupled with.
-    pub(crate) fn ship(&self, state: &mut State, from: MemberId, to: MemberId) -> Option<()> {
+    pub fn ship(&self, state: &mut State, from: MemberId, to: MemberId) -> Option<()> {
         let source = state.members[from].copies[from].journal;
         let copy = &mut state.members[to].copies[from];
         copy.journal = copy
@@ -119,7 +119,7 @@ impl Group {
     }
 
     /// A member hears what is on the source's disk. It counts once it is durable here (ruling 15).
-    pub(crate) fn confirm(&self, state: &mut State, id: MemberId) -> Option<()> {
+    pub fn confirm(&self, state: &mut State, id: MemberId) -> Option<()> {
         let source = self.session_of(state, id)?;
         let written = state.members[source].copies[source].flushed;
         let copy = &mut state.members[id].copies[source];
@@ -136,7 +136,7 @@ impl Group {
     }
 
     /// A source learns what is on a member's disk.
-    pub(crate) fn acknowledgement_arrives(&self, state: &mut State, id: MemberId) -> Option<()> {
+    pub fn acknowledgement_arrives(&self, state: &mut State, id: MemberId) -> Option<()> {
         let arrived = state.members[id].acknowledging.take()?;
         if self.reads(state, arrived.source, arrived.epoch) {
             let known = &mut state.members[arrived.source].acknowledged[id];
@@ -146,7 +146,7 @@ impl Group {
     }
 
     /// The oldest waiting deposit of a primary is answered, if it may be.
-    pub(crate) fn answer(&self, state: &mut State, id: MemberId) -> Option<()> {
+    pub fn answer(&self, state: &mut State, id: MemberId) -> Option<()> {
         let member = &state.members[id];
         let own = member.copies[id].journal;
         let waits = |entry: &Entry| {
@@ -210,7 +210,7 @@ impl Group {
     }
 
     /// A member joins or leaves the in-sync set.
-    pub(crate) fn change_members(
+    pub fn change_members(
         &self,
         state: &mut State,
         id: MemberId,
@@ -222,7 +222,7 @@ impl Group {
     }
 
     /// An operator makes the policy another.
-    pub(crate) fn change_policy(&self, state: &mut State, id: MemberId) -> Option<()> {
+    pub fn change_policy(&self, state: &mut State, id: MemberId) -> Option<()> {
         state.used.policy_changes += 1;
         let set = self.set_of(state, id);
         let policy = match set.policy {
@@ -235,7 +235,7 @@ impl Group {
     /// The policy a primary may act by. One loosened in this term counts when the entry that loosens it is on disk here and at
     /// every other member: a member that cannot be reached makes `--force` necessary, which voids what a takeover promises
     /// (ruling 13), and is not modelled.
-    pub(crate) fn policy_in_force(&self, state: &State, id: MemberId) -> Policy {
+    pub fn policy_in_force(&self, state: &State, id: MemberId) -> Policy {
         let member = &state.members[id];
         if self.set_of(state, id).policy == Policy::Block {
             return Policy::Block;

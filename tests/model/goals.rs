@@ -11,7 +11,7 @@ use crate::state::{Answer, Extent, State};
 
 /// Something that must be possible.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(crate) enum Goal {
+pub enum Goal {
     /// R1: an answer SYNC.
     Sync,
     /// R2: an answer LOCAL.
@@ -60,7 +60,7 @@ pub(crate) enum Goal {
 
 impl Goal {
     /// All of them.
-    pub(crate) const ALL: [Self; 22] = [
+    pub const ALL: [Self; 22] = [
         Self::Sync,
         Self::Local,
         Self::Unknown,
@@ -86,12 +86,12 @@ impl Goal {
     ];
 
     /// Its bit in `Group::reached`.
-    pub(crate) fn bit(self) -> u32 {
+    pub fn bit(self) -> u32 {
         1 << self as u32
     }
 
     /// Those of some bits.
-    pub(crate) fn of(bits: u32) -> Vec<Self> {
+    pub fn of(bits: u32) -> Vec<Self> {
         Self::ALL
             .into_iter()
             .filter(|goal| bits & goal.bit() != 0)
@@ -101,7 +101,7 @@ impl Goal {
 
 /// Looks at a state for the goals that a state shows; the others are noted where they happen. Never true: a goal reached is
 /// kept in `Group::reached`, and this goes on for as long as the run does.
-pub(crate) fn look() -> Property<Group> {
+pub fn look() -> Property<Group> {
     Property::sometimes("goals", |group: &Group, state: &State| {
         let given = |wanted: fn(&Answer) -> bool| state.answers.iter().any(wanted);
         let note = |goal: Goal, found: bool| {

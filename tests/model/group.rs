@@ -19,18 +19,18 @@ use crate::state::{
 /// A recovery group under one configuration, with what a run has found so far. The latter is no part of a state: otherwise
 /// it would multiply the states.
 #[derive(Debug)]
-pub(crate) struct Group {
+pub struct Group {
     /// What the run is about.
-    pub(crate) configuration: Configuration,
+    pub configuration: Configuration,
     /// Goals reached, a bit each.
-    pub(crate) reached: AtomicU32,
+    pub reached: AtomicU32,
     /// Properties that failed, a bit each: only the first failure counts, as its trace is the shortest.
-    pub(crate) failed: AtomicU32,
+    pub failed: AtomicU32,
 }
 
 impl Group {
     /// A group before its run.
-    pub(crate) fn new(configuration: Configuration) -> Self {
+    pub fn new(configuration: Configuration) -> Self {
         Self {
             configuration,
             reached: AtomicU32::new(0),
@@ -39,27 +39,27 @@ impl Group {
     }
 
     /// The members.
-    pub(crate) fn ids(&self) -> impl Iterator<Item = MemberId> + use<> {
+    pub fn ids(&self) -> impl Iterator<Item = MemberId> + use<> {
         (0..self.configuration.members).map(MemberId)
     }
 
     /// Is this rule left out?
-    pub(crate) fn breaks(&self, rule: Broken) -> bool {
+    pub fn breaks(&self, rule: Broken) -> bool {
         self.configuration.broken.contains(&rule)
     }
 
     /// Notes that a goal is reached.
-    pub(crate) fn reach(&self, goal: Goal) {
+    pub fn reach(&self, goal: Goal) {
         self.reached.fetch_or(goal.bit(), Ordering::Relaxed);
     }
 
     /// Does the run ask what a policy promises? Otherwise nothing of it is followed, so that it multiplies no states.
-    pub(crate) fn follows_policy(&self) -> bool {
+    pub fn follows_policy(&self) -> bool {
         self.configuration.policy == Policy::Block || self.configuration.bounds.policy_changes > 0
     }
 
     /// Who feeds this member now: a primary in the epoch it has promised.
-    pub(crate) fn session_of(&self, state: &State, id: MemberId) -> Option<MemberId> {
+    pub fn session_of(&self, state: &State, id: MemberId) -> Option<MemberId> {
         let member = &state.members[id];
         let source = member.session?;
         let feeds = &state.members[source];
@@ -71,7 +71,7 @@ impl Group {
     }
 
     /// The in-sync set a primary's own journal tells.
-    pub(crate) fn set_of(&self, state: &State, id: MemberId) -> InSync {
+    pub fn set_of(&self, state: &State, id: MemberId) -> InSync {
         let own = state.members[id].copies[id].journal;
         own.entries()
             .iter()
@@ -81,7 +81,7 @@ impl Group {
     }
 
     /// The first entry of a boot or a term, by the member in its own journal.
-    pub(crate) fn open(&self, state: &mut State, id: MemberId, kind: Kind) {
+    pub fn open(&self, state: &mut State, id: MemberId, kind: Kind) {
         let entry = Entry {
             epoch: state.members[id].own_epoch(),
             kind,
@@ -101,7 +101,7 @@ impl Group {
     }
 
     /// A member stops being primary: what waits is answered UNKNOWN.
-    pub(crate) fn demote(&self, state: &mut State, id: MemberId) {
+    pub fn demote(&self, state: &mut State, id: MemberId) {
         unknown(state, id);
         let member = &mut state.members[id];
         member.role = Role::Backup;
@@ -128,7 +128,7 @@ impl Group {
     }
 
     /// Does this member still wait for acknowledgements under this epoch?
-    pub(crate) fn reads(&self, state: &State, id: MemberId, epoch: Epoch) -> bool {
+    pub fn reads(&self, state: &State, id: MemberId, epoch: Epoch) -> bool {
         let member = &state.members[id];
         member.up && member.role == Role::Primary && member.open && member.own_epoch() == epoch
     }
@@ -179,7 +179,7 @@ impl Group {
 }
 
 /// Everything that waits at this member is answered UNKNOWN.
-pub(crate) fn unknown(state: &mut State, id: MemberId) {
+pub fn unknown(state: &mut State, id: MemberId) {
     for answer in state.answers.iter_mut() {
         if *answer == Answer::Waiting(id) {
             *answer = Answer::Unknown;

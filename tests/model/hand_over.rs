@@ -8,7 +8,7 @@ use crate::state::{Answer, Promise, Role, State};
 
 impl Group {
     /// A primary that has answered everything, and whose target has everything, puts in the hand-over entry.
-    pub(crate) fn hand_over(&self, state: &mut State, id: MemberId, to: MemberId) -> Option<()> {
+    pub fn hand_over(&self, state: &mut State, id: MemberId, to: MemberId) -> Option<()> {
         let member = &state.members[id];
         let own = member.copies[id];
         let last = own.journal.last();
@@ -32,7 +32,7 @@ impl Group {
     }
 
     /// The target, with the entry on both disks, opens its term.
-    pub(crate) fn take_hand_over(&self, state: &mut State, id: MemberId) -> Option<()> {
+    pub fn take_hand_over(&self, state: &mut State, id: MemberId) -> Option<()> {
         let from = self.session_of(state, id)?;
         let copy = state.members[id].copies[from];
         let last = copy.journal.entries().last()?;
@@ -50,7 +50,7 @@ impl Group {
     }
 
     /// Who handed over goes on under term + 2, which the target promises in the same exchange.
-    pub(crate) fn abort_hand_over(&self, state: &mut State, id: MemberId, to: MemberId) -> Option<()> {
+    pub fn abort_hand_over(&self, state: &mut State, id: MemberId, to: MemberId) -> Option<()> {
         let own = state.members[id].copies[id];
         let promise = state.members[id].promise;
         let entry_flushed = own.flushed == own.journal.last();

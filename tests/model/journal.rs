@@ -8,20 +8,20 @@ use std::ops::{Index, IndexMut};
 use std::sync::{LazyLock, Mutex};
 
 /// Most members a group of the model has.
-pub(crate) const MEMBERS_MAX: usize = 3;
+pub const MEMBERS_MAX: usize = 3;
 
 /// A change of primary; grows.
-pub(crate) type Term = u8;
+pub type Term = u8;
 /// An opening of a journal for deposits by the member that writes it; grows.
-pub(crate) type Boot = u8;
+pub type Boot = u8;
 /// An entry's number in its journal, from 1. As a watermark inclusive: everything up to and with this one.
-pub(crate) type Sequence = u8;
+pub type Sequence = u8;
 /// A deposit or commit cycle: its place among the answers.
-pub(crate) type DepositId = u8;
+pub type DepositId = u8;
 
 /// A member of the group.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
-pub(crate) struct MemberId(pub(crate) u8);
+pub struct MemberId(pub u8);
 
 impl fmt::Display for MemberId {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -31,7 +31,7 @@ impl fmt::Display for MemberId {
 
 /// One of something for each member.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
-pub(crate) struct PerMember<T>(pub(crate) [T; MEMBERS_MAX]);
+pub struct PerMember<T>(pub [T; MEMBERS_MAX]);
 
 impl<T> Index<MemberId> for PerMember<T> {
     type Output = T;
@@ -49,14 +49,14 @@ impl<T> IndexMut<MemberId> for PerMember<T> {
 
 /// A set of members.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
-pub(crate) struct Members(u8);
+pub struct Members(u8);
 
 impl Members {
     /// Nobody.
-    pub(crate) const NOBODY: Self = Self(0);
+    pub const NOBODY: Self = Self(0);
 
     /// Those with these numbers.
-    pub(crate) const fn of(numbers: &[u8]) -> Self {
+    pub const fn of(numbers: &[u8]) -> Self {
         let mut bits = 0;
         let mut at = 0;
         while at < numbers.len() {
@@ -67,74 +67,74 @@ impl Members {
     }
 
     /// The first `count` members.
-    pub(crate) const fn first(count: u8) -> Self {
+    pub const fn first(count: u8) -> Self {
         Self((1 << count) - 1)
     }
 
     /// Every set of the first `count` members.
-    pub(crate) fn all_sets(count: u8) -> impl Iterator<Item = Self> {
+    pub fn all_sets(count: u8) -> impl Iterator<Item = Self> {
         (0..1 << count).map(Self)
     }
 
     /// Each of them, ascending.
-    pub(crate) fn each(self) -> impl Iterator<Item = MemberId> {
+    pub fn each(self) -> impl Iterator<Item = MemberId> {
         (0..MEMBERS_MAX as u8)
             .map(MemberId)
             .filter(move |member| self.contains(*member))
     }
 
     /// Is this one among them?
-    pub(crate) const fn contains(self, member: MemberId) -> bool {
+    pub const fn contains(self, member: MemberId) -> bool {
         self.0 & (1 << member.0) != 0
     }
 
     /// With one more.
     #[must_use]
-    pub(crate) const fn with(self, member: MemberId) -> Self {
+    pub const fn with(self, member: MemberId) -> Self {
         Self(self.0 | 1 << member.0)
     }
 
     /// Without one.
     #[must_use]
-    pub(crate) const fn without(self, member: MemberId) -> Self {
+    pub const fn without(self, member: MemberId) -> Self {
         Self(self.0 & !(1 << member.0))
     }
 
     /// In both.
     #[must_use]
-    pub(crate) const fn and(self, other: Self) -> Self {
+    pub const fn and(self, other: Self) -> Self {
         Self(self.0 & other.0)
     }
 
     /// Here and not in `other`.
     #[must_use]
-    pub(crate) const fn minus(self, other: Self) -> Self {
+    pub const fn minus(self, other: Self) -> Self {
         Self(self.0 & !other.0)
     }
 
     /// Nobody?
-    pub(crate) const fn is_empty(self) -> bool {
+    pub const fn is_empty(self) -> bool {
         self.0 == 0
     }
 
     /// How many.
-    pub(crate) const fn count(self) -> u32 {
+    pub const fn count(self) -> u32 {
         self.0.count_ones()
     }
 }
 
 /// What stands in a bundle's header: who may have sealed it, and after how many openings.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
-pub(crate) struct Epoch {
+pub struct Epoch {
     /// The change of primary.
-    pub(crate) term: Term,
+    pub term: Term,
     /// The opening of the journal.
-    pub(crate) boot: Boot,
+    pub boot: Boot,
 }
 
 /// What happens to deposits when the in-sync set does not answer.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
-pub(crate) enum Policy {
+pub enum Policy {
     /// The set shrinks; with nobody left answers are LOCAL.
     #[default]
     Degrade,
@@ -144,34 +144,34 @@ pub(crate) enum Policy {
 
 /// The in-sync set as an entry tells it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
-pub(crate) struct InSync {
+pub struct InSync {
     /// Who must acknowledge before an answer is SYNC.
-    pub(crate) members: Members,
+    pub members: Members,
     /// What happens when they do not.
-    pub(crate) policy: Policy,
+    pub policy: Policy,
 }
 
 /// Where a term ended: the closed segment, and with its content the chain head that proves it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
-pub(crate) struct Closed {
+pub struct Closed {
     /// The term that is closed.
-    pub(crate) term: Term,
+    pub term: Term,
     /// The journal its segment lies in.
-    pub(crate) journal: MemberId,
+    pub journal: MemberId,
     /// That journal up to the last entry of the segment.
-    pub(crate) content: Journal,
+    pub content: Journal,
 }
 
 impl Closed {
     /// The last entry of the segment.
-    pub(crate) fn last(&self) -> Sequence {
+    pub fn last(&self) -> Sequence {
         self.content.last()
     }
 }
 
 /// What an entry says.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(crate) enum Kind {
+pub enum Kind {
     /// A single change, decided by itself.
     Deposit(DepositId),
     /// A commit cycle begins.
@@ -194,16 +194,16 @@ pub(crate) enum Kind {
 
 /// An entry.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(crate) struct Entry {
+pub struct Entry {
     /// Of the bundle it was sealed in.
-    pub(crate) epoch: Epoch,
+    pub epoch: Epoch,
     /// What it says.
-    pub(crate) kind: Kind,
+    pub kind: Kind,
 }
 
 impl Entry {
     /// The deposit whose answer this entry decides.
-    pub(crate) fn decides(&self) -> Option<DepositId> {
+    pub fn decides(&self) -> Option<DepositId> {
         match self.kind {
             Kind::Deposit(id) | Kind::Commit(id) => Some(id),
             _ => None,
@@ -211,7 +211,7 @@ impl Entry {
     }
 
     /// The in-sync set that holds from here, if this entry says one.
-    pub(crate) fn set(&self) -> Option<InSync> {
+    pub fn set(&self) -> Option<InSync> {
         match self.kind {
             Kind::SetChange(set) | Kind::Open { set, .. } => Some(set),
             _ => None,
@@ -222,7 +222,7 @@ impl Entry {
 /// What a journal holds, up to some entry. Every content is made once and kept for as long as the tests run (there are some
 /// ten thousand), so that a state holds a pointer and compares chain heads.
 #[derive(Clone, Copy)]
-pub(crate) struct Journal(&'static Chain);
+pub struct Journal(&'static Chain);
 
 struct Chain {
     head: u64,
@@ -240,11 +240,11 @@ static MADE: LazyLock<Mutex<HashMap<(u64, Entry), Journal>>> = LazyLock::new(Mut
 
 impl Journal {
     /// A journal without entries.
-    pub(crate) const EMPTY: Self = Self(&NOTHING);
+    pub const EMPTY: Self = Self(&NOTHING);
 
     /// With one entry more.
     #[must_use]
-    pub(crate) fn with(self, entry: Entry) -> Self {
+    pub fn with(self, entry: Entry) -> Self {
         let mut made = MADE
             .lock()
             .expect("nobody panics while contents are looked up");
@@ -261,28 +261,28 @@ impl Journal {
     }
 
     /// The chain head: equal heads mean equal entries.
-    pub(crate) fn head(self) -> u64 {
+    pub fn head(self) -> u64 {
         self.0.head
     }
 
     /// The number of the last entry; 0 when there is none.
-    pub(crate) fn last(self) -> Sequence {
+    pub fn last(self) -> Sequence {
         self.0.entries.len() as Sequence
     }
 
     /// The entries, in order.
-    pub(crate) fn entries(self) -> &'static [Entry] {
+    pub fn entries(self) -> &'static [Entry] {
         self.0.entries
     }
 
     /// The entry with this number.
-    pub(crate) fn entry(self, sequence: Sequence) -> Entry {
+    pub fn entry(self, sequence: Sequence) -> Entry {
         self.0.entries[usize::from(sequence) - 1]
     }
 
     /// Its beginning, up to and with `last`; the whole when it does not go so far.
     #[must_use]
-    pub(crate) fn up_to(self, last: Sequence) -> Self {
+    pub fn up_to(self, last: Sequence) -> Self {
         let mut found = self;
         while found.last() > last
             && let Some(before) = found.0.before
@@ -293,7 +293,7 @@ impl Journal {
     }
 
     /// The last entry both hold with everything before it: their fork.
-    pub(crate) fn common(self, other: Self) -> Sequence {
+    pub fn common(self, other: Self) -> Sequence {
         let (mut here, mut there) = (self.up_to(other.last()), other.up_to(self.last()));
         while here != there {
             let (Some(before_here), Some(before_there)) = (here.0.before, there.0.before) else {

@@ -11,36 +11,36 @@ use crate::state::TermRecord;
 
 /// The part of one journal that one term wrote.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) struct Segment {
+pub struct Segment {
     /// The journal.
-    pub(crate) journal: MemberId,
+    pub journal: MemberId,
     /// Its first entry.
-    pub(crate) first: Sequence,
+    pub first: Sequence,
     /// Its last entry, as far as held.
-    pub(crate) last: Sequence,
+    pub last: Sequence,
 }
 
 /// An entry and where it stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Placed {
+pub struct Placed {
     /// The journal.
-    pub(crate) journal: MemberId,
+    pub journal: MemberId,
     /// The number in it.
-    pub(crate) sequence: Sequence,
+    pub sequence: Sequence,
     /// The entry.
-    pub(crate) entry: Entry,
+    pub entry: Entry,
 }
 
 /// The segments of all terms that count, oldest first, as far as they are held.
 #[derive(Clone, Debug)]
-pub(crate) struct Lineage {
+pub struct Lineage {
     segments: Few<Segment, 8>,
     held: PerMember<Journal>,
 }
 
 impl Lineage {
     /// Walks back over the close records, from the highest term that anything is held of.
-    pub(crate) fn of(held: &PerMember<Journal>) -> Self {
+    pub fn of(held: &PerMember<Journal>) -> Self {
         let mut backwards = Few::<Segment, 8>::none();
         let newest = (0..MEMBERS_MAX as u8)
             .map(MemberId)
@@ -79,17 +79,17 @@ impl Lineage {
     }
 
     /// The segments, oldest first.
-    pub(crate) fn segments(&self) -> &[Segment] {
+    pub fn segments(&self) -> &[Segment] {
         &self.segments
     }
 
     /// The segment of the newest term.
-    pub(crate) fn newest(&self) -> Option<&Segment> {
+    pub fn newest(&self) -> Option<&Segment> {
         self.segments.last()
     }
 
     /// All entries, in order.
-    pub(crate) fn entries(&self) -> impl DoubleEndedIterator<Item = Placed> {
+    pub fn entries(&self) -> impl DoubleEndedIterator<Item = Placed> {
         self.segments.iter().flat_map(|segment| {
             (segment.first..=segment.last).map(|sequence| Placed {
                 journal: segment.journal,
@@ -100,7 +100,7 @@ impl Lineage {
     }
 
     /// How many entries.
-    pub(crate) fn count(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.segments
             .iter()
             .map(|segment| usize::from(segment.last - segment.first) + 1)
@@ -108,7 +108,7 @@ impl Lineage {
     }
 
     /// Each journal as far as it is part of the lineage.
-    pub(crate) fn journals(&self) -> PerMember<Journal> {
+    pub fn journals(&self) -> PerMember<Journal> {
         let mut journals = PerMember::default();
         for segment in self.segments.iter() {
             journals[segment.journal] = self.held[segment.journal].up_to(segment.last);
@@ -117,12 +117,12 @@ impl Lineage {
     }
 
     /// The last entry.
-    pub(crate) fn last(&self) -> Option<Placed> {
+    pub fn last(&self) -> Option<Placed> {
         self.entries().next_back()
     }
 
     /// The in-sync set its last set entry tells.
-    pub(crate) fn in_sync(&self) -> InSync {
+    pub fn in_sync(&self) -> InSync {
         self.entries()
             .rev()
             .find_map(|placed| placed.entry.set())
@@ -130,7 +130,7 @@ impl Lineage {
     }
 
     /// How many leading entries two lineages share.
-    pub(crate) fn common(&self, other: &Self) -> usize {
+    pub fn common(&self, other: &Self) -> usize {
         self.entries()
             .zip(other.entries())
             .take_while(|(here, there)| here == there)
@@ -138,7 +138,7 @@ impl Lineage {
     }
 
     /// How far it goes, to be compared (ruling 29): by the epoch of its last bundle, then by sequence.
-    pub(crate) fn tip(&self) -> Tip {
+    pub fn tip(&self) -> Tip {
         self.last().map_or(Tip::default(), |placed| Tip {
             epoch: placed.entry.epoch,
             entries: self.count(),
@@ -146,7 +146,7 @@ impl Lineage {
     }
 
     /// Is the deposit or cycle decided in it?
-    pub(crate) fn holds(&self, id: DepositId) -> bool {
+    pub fn holds(&self, id: DepositId) -> bool {
         self.entries()
             .any(|placed| placed.entry.decides() == Some(id))
     }
@@ -154,15 +154,15 @@ impl Lineage {
 
 /// How far a lineage goes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
-pub(crate) struct Tip {
+pub struct Tip {
     /// Of the last bundle.
-    pub(crate) epoch: Epoch,
+    pub epoch: Epoch,
     /// Entries of the lineage. Under one epoch this compares as the sequence does, as the segments before are whole.
-    pub(crate) entries: usize,
+    pub entries: usize,
 }
 
 /// The decisions that some entries come to, in order: what a store holds after them.
-pub(crate) fn decisions(entries: impl Iterator<Item = Placed>) -> Few<u8, 4> {
+pub fn decisions(entries: impl Iterator<Item = Placed>) -> Few<u8, 4> {
     let mut decided = Few::none();
     let mut open = None;
     for placed in entries {
@@ -183,18 +183,18 @@ pub(crate) fn decisions(entries: impl Iterator<Item = Placed>) -> Few<u8, 4> {
 /// The lineage as term records tell it: the way back from the highest. It is not all records in the order of their terms:
 /// a term may be left out, when a later takeover did not know of it.
 #[derive(Clone, Debug)]
-pub(crate) struct Told {
+pub struct Told {
     /// The newest term.
-    pub(crate) term: Term,
+    pub term: Term,
     /// Its primary.
-    pub(crate) primary: MemberId,
+    pub primary: MemberId,
     /// The segments it and the terms before have closed, oldest first.
-    pub(crate) closed: Few<Closed, 8>,
+    pub closed: Few<Closed, 8>,
 }
 
 impl Told {
     /// Of these records; nothing without any, which is the first term.
-    pub(crate) fn by<'a>(records: impl Iterator<Item = &'a TermRecord> + Clone) -> Option<Self> {
+    pub fn by<'a>(records: impl Iterator<Item = &'a TermRecord> + Clone) -> Option<Self> {
         let newest = records.clone().max_by_key(|record| record.term)?;
         let mut closed = Few::none();
         let mut next = Some(newest);
@@ -214,7 +214,7 @@ impl Told {
 
     /// How much of a copy is part of this lineage, taking for granted what stands up to the last closed segment: what lies
     /// beyond is an orphan. The newest term's own entries are not known here, and kept.
-    pub(crate) fn kept(&self, journal: MemberId, content: Journal) -> Sequence {
+    pub fn kept(&self, journal: MemberId, content: Journal) -> Sequence {
         let closed = self
             .closed
             .iter()

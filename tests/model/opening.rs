@@ -11,7 +11,7 @@ use crate::state::{Extent, Role, State};
 
 impl Group {
     /// What is not on disk is gone. Keeping a part of it is the same as an earlier flush.
-    pub(crate) fn crash(&self, state: &mut State, id: MemberId) -> Option<()> {
+    pub fn crash(&self, state: &mut State, id: MemberId) -> Option<()> {
         state.used.crashes += 1;
         unknown(state, id);
         let member = &mut state.members[id];
@@ -42,7 +42,7 @@ impl Group {
 
     /// A primary opens its journal after a start: it asks every member of its recorded set, and at least one; adopts the
     /// furthest tip on its own chain; and is demoted by whoever knows a higher promise.
-    pub(crate) fn open_asking(&self, state: &mut State, id: MemberId, asked: Members) -> Option<()> {
+    pub fn open_asking(&self, state: &mut State, id: MemberId, asked: Members) -> Option<()> {
         let recorded = state.members[id].lineage(Extent::Flushed).in_sync().members;
         let enough = !asked.is_empty() && recorded.minus(asked).is_empty();
         if asked.contains(id) || !enough && !self.breaks(Broken::OpensWithoutContact) {
@@ -92,7 +92,7 @@ impl Group {
     }
 
     /// A primary opens its journal without having asked anybody: an operator's audited act.
-    pub(crate) fn open_alone(&self, state: &mut State, id: MemberId) -> Option<()> {
+    pub fn open_alone(&self, state: &mut State, id: MemberId) -> Option<()> {
         state.used.openings_alone += 1;
         state.seen.opened_alone = true;
         state.members[id].boot += 1;
@@ -106,7 +106,7 @@ impl Group {
     }
 
     /// The journal of a primary that is down becomes an older one, and its store with it.
-    pub(crate) fn restore(&self, state: &mut State, id: MemberId, last: Sequence) -> Option<()> {
+    pub fn restore(&self, state: &mut State, id: MemberId, last: Sequence) -> Option<()> {
         state.used.restores += 1;
         state.seen.restored = true;
         let member = &mut state.members[id];

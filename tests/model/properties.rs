@@ -12,23 +12,23 @@ use crate::lineage::{Lineage, decisions};
 use crate::state::{Answer, Extent, Role, State};
 
 /// The names, as tests say them.
-pub(crate) const SYNC_KEPT: &str = "P1 every SYNC answer is in the newest primary's lineage";
-pub(crate) const CONFIRMED_KEPT: &str = "P2 nothing confirmed is cut without an operator's word";
-pub(crate) const ONE_ENTRY: &str = "P3 one (journal, epoch, sequence) names one entry";
-pub(crate) const ONE_GIVES_SYNC: &str = "P4 one member gives SYNC in a term";
-pub(crate) const STORE_IS_FOLD: &str = "P5 a store is the fold of its lineage up to its position";
-pub(crate) const FOLLOWER_WHOLE: &str =
+pub const SYNC_KEPT: &str = "P1 every SYNC answer is in the newest primary's lineage";
+pub const CONFIRMED_KEPT: &str = "P2 nothing confirmed is cut without an operator's word";
+pub const ONE_ENTRY: &str = "P3 one (journal, epoch, sequence) names one entry";
+pub const ONE_GIVES_SYNC: &str = "P4 one member gives SYNC in a term";
+pub const STORE_IS_FOLD: &str = "P5 a store is the fold of its lineage up to its position";
+pub const FOLLOWER_WHOLE: &str =
     "P6 a member at the end has the primary's lineage, and may apply all closed terms";
-pub(crate) const NOTHING_DESTROYED: &str = "P7 an answered entry is in a copy or an archive";
-pub(crate) const NO_SECOND_OPENS: &str =
+pub const NOTHING_DESTROYED: &str = "P7 an answered entry is in a copy or an archive";
+pub const NO_SECOND_OPENS: &str =
     "P8 nobody opens by itself beside a primary of a higher term";
-pub(crate) const ONE_JOURNAL: &str = "P9 one term is opened in one journal";
-pub(crate) const NOBODY_STOPS: &str = "P10 who follows the rules is not stopped by them";
-pub(crate) const SEGMENTS_WHOLE: &str =
+pub const ONE_JOURNAL: &str = "P9 one term is opened in one journal";
+pub const NOBODY_STOPS: &str = "P10 who follows the rules is not stopped by them";
+pub const SEGMENTS_WHOLE: &str =
     "P11 whoever holds entries of a term holds the segments before it whole";
-pub(crate) const LOCAL_KEPT: &str =
+pub const LOCAL_KEPT: &str =
     "P12 a takeover that says that no LOCAL answer is lost loses none";
-pub(crate) const SET_LISTED: &str =
+pub const SET_LISTED: &str =
     "Px the lineage never lists a SYNC answer under a larger set than it rested on";
 
 macro_rules! always {
@@ -40,7 +40,7 @@ macro_rules! always {
 }
 
 /// All properties, and the look at the goals.
-pub(crate) fn all() -> Vec<Property<Group>> {
+pub fn all() -> Vec<Property<Group>> {
     vec![
         always!(1, SYNC_KEPT, sync_kept),
         always!(2, CONFIRMED_KEPT, confirmed_kept),

@@ -11,7 +11,7 @@ use crate::state::{Extent, Orphan, Promise, Role, State};
 
 /// From whom a tail may be taken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Taken {
+pub enum Taken {
     /// From whoever is further, cutting one's own at the fork (ruling 29).
     FromTheFurthest,
     /// Only what continues one's own chain (ruling 14).
@@ -21,7 +21,7 @@ pub(crate) enum Taken {
 impl Group {
     /// A member takes over another's term records, durably, and is fenced by them: it accepts nothing of a lower term any
     /// more. Nothing is confirmed by that.
-    pub(crate) fn learn(&self, state: &mut State, id: MemberId, from: MemberId) -> Option<()> {
+    pub fn learn(&self, state: &mut State, id: MemberId, from: MemberId) -> Option<()> {
         state.members[id].known |= state.members[from].known;
         self.fence(state, id);
         Some(())
@@ -47,14 +47,14 @@ impl Group {
     }
 
     /// The lineage as the records tell it that a member knows.
-    pub(crate) fn told(&self, state: &State, id: MemberId) -> Option<Told> {
+    pub fn told(&self, state: &State, id: MemberId) -> Option<Told> {
         (state.members[id].known != 0)
             .then(|| Told::by(state.known_to(id)))
             .flatten()
     }
 
     /// Are a member's copies of all closed segments, on disk, what their close records say?
-    pub(crate) fn whole(&self, state: &State, id: MemberId) -> bool {
+    pub fn whole(&self, state: &State, id: MemberId) -> bool {
         self.told(state, id)
             .is_none_or(|told| self.incomplete(state, id, &told).is_none())
     }
@@ -74,7 +74,7 @@ impl Group {
 
     /// A member makes its copy of the oldest closed segment that is not whole equal to the record, from any member that holds
     /// it whole: the head proves it. What lies beyond the fork is archived first.
-    pub(crate) fn complete(&self, state: &mut State, id: MemberId, from: MemberId) -> Option<()> {
+    pub fn complete(&self, state: &mut State, id: MemberId, from: MemberId) -> Option<()> {
         let told = self.told(state, id)?;
         let member = &state.members[id];
         let follows = Promise {
@@ -123,7 +123,7 @@ impl Group {
     }
 
     /// A primary, or who has handed over and still ships, reaches a member.
-    pub(crate) fn couple(&self, state: &mut State, primary: MemberId, id: MemberId) -> Option<()> {
+    pub fn couple(&self, state: &mut State, primary: MemberId, id: MemberId) -> Option<()> {
         let (source, member) = (&state.members[primary], &state.members[id]);
         let (theirs, own) = (source.promise, member.promise);
         let (boot, known) = (source.boot, source.known);
@@ -194,7 +194,7 @@ impl Group {
 
     /// Takes over the flushed tail of another, if that is further. Whether it was; nothing when the fork lies below what is
     /// confirmed here.
-    pub(crate) fn take_tail(
+    pub fn take_tail(
         &self,
         state: &mut State,
         id: MemberId,
@@ -302,7 +302,7 @@ impl Group {
     }
 
     /// How much of a copy the term records close, as far as it is held: no ground to count it as confirmed.
-    pub(crate) fn confirmed_by_record(&self, state: &State, id: MemberId, journal: MemberId) -> Sequence {
+    pub fn confirmed_by_record(&self, state: &State, id: MemberId, journal: MemberId) -> Sequence {
         let held = state.members[id].copies[journal].flushed_journal();
         let told = self.told(state, id);
         let closed = told.iter().flat_map(|told| told.closed.iter());
@@ -314,7 +314,7 @@ impl Group {
     }
 
     /// How many leading entries of a lineage are confirmed at a member that holds it.
-    pub(crate) fn confirmed_entries(&self, state: &State, id: MemberId, lineage: &Lineage) -> usize {
+    pub fn confirmed_entries(&self, state: &State, id: MemberId, lineage: &Lineage) -> usize {
         let member = &state.members[id];
         let by_record = self.breaks(Broken::RecordAloneConfirms)
             || self.breaks(Broken::RecordAloneConfirmsForUse);

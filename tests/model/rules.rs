@@ -5,7 +5,7 @@ use crate::journal::{Members, Policy};
 
 /// A rule that a run leaves out, to show that the checker misses it. Each is a ruling, or a ruling read to the letter.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Broken {
+pub enum Broken {
     /// A takeover asks only those the journal names as the in-sync set (ruling 3 before 26).
     AsksOnlyTheNamed,
     /// A takeover asks nobody.
@@ -55,53 +55,53 @@ pub(crate) enum Broken {
 
 /// How often things may happen in a run.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
-pub(crate) struct Bounds {
+pub struct Bounds {
     /// Deposits and commit cycles together.
-    pub(crate) deposits: u8,
+    pub deposits: u8,
     /// Commit cycles.
-    pub(crate) cycles: u8,
+    pub cycles: u8,
     /// Losses of power.
-    pub(crate) crashes: u8,
+    pub crashes: u8,
     /// Takeovers begun.
-    pub(crate) takeovers: u8,
+    pub takeovers: u8,
     /// Joins to and drops from the in-sync set.
-    pub(crate) set_changes: u8,
+    pub set_changes: u8,
     /// Changes of the policy.
-    pub(crate) policy_changes: u8,
+    pub policy_changes: u8,
     /// Hand-overs begun.
-    pub(crate) hand_overs: u8,
+    pub hand_overs: u8,
     /// Openings without anybody, by an operator's word.
-    pub(crate) openings_alone: u8,
+    pub openings_alone: u8,
     /// Restores of an older journal at the primary.
-    pub(crate) restores: u8,
+    pub restores: u8,
     /// Takeovers with `--accept-loss`.
-    pub(crate) losses: u8,
+    pub losses: u8,
 }
 
 /// One run.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Configuration {
+pub struct Configuration {
     /// How many members.
-    pub(crate) members: u8,
+    pub members: u8,
     /// The in-sync set the first term begins with.
-    pub(crate) set: Members,
+    pub set: Members,
     /// The policy it begins with.
-    pub(crate) policy: Policy,
+    pub policy: Policy,
     /// What may happen how often.
-    pub(crate) bounds: Bounds,
+    pub bounds: Bounds,
     /// Are there stores, and apply jobs?
-    pub(crate) stores: bool,
+    pub stores: bool,
     /// Do confirmations flow?
-    pub(crate) confirmations: bool,
+    pub confirmations: bool,
     /// Does member 1 feed a copy downstream?
-    pub(crate) downstream: bool,
+    pub downstream: bool,
     /// Rules left out.
-    pub(crate) broken: &'static [Broken],
+    pub broken: &'static [Broken],
 }
 
 impl Configuration {
     /// Two members with stores; member 1 in the in-sync set.
-    pub(crate) const fn two(bounds: Bounds) -> Self {
+    pub const fn two(bounds: Bounds) -> Self {
         Self {
             members: 2,
             set: Members::of(&[1]),
@@ -115,7 +115,7 @@ impl Configuration {
     }
 
     /// Three members without stores; this in-sync set.
-    pub(crate) const fn three(set: &[u8], bounds: Bounds) -> Self {
+    pub const fn three(set: &[u8], bounds: Bounds) -> Self {
         Self {
             members: 3,
             set: Members::of(set),
@@ -125,7 +125,7 @@ impl Configuration {
     }
 
     /// Without stores.
-    pub(crate) const fn without_stores(self) -> Self {
+    pub const fn without_stores(self) -> Self {
         Self {
             stores: false,
             ..self
@@ -133,7 +133,7 @@ impl Configuration {
     }
 
     /// With stores.
-    pub(crate) const fn with_stores(self) -> Self {
+    pub const fn with_stores(self) -> Self {
         Self {
             stores: true,
             ..self
@@ -141,7 +141,7 @@ impl Configuration {
     }
 
     /// Without confirmations.
-    pub(crate) const fn without_confirmations(self) -> Self {
+    pub const fn without_confirmations(self) -> Self {
         Self {
             confirmations: false,
             ..self
@@ -149,7 +149,7 @@ impl Configuration {
     }
 
     /// With a copy that member 1 feeds.
-    pub(crate) const fn with_downstream(self) -> Self {
+    pub const fn with_downstream(self) -> Self {
         Self {
             downstream: true,
             ..self
@@ -157,7 +157,7 @@ impl Configuration {
     }
 
     /// Under policy block from the first entry.
-    pub(crate) const fn under_block(self) -> Self {
+    pub const fn under_block(self) -> Self {
         Self {
             policy: Policy::Block,
             ..self
@@ -165,7 +165,7 @@ impl Configuration {
     }
 
     /// With these rules left out.
-    pub(crate) const fn breaking(self, broken: &'static [Broken]) -> Self {
+    pub const fn breaking(self, broken: &'static [Broken]) -> Self {
         Self { broken, ..self }
     }
 }

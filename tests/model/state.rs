@@ -10,72 +10,72 @@ use crate::rules::Bounds;
 
 /// The whole group.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub(crate) struct State {
+pub struct State {
     /// The members; those beyond the configuration's number never change.
-    pub(crate) members: PerMember<Member>,
+    pub members: PerMember<Member>,
     /// What became of each deposit and cycle.
-    pub(crate) answers: Few<Answer, 4>,
+    pub answers: Few<Answer, 4>,
     /// Term records that were ever signed. A member knows some of them.
-    pub(crate) records: Few<TermRecord, 6>,
+    pub records: Few<TermRecord, 6>,
     /// Everything members have archived, sorted. An archive is never lost, so whose it is makes no difference.
-    pub(crate) orphans: Vec<Orphan>,
+    pub orphans: Vec<Orphan>,
     /// A copy outside the group, fed by member 1: its copies of the members' journals.
-    pub(crate) downstream: PerMember<Journal>,
+    pub downstream: PerMember<Journal>,
     /// What has happened how often.
-    pub(crate) used: Bounds,
+    pub used: Bounds,
     /// What only the checker sees.
-    pub(crate) seen: Seen,
+    pub seen: Seen,
 }
 
 /// One member. What is durable survives a crash; a crash loses everything not flushed.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(crate) struct Member {
+pub struct Member {
     /// Is it running?
-    pub(crate) up: bool,
+    pub up: bool,
     /// Durable.
-    pub(crate) role: Role,
+    pub role: Role,
     /// Durable: whom it follows, for the whole group. Never goes back.
-    pub(crate) promise: Promise,
+    pub promise: Promise,
     /// Durable: how often its own journal was opened.
-    pub(crate) boot: Boot,
+    pub boot: Boot,
     /// Durable, for each copy: the opening of that journal which it has accepted sessions of.
-    pub(crate) session_boot: PerMember<Boot>,
+    pub session_boot: PerMember<Boot>,
     /// Durable: the term records it holds, a bit for each of `State::records`.
-    pub(crate) known: u8,
+    pub known: u8,
     /// Its copies of everybody's journal, its own included.
-    pub(crate) copies: PerMember<Copied>,
+    pub copies: PerMember<Copied>,
     /// Its store.
-    pub(crate) store: Store,
+    pub store: Store,
     /// In memory: does it take deposits?
-    pub(crate) open: bool,
+    pub open: bool,
     /// In memory: whose journal is being shipped to it.
-    pub(crate) session: Option<MemberId>,
+    pub session: Option<MemberId>,
     /// In memory, at a primary: what each member has acknowledged.
-    pub(crate) acknowledged: PerMember<Sequence>,
+    pub acknowledged: PerMember<Sequence>,
     /// In memory: a takeover that is under way.
-    pub(crate) takeover: Option<Takeover>,
+    pub takeover: Option<Takeover>,
     /// On the wire: an acknowledgement that has not arrived.
-    pub(crate) acknowledging: Option<Acknowledgement>,
+    pub acknowledging: Option<Acknowledgement>,
 }
 
 /// A copy of one journal.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
-pub(crate) struct Copied {
+pub struct Copied {
     /// What is held, in memory or on disk.
-    pub(crate) journal: Journal,
+    pub journal: Journal,
     /// How much of it is on disk.
-    pub(crate) flushed: Sequence,
+    pub flushed: Sequence,
     /// Confirmed by its writer.
-    pub(crate) confirmed: Sequence,
+    pub confirmed: Sequence,
     /// The same, as a crash leaves it.
-    pub(crate) confirmed_flushed: Sequence,
+    pub confirmed_flushed: Sequence,
     /// For the checker: the furthest that was ever applied or forwarded as confirmed.
-    pub(crate) relied_on: Sequence,
+    pub relied_on: Sequence,
 }
 
 /// What a member is in its group.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(crate) enum Role {
+pub enum Role {
     /// Its journal is the group's, when it is open.
     Primary,
     /// It follows.
@@ -88,69 +88,69 @@ pub(crate) enum Role {
 
 /// A durable promise to accept nothing of a lower term, and nothing of this term from anybody else.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(crate) struct Promise {
+pub struct Promise {
     /// The term.
-    pub(crate) term: Term,
+    pub term: Term,
     /// Who may be its primary.
-    pub(crate) to: MemberId,
+    pub to: MemberId,
 }
 
 /// A takeover between its promise and its first entry.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(crate) struct Takeover {
+pub struct Takeover {
     /// Who has promised, and whose tip was heard.
-    pub(crate) heard: Members,
+    pub heard: Members,
     /// The highest term that anybody heard had promised before this takeover asked; its own promise before it began,
     /// included. Followed only where the policy matters.
-    pub(crate) promised_before: Term,
+    pub promised_before: Term,
 }
 
 /// "Your journal is on my disk up to here."
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(crate) struct Acknowledgement {
+pub struct Acknowledgement {
     /// Whose journal.
-    pub(crate) source: MemberId,
+    pub source: MemberId,
     /// The session's epoch.
-    pub(crate) epoch: Epoch,
+    pub epoch: Epoch,
     /// Flushed here.
-    pub(crate) flushed: Sequence,
+    pub flushed: Sequence,
 }
 
 /// Rows made of the lineage.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
-pub(crate) struct Store {
+pub struct Store {
     /// The decisions applied, in order.
-    pub(crate) decisions: Few<u8, 4>,
+    pub decisions: Few<u8, 4>,
     /// How many entries of the lineage it has consumed.
-    pub(crate) applied: u8,
+    pub applied: u8,
 }
 
 /// The signed record of a term: who its primary is, and where the term before it ended. Spreads apart from the journals; the
 /// same facts stand in the first entry of the term.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
-pub(crate) struct TermRecord {
+pub struct TermRecord {
     /// The term it begins.
-    pub(crate) term: Term,
+    pub term: Term,
     /// Its primary.
-    pub(crate) primary: MemberId,
+    pub primary: MemberId,
     /// What it closes.
-    pub(crate) closes: Closed,
+    pub closes: Closed,
 }
 
 /// Entries cut from a copy: those of `content` beyond `fork`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(crate) struct Orphan {
+pub struct Orphan {
     /// Whose journal they stood in.
-    pub(crate) journal: MemberId,
+    pub journal: MemberId,
     /// The journal as it was.
-    pub(crate) content: Journal,
+    pub content: Journal,
     /// The last entry that was kept.
-    pub(crate) fork: Sequence,
+    pub fork: Sequence,
 }
 
 impl Orphan {
     /// The entries, with their numbers.
-    pub(crate) fn entries(&self) -> impl Iterator<Item = (Sequence, Entry)> {
+    pub fn entries(&self) -> impl Iterator<Item = (Sequence, Entry)> {
         (self.fork + 1..).zip(
             self.content.entries()[usize::from(self.fork)..]
                 .iter()
@@ -161,7 +161,7 @@ impl Orphan {
 
 /// What became of a deposit or a commit cycle.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
-pub(crate) enum Answer {
+pub enum Answer {
     /// A cycle that is not decided: nobody waits for an answer.
     #[default]
     Undecided,
@@ -187,28 +187,28 @@ pub(crate) enum Answer {
 
 /// What only the checker sees.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
-pub(crate) struct Seen {
+pub struct Seen {
     /// A takeover accepted loss.
-    pub(crate) loss_accepted: bool,
+    pub loss_accepted: bool,
     /// A journal was restored from before.
-    pub(crate) restored: bool,
+    pub restored: bool,
     /// A journal was opened alone.
-    pub(crate) opened_alone: bool,
+    pub opened_alone: bool,
     /// Something that was relied on as confirmed was cut without an operator's word.
-    pub(crate) confirmed_cut: bool,
+    pub confirmed_cut: bool,
     /// A journal opened by itself beside a primary of a higher term.
-    pub(crate) second_opened: bool,
+    pub second_opened: bool,
     /// One term was opened in two journals.
-    pub(crate) term_opened_twice: bool,
+    pub term_opened_twice: bool,
     /// A member stopped that only followed the rules: its fork lay below what it had confirmed.
-    pub(crate) fork_below_confirmed: bool,
+    pub fork_below_confirmed: bool,
     /// Terms whose takeover said that no LOCAL answer is lost, a bit each. Followed only where the policy matters.
-    pub(crate) local_kept: u8,
+    pub local_kept: u8,
 }
 
 /// How much of a copy counts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Extent {
+pub enum Extent {
     /// What is on disk.
     Flushed,
     /// What is in memory, too.
@@ -217,7 +217,7 @@ pub(crate) enum Extent {
 
 impl Member {
     /// The entries held of each journal.
-    pub(crate) fn held(&self, extent: Extent) -> PerMember<Journal> {
+    pub fn held(&self, extent: Extent) -> PerMember<Journal> {
         PerMember(self.copies.0.map(|copy| match extent {
             Extent::Flushed => copy.flushed_journal(),
             Extent::Received => copy.journal,
@@ -225,12 +225,12 @@ impl Member {
     }
 
     /// The lineage as its copies tell it.
-    pub(crate) fn lineage(&self, extent: Extent) -> Lineage {
+    pub fn lineage(&self, extent: Extent) -> Lineage {
         Lineage::of(&self.held(extent))
     }
 
     /// Does this primary take deposits, with its opening entry on its disk?
-    pub(crate) fn live(&self, this: MemberId) -> bool {
+    pub fn live(&self, this: MemberId) -> bool {
         let own = self.copies[this];
         self.up
             && self.role == Role::Primary
@@ -244,7 +244,7 @@ impl Member {
     }
 
     /// The epoch it seals bundles under.
-    pub(crate) fn own_epoch(&self) -> Epoch {
+    pub fn own_epoch(&self) -> Epoch {
         Epoch {
             term: self.promise.term,
             boot: self.boot,
@@ -254,12 +254,12 @@ impl Member {
 
 impl Copied {
     /// What is on disk.
-    pub(crate) fn flushed_journal(&self) -> Journal {
+    pub fn flushed_journal(&self) -> Journal {
         self.journal.up_to(self.flushed)
     }
 
     /// Cuts behind `last`.
-    pub(crate) fn cut(&mut self, last: Sequence) {
+    pub fn cut(&mut self, last: Sequence) {
         self.journal = self.journal.up_to(last);
         self.flushed = self.flushed.min(last);
         self.confirmed = self.confirmed.min(last);
@@ -269,7 +269,7 @@ impl Copied {
 
 impl State {
     /// The primary of the highest term: whose lineage counts.
-    pub(crate) fn newest_primary(&self, members: u8) -> Option<MemberId> {
+    pub fn newest_primary(&self, members: u8) -> Option<MemberId> {
         (0..members)
             .map(MemberId)
             .filter(|member| self.members[*member].role == Role::Primary)
@@ -277,7 +277,7 @@ impl State {
     }
 
     /// The term records a member knows.
-    pub(crate) fn known_to(&self, member: MemberId) -> impl Iterator<Item = &TermRecord> + Clone {
+    pub fn known_to(&self, member: MemberId) -> impl Iterator<Item = &TermRecord> + Clone {
         let known = self.members[member].known;
         self.records
             .iter()
@@ -287,7 +287,7 @@ impl State {
     }
 
     /// Keeps what is cut. What an archive holds already is not kept twice.
-    pub(crate) fn archive(&mut self, orphan: Orphan) {
+    pub fn archive(&mut self, orphan: Orphan) {
         let covered = self.orphans.iter().any(|kept| {
             kept.journal == orphan.journal
                 && kept.fork <= orphan.fork

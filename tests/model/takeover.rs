@@ -11,7 +11,7 @@ use crate::state::{Extent, Promise, Role, State, Takeover};
 impl Group {
     /// A member promises itself the next term; one that handed over itself, the next but one (ruling 28). What it holds in
     /// memory goes to disk.
-    pub(crate) fn begin_takeover(&self, state: &mut State, id: MemberId) -> Option<()> {
+    pub fn begin_takeover(&self, state: &mut State, id: MemberId) -> Option<()> {
         state.used.takeovers += 1;
         let handed = state.members[id].role == Role::HandedOver
             && !self.breaks(Broken::HandOverPromisesNothing);
@@ -38,7 +38,7 @@ impl Group {
     }
 
     /// Another promises, durably, and answers with its tip; what is further is taken over at once.
-    pub(crate) fn collect(&self, state: &mut State, id: MemberId, from: MemberId) -> Option<()> {
+    pub fn collect(&self, state: &mut State, id: MemberId, from: MemberId) -> Option<()> {
         if let Some(handed) = self.handed_to_another(state, id, from) {
             // a higher term, and everybody has to promise again
             let takeover = state.members[id].takeover.as_mut()?;
@@ -101,7 +101,7 @@ impl Group {
 
     /// The first entry of the term: the close record. Everybody but at most one has promised and was heard (ruling 26), or
     /// loss is accepted.
-    pub(crate) fn open_term(&self, state: &mut State, id: MemberId, accept_loss: bool) -> Option<()> {
+    pub fn open_term(&self, state: &mut State, id: MemberId, accept_loss: bool) -> Option<()> {
         let member = &state.members[id];
         let takeover = member.takeover?;
         let heard = takeover.heard.with(id);

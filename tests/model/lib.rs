@@ -2,19 +2,17 @@
 
 mod actions;
 mod apply;
-mod check;
+pub mod check;
 mod few;
 mod flow;
-mod goals;
+pub mod goals;
 mod group;
 mod hand_over;
-mod holds;
-mod journal;
+pub mod journal;
 mod lineage;
-mod mutations;
 mod opening;
-mod properties;
+pub mod properties;
 mod rejoin;
-mod rules;
+pub mod rules;
 mod state;
 mod takeover;
