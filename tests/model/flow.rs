@@ -8,7 +8,7 @@ use crate::journal::{
     DepositId, Entry, InSync, Kind, MEMBERS_MAX, MemberId, Members, Policy, Sequence,
 };
 use crate::rules::Broken;
-use crate::state::{Acknowledgement, Answer, Role, State, TermRecord};
+use crate::state::{Acknowledgement, Answer, State, TermRecord};
 
 impl Group {
     /// A single change, decided by itself.
@@ -49,7 +49,7 @@ impl Group {
     }
 
     /// Everything held goes to disk, and is acknowledged if the session still stands: its epoch is compared with the promise
-    /// once more (ruling 2). A primary whose first entry of a term is on disk signs the record of the term.
+    /// once more (ruling 2).
     pub fn flush(&self, state: &mut State, id: MemberId) -> Option<()> {
         let session = self.session_of(state, id);
         let late = state.members[id].session;
@@ -73,38 +73,36 @@ impl Group {
                 flushed: member.copies[source].flushed,
             });
         }
-        if state.members[id].role == Role::Primary {
-            self.sign(state, id);
-        }
+        self.sign(state, id);
         Some(())
     }
 
-    /// Signs the record of a primary's term, from the first entry of the term, as far as it is on disk.
+    /// The first entry of a term on its writer's disk is the signed record of the term, whatever its writer is by then:
+    /// whoever holds the entry holds the record.
     pub fn sign(&self, state: &mut State, id: MemberId) {
-        let term = state.members[id].promise.term;
-        if state.known_to(id).any(|record| record.term == term) {
-            return;
-        }
         let own = &state.members[id].copies[id];
         let held = if self.breaks(Broken::RecordSpreadBeforeItsEntry) {
             own.journal
         } else {
             own.flushed_journal()
         };
-        let closes = held.entries().iter().find_map(|entry| match entry.kind {
-            Kind::Open {
+        for entry in held.entries() {
+            let Kind::Open {
                 closes: Some(closes),
                 ..
-            } if entry.epoch.term == term => Some(closes),
-            _ => None,
-        });
-        if let Some(closes) = closes {
-            state.members[id].known |= 1 << state.records.len();
-            state.records.push(TermRecord {
-                term,
-                primary: id,
-                closes,
-            });
+            } = entry.kind
+            else {
+                continue;
+            };
+            let term = entry.epoch.term;
+            if state.known_to(id).all(|record| record.term != term) {
+                state.members[id].known |= 1 << state.records.len();
+                state.records.push(TermRecord {
+                    term,
+                    primary: id,
+                    closes,
+                });
+            }
         }
     }
 

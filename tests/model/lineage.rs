@@ -193,16 +193,20 @@ pub struct Told {
 }
 
 impl Told {
-    /// Of these records; nothing without any, which is the first term.
+    /// Of these records. Nothing without any, and nothing when the way back does not reach the first term: on a lineage with
+    /// a gap nobody may act.
     pub fn by<'a>(records: impl Iterator<Item = &'a TermRecord> + Clone) -> Option<Self> {
         let newest = records.clone().max_by_key(|record| record.term)?;
-        let mut closed = Few::none();
+        let mut closed = Few::<Closed, 8>::none();
         let mut next = Some(newest);
         while let Some(record) = next {
             closed.push(record.closes);
             next = records
                 .clone()
                 .find(|earlier| earlier.term == record.closes.term);
+        }
+        if closed.last()?.term > 1 {
+            return None;
         }
         closed.reverse();
         Some(Self {

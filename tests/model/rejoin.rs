@@ -55,8 +55,10 @@ impl Group {
 
     /// Are a member's copies of all closed segments, on disk, what their close records say?
     pub fn whole(&self, state: &State, id: MemberId) -> bool {
-        self.told(state, id)
-            .is_none_or(|told| self.incomplete(state, id, &told).is_none())
+        match self.told(state, id) {
+            Some(told) => self.incomplete(state, id, &told).is_none(),
+            None => state.members[id].known == 0,
+        }
     }
 
     fn incomplete(&self, state: &State, id: MemberId, told: &Told) -> Option<Closed> {
@@ -186,9 +188,13 @@ impl Group {
         state.members[primary].acknowledged[id] = flushed;
     }
 
+    /// An operator must look. Whoever was itself the primary of a term that is left out has confirmed by its own close record
+    /// what it closed, and stops as abandoned (ruling 32); nobody else should have to.
     fn stop(&self, state: &mut State, id: MemberId) {
+        let lineage = state.members[id].lineage(Extent::Flushed);
+        let own_term = lineage.newest().is_some_and(|newest| newest.journal == id);
         state.members[id].role = Role::Stopped;
-        state.seen.fork_below_confirmed = true;
+        state.seen.fork_below_confirmed |= !own_term;
         self.reach(Goal::Refused);
     }
 

@@ -30,6 +30,7 @@ impl Group {
         for copy in &mut member.copies.0 {
             copy.flushed = copy.journal.last();
         }
+        self.sign(state, id);
         Some(())
     }
 
