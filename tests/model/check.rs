@@ -46,11 +46,18 @@ impl Trace {
     }
 }
 
-/// Runs until a property fails, everything was seen, or about so many states were generated.
-pub fn run(configuration: Configuration, generated_max: usize) -> Outcome {
+/// Runs until this property fails, or any, or everything was seen, or about so many states were generated.
+pub fn run(
+    configuration: Configuration,
+    property: Option<&'static str>,
+    generated_max: usize,
+) -> Outcome {
+    let finish = property.map_or(HasDiscoveries::AnyFailures, |property| {
+        HasDiscoveries::AllOf([property].into())
+    });
     let checker = Group::new(configuration)
         .checker()
-        .finish_when(HasDiscoveries::AnyFailures)
+        .finish_when(finish)
         .target_state_count(generated_max)
         .spawn_bfs()
         .join();

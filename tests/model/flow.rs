@@ -74,6 +74,7 @@ impl Group {
             });
         }
         self.sign(state, id);
+        self.confirm_closed(state, id);
         Some(())
     }
 
@@ -95,7 +96,8 @@ impl Group {
                 continue;
             };
             let term = entry.epoch.term;
-            if state.known_to(id).all(|record| record.term != term) {
+            let known = |record: &TermRecord| record.term == term && record.primary == id;
+            if !state.known_to(id).any(known) {
                 state.members[id].known |= 1 << state.records.len();
                 state.records.push(TermRecord {
                     term,

@@ -4,6 +4,7 @@
 use crate::goals::Goal;
 use crate::group::Group;
 use crate::journal::{Closed, Entry, InSync, Kind, MemberId, Members};
+use crate::rules::Broken;
 use crate::state::{Answer, Promise, Role, State};
 
 impl Group {
@@ -69,6 +70,17 @@ impl Group {
         state.members[id].promise = promise;
         self.reach(Goal::Aborted);
         self.open_after(state, id, id)
+    }
+
+    /// Is this promise one that a member which has handed over must not follow, as its own flushed hand-over entry is a
+    /// promise of that term to another?
+    pub fn handed_elsewhere(&self, state: &State, id: MemberId, promise: Promise) -> bool {
+        let member = &state.members[id];
+        let last = member.copies[id].flushed_journal().entries().last();
+        member.role == Role::HandedOver
+            && !self.breaks(Broken::HandOverPromisesNothing)
+            && promise.term == member.promise.term + 1
+            && matches!(last.map(|last| last.kind), Some(Kind::HandOver(to)) if to != promise.to)
     }
 
     /// Opens a term that closes all that is on this disk of another's, or one's own, journal.

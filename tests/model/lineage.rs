@@ -203,7 +203,9 @@ impl Told {
             closed.push(record.closes);
             next = records
                 .clone()
-                .find(|earlier| earlier.term == record.closes.term);
+                .find(|earlier| {
+                    earlier.term == record.closes.term && earlier.primary == record.closes.journal
+                });
         }
         if closed.last()?.term > 1 {
             return None;

@@ -20,19 +20,25 @@ pub enum Taken {
 
 impl Group {
     /// A member takes over another's term records, durably, and is fenced by them: it accepts nothing of a lower term any
-    /// more. Nothing is confirmed by that.
+    /// more. Nothing is confirmed by that. A record of the promised term by somebody else is not taken; a primary stops, as
+    /// one term is open in two journals.
     pub fn learn(&self, state: &mut State, id: MemberId, from: MemberId) -> Option<()> {
+        let promise = state.members[id].promise;
+        let conflict = state
+            .known_to(from)
+            .any(|record| record.term == promise.term && record.primary != promise.to);
+        if conflict && state.members[id].role != Role::Primary {
+            return None;
+        }
+        if conflict {
+            self.demote(state, id);
+            state.members[id].role = Role::Stopped;
+            self.reach(Goal::Refused);
+            return Some(());
+        }
         state.members[id].known |= state.members[from].known;
-        self.fence(state, id);
-        Some(())
-    }
-
-    /// A member keeps the promise that the highest record it knows demands.
-    fn fence(&self, state: &mut State, id: MemberId) {
-        let Some(told) = self.told(state, id) else {
-            return;
-        };
-        if told.term > state.members[id].promise.term {
+        let told = self.told(state, id)?;
+        if told.term > promise.term {
             if matches!(state.members[id].role, Role::Primary | Role::HandedOver) {
                 self.reach(Goal::FencedByRecord);
                 self.demote(state, id);
@@ -44,6 +50,7 @@ impl Group {
             };
             member.takeover = None;
         }
+        Some(())
     }
 
     /// The lineage as the records tell it that a member knows.
@@ -129,8 +136,14 @@ impl Group {
         let (source, member) = (&state.members[primary], &state.members[id]);
         let (theirs, own) = (source.promise, member.promise);
         let (boot, known) = (source.boot, source.known);
-        let signed = theirs.term == 1 || state.known_to(primary).any(|record| record.term == theirs.term);
+        let signed = theirs.term == 1
+            || state
+                .known_to(primary)
+                .any(|record| record.term == theirs.term && record.primary == primary);
         if own.term > theirs.term {
+            if self.handed_elsewhere(state, primary, own) {
+                return None;
+            }
             // fenced: it learns why
             self.demote(state, primary);
             state.members[primary].promise = own;
@@ -281,34 +294,39 @@ impl Group {
         Ok(())
     }
 
-    /// How much of a journal counts as confirmed at a member: what its writer said, and every closed segment whose close
-    /// record is on this disk (rulings 6 and 31).
-    fn confirmed(&self, state: &State, id: MemberId, journal: MemberId) -> Sequence {
+    /// A close record confirms every segment before it once it is on this disk (rulings 6 and 31): while the promise is still
+    /// that of its term. A write that was late, behind a higher promise, confirms nothing, as its term may be left out.
+    pub fn confirm_closed(&self, state: &mut State, id: MemberId) {
         let member = &state.members[id];
         let lineage = member.lineage(Extent::Flushed);
-        let closed = lineage.segments().iter().rev().skip(1);
-        let closed = closed
-            .filter(|segment| segment.journal == journal)
-            .map(|segment| segment.last)
-            .max()
-            .unwrap_or(0);
-        let closed = if self.breaks(Broken::ClosedSegmentNotConfirmed) {
-            0
-        } else {
-            closed
+        let Some(newest) = lineage.last() else {
+            return;
         };
+        let of_promise = newest.entry.epoch.term == member.promise.term
+            && newest.journal == member.promise.to;
+        let counts = of_promise || self.breaks(Broken::LateCloseRecordConfirms);
+        if !counts || self.breaks(Broken::ClosedSegmentNotConfirmed) {
+            return;
+        }
+        for segment in lineage.segments().iter().rev().skip(1) {
+            let copy = &mut state.members[id].copies[segment.journal];
+            copy.confirmed = copy.confirmed.max(segment.last);
+            copy.confirmed_flushed = copy.confirmed_flushed.max(segment.last);
+        }
+    }
+
+    /// How much of a journal counts as confirmed at a member, for the rule of the fork.
+    fn confirmed(&self, state: &State, id: MemberId, journal: MemberId) -> Sequence {
         let by_record = if self.breaks(Broken::RecordAloneConfirms) {
             self.confirmed_by_record(state, id, journal)
         } else {
             0
         };
-        closed
-            .max(by_record)
-            .max(member.copies[journal].confirmed)
+        by_record.max(state.members[id].copies[journal].confirmed)
     }
 
     /// How much of a copy the term records close, as far as it is held: no ground to count it as confirmed.
-    pub fn confirmed_by_record(&self, state: &State, id: MemberId, journal: MemberId) -> Sequence {
+    fn confirmed_by_record(&self, state: &State, id: MemberId, journal: MemberId) -> Sequence {
         let held = state.members[id].copies[journal].flushed_journal();
         let told = self.told(state, id);
         let closed = told.iter().flat_map(|told| told.closed.iter());
@@ -330,15 +348,11 @@ impl Group {
                 recorded[journal] = self.confirmed_by_record(state, id, journal);
             }
         }
-        let closes = !self.breaks(Broken::ClosedSegmentNotConfirmed);
-        let newest = lineage.newest().copied().unwrap_or_default();
         lineage
             .entries()
             .take_while(|placed| {
-                let closed = placed.journal != newest.journal || placed.sequence < newest.first;
-                closed && closes
-                    || placed.sequence <= member.copies[placed.journal].confirmed
-                    || placed.sequence <= recorded[placed.journal]
+                let confirmed = member.copies[placed.journal].confirmed;
+                placed.sequence <= confirmed.max(recorded[placed.journal])
             })
             .count()
     }

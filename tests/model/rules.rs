@@ -44,6 +44,8 @@ pub enum Broken {
     RecordAloneConfirmsForUse,
     /// The same, and for the rule of the fork, too.
     RecordAloneConfirms,
+    /// A close record confirms when it reaches the disk behind a higher promise, too.
+    LateCloseRecordConfirms,
     /// The term record is spread before its entry is flushed.
     RecordSpreadBeforeItsEntry,
     /// LOCAL answers are given under a looser policy that nobody else has on disk (without ruling 13).

@@ -60,4 +60,4 @@ fn p_two() { holds(Configuration::two(Bounds{deposits:1,crashes:1,takeovers:1,se
 fn three_crash_2take() { holds(Configuration::three(&[2],Bounds{deposits:1,crashes:1,takeovers:2,..NONE}).without_confirmations(), Reach::Generated(LIMIT), &[]); }
 #[test]
 fn three_crash_2take_down() { holds(Configuration::three(&[2],Bounds{deposits:1,crashes:1,takeovers:2,..NONE}).with_downstream().without_confirmations(), Reach::Generated(LIMIT), &[]); }
-const LIMIT: usize = 8_000_000;
+const LIMIT: usize = 6_000_000;

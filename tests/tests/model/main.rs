@@ -22,7 +22,7 @@ fn holds(configuration: Configuration, reach: Reach, goals: &[Goal]) {
         Reach::Generated(states) if long() => states.saturating_mul(LONGER),
         Reach::Generated(states) => states,
     };
-    let outcome = run(configuration, limit);
+    let outcome = run(configuration, None, limit);
     show(&outcome);
     assert!(outcome.failed.is_empty(), "{outcome}");
     if let Reach::All(states) = reach {
@@ -34,8 +34,8 @@ fn holds(configuration: Configuration, reach: Reach, goals: &[Goal]) {
 }
 
 #[track_caller]
-fn fails(configuration: Configuration, property: &str, steps: usize) {
-    let outcome = run(configuration, 40_000_000);
+fn fails(configuration: Configuration, property: &'static str, steps: usize) {
+    let outcome = run(configuration, Some(property), 40_000_000);
     show(&outcome);
     let found = outcome.failed.iter().find(|trace| trace.property == property);
     let trace = found.unwrap_or_else(|| panic!("{property} does not fail: {outcome}"));

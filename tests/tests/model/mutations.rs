@@ -50,6 +50,10 @@ fn rec() { fails(Configuration::three(&[2],Bounds{deposits:1,crashes:1,takeovers
 #[test]
 fn rec_early() { fails(Configuration::three(&[1],Bounds{deposits:1,crashes:1,takeovers:2,..NONE}).breaking(&[Broken::RecordSpreadBeforeItsEntry]), SYNC_KEPT, 0); }
 #[test]
+fn late_close() { fails(Configuration::three(&[2],Bounds{deposits:1,crashes:1,takeovers:2,..NONE}).without_confirmations().breaking(&[Broken::LateCloseRecordConfirms]), NOBODY_STOPS, 0); }
+#[test]
+fn hole3p1() { fails(Configuration::three(&[1],Bounds{deposits:1,takeovers:2,..NONE}).breaking(&[Broken::FollowsOverTheHole]), SYNC_KEPT, 0); }
+#[test]
 fn loosened() { fails(Configuration::three(&[1],Bounds{deposits:1,takeovers:1,set_changes:1,policy_changes:1,..NONE}).under_block().breaking(&[Broken::PolicyLoosenedOnlyHere]), LOCAL_KEPT, 0); }
 #[test]
 fn letter13() { fails(Configuration::three(&[1],Bounds{deposits:1,takeovers:2,policy_changes:1,..NONE}).under_block().breaking(&[Broken::KeptByTheLastSetEntryHeld]), LOCAL_KEPT, 0); }
