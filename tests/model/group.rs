@@ -9,7 +9,7 @@ use crate::actions::Action;
 use crate::few::Few;
 use crate::goals::Goal;
 use crate::journal::{
-    Entry, Epoch, InSync, Journal, Kind, MEMBERS_MAX, MemberId, PerMember, Policy,
+    Entry, Epoch, InSync, Journal, Kind, MEMBERS_MAX, MemberId, PerMember, Policy, Term,
 };
 use crate::rules::{Broken, Configuration};
 use crate::state::{
@@ -94,10 +94,23 @@ impl Group {
         member.acknowledged = PerMember::default();
         member.takeover = None;
         member.acknowledging = None;
-        state.seen.term_opened_twice |= self.ids().any(|other| {
-            let member = &state.members[other];
-            other != id && member.role == Role::Primary && member.promise.term == entry.epoch.term
-        });
+        state.seen.term_opened_twice |= self.opened_by_another(state, id, entry.epoch.term);
+    }
+
+    /// Has anybody else a journal with entries of this term?
+    fn opened_by_another(&self, state: &State, id: MemberId, term: Term) -> bool {
+        let of_term = |journal: Journal| {
+            let mut entries = journal.entries().iter();
+            entries.any(|entry| entry.epoch.term == term)
+        };
+        self.ids().filter(|journal| *journal != id).any(|journal| {
+            let mut members = self.ids();
+            members.any(|member| of_term(state.members[member].copies[journal].journal))
+                || state
+                    .orphans
+                    .iter()
+                    .any(|orphan| orphan.journal == journal && of_term(orphan.content))
+        })
     }
 
     /// A member stops being primary: what waits is answered UNKNOWN.

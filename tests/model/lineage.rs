@@ -53,6 +53,10 @@ impl Lineage {
         {
             let entries = &held[journal].entries()[..usize::from(last)];
             let term = entries[entries.len() - 1].epoch.term;
+            if backwards.last().is_some_and(|later| held[later.journal].entry(later.last).epoch.term <= term) {
+                // only where segments have holes: what stands here is not what was closed
+                break;
+            }
             let before = entries
                 .iter()
                 .rposition(|entry| entry.epoch.term != term)

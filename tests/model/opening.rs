@@ -54,11 +54,7 @@ impl Group {
             .map(|other| state.members[other].promise)
             .max_by_key(|other| other.term);
         if let Some(highest) = highest
-            && (highest.term > promise.term
-                || asked.each().any(|other| {
-                    let other = state.members[other].promise;
-                    other.term == promise.term && other.to != id
-                }))
+            && highest.term > promise.term
         {
             self.demote(state, id);
             state.members[id].promise = highest;
@@ -66,6 +62,14 @@ impl Group {
                 state.members[id].known |= state.members[other].known;
             }
             return Some(());
+        }
+        let to_another = |other: MemberId| {
+            let theirs = state.members[other].promise;
+            theirs.term == promise.term && theirs.to != id
+        };
+        if asked.each().any(to_another) {
+            // a promise never changes within its term, not even for one who has opened it: that one stays closed
+            return None;
         }
         for other in asked.each() {
             if self.take_tail(state, id, other, Taken::OnlyOnOwnChain)? {
