@@ -1,4 +1,4 @@
-//! Package `tests`, model: what may happen next, and in which words a trace tells it. A step between two members that is
+//! Package `rjournal-model`: what may happen next, and in which words a trace tells it. A step between two members that is
 //! not taken is a line that is down. Knows nothing of what a step does.
 
 use std::fmt;

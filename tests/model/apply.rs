@@ -1,4 +1,4 @@
-//! Package `tests`, model: entries become rows; what was decided beyond a fork is taken out again (ruling 7); confirmed
+//! Package `rjournal-model`: entries become rows; what was decided beyond a fork is taken out again (ruling 7); confirmed
 //! entries go on downstream.
 
 use crate::actions::FEEDER;

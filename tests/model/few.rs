@@ -1,4 +1,4 @@
-//! Package `tests`, model: a handful of things held in place, so that a state is copied without a single allocation. Knows
+//! Package `rjournal-model`: a handful of things held in place, so that a state is copied without a single allocation. Knows
 //! nothing of what it holds.
 
 use std::fmt;

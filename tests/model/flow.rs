@@ -1,4 +1,4 @@
-//! Package `tests`, model: the way of an entry within a term. Deposited, flushed, shipped, acknowledged, confirmed, answered;
+//! Package `rjournal-model`: the way of an entry within a term. Deposited, flushed, shipped, acknowledged, confirmed, answered;
 //! and the set and the policy that answers rest on.
 
 use crate::few::Few;
@@ -82,7 +82,7 @@ impl Group {
     /// whoever holds the entry holds the record.
     pub fn sign(&self, state: &mut State, id: MemberId) {
         let own = &state.members[id].copies[id];
-        let held = if self.breaks(Broken::RecordSpreadBeforeItsEntry) {
+        let held = if self.breaks(Broken::FirstEntryShippedBeforeItsFlush) {
             own.journal
         } else {
             own.flushed_journal()

@@ -1,4 +1,4 @@
-//! Package `tests`, model: what runs must come past. A model in which nothing happens breaks no property; so every goal is
+//! Package `rjournal-model`: what runs must come past. A model in which nothing happens breaks no property; so every goal is
 //! reached in at least one run.
 
 use stateright::Property;

@@ -1,4 +1,4 @@
-//! Package `tests`, model: the group as the checker sees it. Where it begins, which room a step is carried out in, and what
+//! Package `rjournal-model`: the group as the checker sees it. Where it begins, which room a step is carried out in, and what
 //! several rooms ask of a state.
 
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -1,4 +1,4 @@
-//! Package `tests`, model: a planned switch. The hand-over entry on both disks closes the term, and is the old primary's
+//! Package `rjournal-model`: a planned switch. The hand-over entry on both disks closes the term, and is the old primary's
 //! promise of the next one to the member it names (ruling 28); it can be taken back in contact, under the next but one.
 
 use crate::goals::Goal;
@@ -79,6 +79,7 @@ impl Group {
         let last = member.copies[id].flushed_journal().entries().last();
         member.role == Role::HandedOver
             && !self.breaks(Broken::HandOverPromisesNothing)
+            && !self.breaks(Broken::HandOverForgottenOnContact)
             && promise.term == member.promise.term + 1
             && matches!(last.map(|last| last.kind), Some(Kind::HandOver(to)) if to != promise.to)
     }

@@ -1,4 +1,4 @@
-//! Package `tests`, model: what flows. Members and sets of them, entries, and a journal's content, which is known by its
+//! Package `rjournal-model`: what flows. Members and sets of them, entries, and a journal's content, which is known by its
 //! chain head as on disk: equal heads, equal entries. Knows nothing of roles, copies or rules.
 
 use std::collections::HashMap;

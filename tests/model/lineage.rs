@@ -1,4 +1,4 @@
-//! Package `tests`, model: whose entries count, in which order. The lineage is derived twice: from the close records in the
+//! Package `rjournal-model`: whose entries count, in which order. The lineage is derived twice: from the close records in the
 //! entries a copy holds (what is applied, what a tip is), and from the term records a member knows (what its copies must
 //! become). Knows nothing of what members do with it.
 

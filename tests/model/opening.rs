@@ -1,4 +1,4 @@
-//! Package `tests`, model: losing power, starting, and opening one's journal again: by asking (rulings 14 and 27), by an
+//! Package `rjournal-model`: losing power, starting, and opening one's journal again: by asking (rulings 14 and 27), by an
 //! operator's word, from an older journal.
 
 use crate::goals::Goal;
@@ -7,7 +7,7 @@ use crate::journal::{Kind, MemberId, Members, PerMember, Sequence};
 use crate::lineage::decisions;
 use crate::rejoin::Taken;
 use crate::rules::Broken;
-use crate::state::{Extent, Role, State};
+use crate::state::{Extent, Promise, Role, State};
 
 impl Group {
     /// What is not on disk is gone. Keeping a part of it is the same as an earlier flush.
@@ -53,8 +53,13 @@ impl Group {
             .each()
             .map(|other| state.members[other].promise)
             .max_by_key(|other| other.term);
+        let equal_demotes = |theirs: Promise| {
+            self.breaks(Broken::DemotedByAnEqualTerm)
+                && theirs.term == promise.term
+                && theirs.to != id
+        };
         if let Some(highest) = highest
-            && highest.term > promise.term
+            && (highest.term > promise.term || equal_demotes(highest))
         {
             self.demote(state, id);
             state.members[id].promise = highest;

@@ -1,4 +1,4 @@
-//! Package `tests`, model: what must hold in every state. Each is checked until it has failed once.
+//! Package `rjournal-model`: what must hold in every state. Each is checked until it has failed once.
 
 use std::sync::atomic::Ordering;
 

@@ -1,4 +1,4 @@
-//! Package `tests`, model: whose history counts. Term records spread and fence; closed segments are completed from any member
+//! Package `rjournal-model`: whose history counts. Term records spread and fence; closed segments are completed from any member
 //! that holds them; a primary couples with a member; what is not of the lineage is cut at the fork, archived and taken out
 //! of the store.
 
@@ -340,10 +340,8 @@ impl Group {
     /// How many leading entries of a lineage are confirmed at a member that holds it.
     pub fn confirmed_entries(&self, state: &State, id: MemberId, lineage: &Lineage) -> usize {
         let member = &state.members[id];
-        let by_record = self.breaks(Broken::RecordAloneConfirms)
-            || self.breaks(Broken::RecordAloneConfirmsForUse);
         let mut recorded = PerMember::default();
-        if by_record {
+        if self.breaks(Broken::RecordAloneConfirms) {
             for journal in self.ids() {
                 recorded[journal] = self.confirmed_by_record(state, id, journal);
             }

@@ -1,4 +1,4 @@
-//! Package `tests`, model: what one run is about: how many members, what may happen how often, which rule is broken. Knows
+//! Package `rjournal-model`: what one run is about: how many members, what may happen how often, which rule is broken. Knows
 //! nothing of states.
 
 use crate::journal::{Members, Policy};
@@ -40,14 +40,16 @@ pub enum Broken {
     ConfirmationUsedBeforeDurable,
     /// What is cut is not archived.
     CutWithoutArchive,
-    /// The term record alone confirms the segment it closes, to apply and to forward (without ruling 31).
-    RecordAloneConfirmsForUse,
-    /// The same, and for the rule of the fork, too.
+    /// The term record alone confirms the segment it closes (without ruling 31).
     RecordAloneConfirms,
     /// A close record confirms when it reaches the disk behind a higher promise, too.
     LateCloseRecordConfirms,
-    /// The term record is spread before its entry is flushed.
-    RecordSpreadBeforeItsEntry,
+    /// The record of a term is signed, and so its first entry shipped, before that is on its writer's disk.
+    FirstEntryShippedBeforeItsFlush,
+    /// A primary that asks before it opens is demoted by an equal term promised to another.
+    DemotedByAnEqualTerm,
+    /// Who has handed over follows whoever it meets that has promised the next term.
+    HandOverForgottenOnContact,
     /// LOCAL answers are given under a looser policy that nobody else has on disk (without ruling 13).
     PolicyLoosenedOnlyHere,
     /// A takeover promises that LOCAL answers are kept by the last set entry it holds, of whatever term, or because the last
@@ -78,6 +80,22 @@ pub struct Bounds {
     pub restores: u8,
     /// Takeovers with `--accept-loss`.
     pub losses: u8,
+}
+
+impl Bounds {
+    /// Nothing.
+    pub const NONE: Self = Self {
+        deposits: 0,
+        cycles: 0,
+        crashes: 0,
+        takeovers: 0,
+        set_changes: 0,
+        policy_changes: 0,
+        hand_overs: 0,
+        openings_alone: 0,
+        restores: 0,
+        losses: 0,
+    };
 }
 
 /// One run.

@@ -1,4 +1,4 @@
-//! Package `tests`, model: what a group is at one moment: its members with their copies, what clients were told, and what
+//! Package `rjournal-model`: what a group is at one moment: its members with their copies, what clients were told, and what
 //! only the checker sees. Knows nothing of what may happen next.
 
 use crate::few::Few;

@@ -1,4 +1,4 @@
-//! Package `tests`, model: a member takes over from a primary that is lost. Promise, collect, open (rulings 3, 26 to 31).
+//! Package `rjournal-model`: a member takes over from a primary that is lost. Promise, collect, open (rulings 3, 26 to 31).
 
 use crate::goals::Goal;
 use crate::group::Group;
@@ -144,7 +144,7 @@ impl Group {
         }
         let closes = Some(closes);
         self.open(state, id, Kind::Open { closes, set });
-        if self.breaks(Broken::RecordSpreadBeforeItsEntry) {
+        if self.breaks(Broken::FirstEntryShippedBeforeItsFlush) {
             self.sign(state, id);
         }
         Some(())
