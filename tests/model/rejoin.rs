@@ -111,9 +111,7 @@ impl Group {
         }
         let copy = &mut state.members[id].copies[closed.journal];
         copy.journal = served;
-        for copy in &mut state.members[id].copies.0 {
-            copy.flushed = copy.journal.last();
-        }
+        copy.flushed = served.last();
         self.reach(Goal::Completed);
         if from != told.primary {
             self.reach(Goal::CompletedFromAnother);

@@ -16,9 +16,9 @@ impl Group {
         let handed = state.members[id].role == Role::HandedOver
             && !self.breaks(Broken::HandOverPromisesNothing);
         let member = &mut state.members[id];
-        let promised_before = member.promise.term;
+        let promised_before = member.promise.term + u8::from(handed);
         member.promise = Promise {
-            term: promised_before + if handed { 2 } else { 1 },
+            term: promised_before + 1,
             to: id,
         };
         member.role = Role::Backup;
