@@ -128,7 +128,7 @@ pub enum Action {
 }
 
 /// Who feeds the downstream copy.
-pub const FEEDER: MemberId = MemberId(1);
+pub(crate) const FEEDER: MemberId = MemberId(1);
 
 impl Group {
     /// Everything that may happen now, and some that turns out to do nothing.
@@ -156,7 +156,8 @@ impl Group {
 
     fn possible_running(&self, state: &State, id: MemberId, actions: &mut Vec<Action>) {
         let member = &state.members[id];
-        let unflushed = |from: MemberId| member.copies[from].flushed < member.copies[from].journal.last();
+        let unflushed =
+            |from: MemberId| member.copies[from].flushed < member.copies[from].journal.last();
         if self.ids().any(unflushed) {
             actions.push(Action::Flush(id));
         }
@@ -212,7 +213,9 @@ impl Group {
                         to: other,
                     });
                 }
-                if live && self.may(state, |bounds| bounds.set_changes) && !set.members.contains(other)
+                if live
+                    && self.may(state, |bounds| bounds.set_changes)
+                    && !set.members.contains(other)
                 {
                     actions.push(Action::Join {
                         primary: id,
@@ -328,7 +331,11 @@ impl Group {
     }
 
     /// The other members that are up.
-    fn others<'a>(&self, state: &'a State, id: MemberId) -> impl Iterator<Item = MemberId> + use<'a> {
+    fn others<'a>(
+        &self,
+        state: &'a State,
+        id: MemberId,
+    ) -> impl Iterator<Item = MemberId> + use<'a> {
         self.ids()
             .filter(move |other| *other != id && state.members[*other].up)
     }
@@ -362,13 +369,20 @@ impl fmt::Display for Action {
             }
             Self::OpenAlone(id) => write!(formatter, "{id} opens alone"),
             Self::Restore { primary, last } => {
-                write!(formatter, "{primary} gets a journal from before: up to {last}")
+                write!(
+                    formatter,
+                    "{primary} gets a journal from before: up to {last}"
+                )
             }
-            Self::Learn { member, from } => write!(formatter, "{member} learns the terms of {from}"),
+            Self::Learn { member, from } => {
+                write!(formatter, "{member} learns the terms of {from}")
+            }
             Self::Complete { member, from } => {
                 write!(formatter, "{member} completes a closed segment from {from}")
             }
-            Self::Couple { primary, member } => write!(formatter, "{primary} couples with {member}"),
+            Self::Couple { primary, member } => {
+                write!(formatter, "{primary} couples with {member}")
+            }
             Self::BeginTakeover(id) => write!(formatter, "{id} begins to take over"),
             Self::Collect { member, from } => {
                 write!(formatter, "{member} collects promise and tip of {from}")

@@ -120,11 +120,7 @@ impl fmt::Display for Trace {
     }
 }
 
-fn show_member(
-    formatter: &mut fmt::Formatter<'_>,
-    id: MemberId,
-    member: &Member,
-) -> fmt::Result {
+fn show_member(formatter: &mut fmt::Formatter<'_>, id: MemberId, member: &Member) -> fmt::Result {
     let down = if member.up { "" } else { ", down" };
     let promise = member.promise;
     writeln!(

@@ -4,9 +4,7 @@
 use crate::few::Few;
 use crate::goals::Goal;
 use crate::group::Group;
-use crate::journal::{
-    DepositId, Entry, InSync, Kind, MEMBERS_MAX, MemberId, Members, Policy, Sequence,
-};
+use crate::journal::{DepositId, Entry, InSync, Kind, MemberId, Members, Policy, Sequence};
 use crate::rules::Broken;
 use crate::state::{Acknowledgement, Answer, State, TermRecord};
 
@@ -112,9 +110,7 @@ impl Group {
     pub fn ship(&self, state: &mut State, from: MemberId, to: MemberId) -> Option<()> {
         let source = state.members[from].copies[from].journal;
         let copy = &mut state.members[to].copies[from];
-        copy.journal = copy
-            .journal
-            .with(source.entry(copy.journal.last() + 1));
+        copy.journal = copy.journal.with(source.entry(copy.journal.last() + 1));
         Some(())
     }
 
@@ -190,7 +186,9 @@ impl Group {
                 later.push((sequence, set.members));
             }
         }
-        let smaller = later.iter().fold(full, |set, (_, members)| set.and(*members));
+        let smaller = later
+            .iter()
+            .fold(full, |set, (_, members)| set.and(*members));
         let behind = |other: MemberId| member.acknowledged[other] < sequence;
         if smaller == full || !full.each().any(behind) {
             return Some(full);
@@ -210,12 +208,7 @@ impl Group {
     }
 
     /// A member joins or leaves the in-sync set.
-    pub fn change_members(
-        &self,
-        state: &mut State,
-        id: MemberId,
-        members: Members,
-    ) -> Option<()> {
+    pub fn change_members(&self, state: &mut State, id: MemberId, members: Members) -> Option<()> {
         state.used.set_changes += 1;
         let policy = self.set_of(state, id).policy;
         put_in(state, id, Kind::SetChange(InSync { members, policy }))
@@ -281,5 +274,3 @@ fn put_in(state: &mut State, id: MemberId, kind: Kind) -> Option<()> {
     own.journal = own.journal.with(Entry { epoch, kind });
     Some(())
 }
-
-const _: () = assert!(MEMBERS_MAX == 3);

@@ -129,10 +129,7 @@ pub fn look() -> Property<Group> {
         if group.configuration.downstream {
             let feeder = state.members[FEEDER].lineage(Extent::Received);
             let there = Lineage::of(&state.downstream);
-            note(
-                Goal::DownstreamAhead,
-                feeder.common(&there) < there.count(),
-            );
+            note(Goal::DownstreamAhead, feeder.common(&there) < there.count());
         }
         false
     })

@@ -12,9 +12,7 @@ use crate::journal::{
     Entry, Epoch, InSync, Journal, Kind, MEMBERS_MAX, MemberId, PerMember, Policy, Term,
 };
 use crate::rules::{Broken, Configuration};
-use crate::state::{
-    Answer, Copied, Member, Promise, Role, Seen, State, Store,
-};
+use crate::state::{Answer, Copied, Event, Member, Promise, Role, Seen, State, Store};
 
 /// A recovery group under one configuration, with what a run has found so far. The latter is no part of a state: otherwise
 /// it would multiply the states.
@@ -94,7 +92,9 @@ impl Group {
         member.acknowledged = PerMember::default();
         member.takeover = None;
         member.acknowledging = None;
-        state.seen.term_opened_twice |= self.opened_by_another(state, id, entry.epoch.term);
+        if self.opened_by_another(state, id, entry.epoch.term) {
+            state.seen.note(Event::TermOpenedTwice);
+        }
     }
 
     /// Has anybody else a journal with entries of this term?
@@ -192,7 +192,7 @@ impl Group {
 }
 
 /// Everything that waits at this member is answered UNKNOWN.
-pub fn unknown(state: &mut State, id: MemberId) {
+pub(crate) fn unknown(state: &mut State, id: MemberId) {
     for answer in state.answers.iter_mut() {
         if *answer == Answer::Waiting(id) {
             *answer = Answer::Unknown;

@@ -8,16 +8,16 @@ use std::ops::{Index, IndexMut};
 use std::sync::{LazyLock, Mutex};
 
 /// Most members a group of the model has.
-pub const MEMBERS_MAX: usize = 3;
+pub(crate) const MEMBERS_MAX: usize = 3;
 
 /// A change of primary; grows.
-pub type Term = u8;
+pub(crate) type Term = u8;
 /// An opening of a journal for deposits by the member that writes it; grows.
-pub type Boot = u8;
+pub(crate) type Boot = u8;
 /// An entry's number in its journal, from 1. As a watermark inclusive: everything up to and with this one.
-pub type Sequence = u8;
+pub(crate) type Sequence = u8;
 /// A deposit or commit cycle: its place among the answers.
-pub type DepositId = u8;
+pub(crate) type DepositId = u8;
 
 /// A member of the group.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]

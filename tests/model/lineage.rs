@@ -53,7 +53,10 @@ impl Lineage {
         {
             let entries = &held[journal].entries()[..usize::from(last)];
             let term = entries[entries.len() - 1].epoch.term;
-            if backwards.last().is_some_and(|later| held[later.journal].entry(later.last).epoch.term <= term) {
+            if backwards
+                .last()
+                .is_some_and(|later| held[later.journal].entry(later.last).epoch.term <= term)
+            {
                 // only where segments have holes: what stands here is not what was closed
                 break;
             }
@@ -166,7 +169,7 @@ pub struct Tip {
 }
 
 /// The decisions that some entries come to, in order: what a store holds after them.
-pub fn decisions(entries: impl Iterator<Item = Placed>) -> Few<u8, 4> {
+pub(crate) fn decisions(entries: impl Iterator<Item = Placed>) -> Few<u8, 4> {
     let mut decided = Few::none();
     let mut open = None;
     for placed in entries {
@@ -199,17 +202,21 @@ pub struct Told {
 impl Told {
     /// Of these records. Nothing without any, and nothing when the way back does not reach the first term: on a lineage with
     /// a gap nobody may act.
-    pub fn by<'a>(records: impl Iterator<Item = &'a TermRecord> + Clone) -> Option<Self> {
-        let newest = records.clone().max_by_key(|record| record.term)?;
+    pub fn by<'a>(
+        records: &(impl Iterator<Item = &'a TermRecord> + Clone),
+        promised_to: MemberId,
+    ) -> Option<Self> {
+        // where loss was accepted one term may have two records: the promise says which
+        let newest = records
+            .clone()
+            .max_by_key(|record| (record.term, record.primary == promised_to))?;
         let mut closed = Few::<Closed, 8>::none();
         let mut next = Some(newest);
         while let Some(record) = next {
             closed.push(record.closes);
-            next = records
-                .clone()
-                .find(|earlier| {
-                    earlier.term == record.closes.term && earlier.primary == record.closes.journal
-                });
+            next = records.clone().find(|earlier| {
+                earlier.term == record.closes.term && earlier.primary == record.closes.journal
+            });
         }
         if closed.last()?.term > 1 {
             return None;

@@ -7,7 +7,7 @@ use crate::journal::{Kind, MemberId, Members, PerMember, Sequence};
 use crate::lineage::decisions;
 use crate::rejoin::Taken;
 use crate::rules::Broken;
-use crate::state::{Extent, Promise, Role, State};
+use crate::state::{Event, Extent, Promise, Role, State};
 
 impl Group {
     /// What is not on disk is gone. Keeping a part of it is the same as an earlier flush.
@@ -93,17 +93,20 @@ impl Group {
             member.acknowledging = None;
             member.takeover = None;
         }
-        state.seen.second_opened |= self.ids().any(|other| {
+        let second = self.ids().any(|other| {
             let member = &state.members[other];
             other != id && member.live(other) && member.promise.term > promise.term
         });
+        if second {
+            state.seen.note(Event::SecondOpened);
+        }
         self.open_boot(state, id)
     }
 
     /// A primary opens its journal without having asked anybody: an operator's audited act.
     pub fn open_alone(&self, state: &mut State, id: MemberId) -> Option<()> {
         state.used.openings_alone += 1;
-        state.seen.opened_alone = true;
+        state.seen.note(Event::OpenedAlone);
         state.members[id].boot += 1;
         self.open_boot(state, id)
     }
@@ -117,7 +120,7 @@ impl Group {
     /// The journal of a primary that is down becomes an older one, and its store with it.
     pub fn restore(&self, state: &mut State, id: MemberId, last: Sequence) -> Option<()> {
         state.used.restores += 1;
-        state.seen.restored = true;
+        state.seen.note(Event::Restored);
         let member = &mut state.members[id];
         member.copies[id].cut(last);
         member.copies[id].relied_on = member.copies[id].relied_on.min(last);

@@ -9,27 +9,41 @@ use crate::goals;
 use crate::group::Group;
 use crate::journal::{Entry, Epoch, Kind, Sequence};
 use crate::lineage::{Lineage, decisions};
-use crate::state::{Answer, Extent, Role, State};
+use crate::state::{Answer, Event, Extent, Role, State};
 
-/// The names, as tests say them.
+/// What was answered SYNC survives every takeover. Not after an operator accepted loss, or restored a journal.
 pub const SYNC_KEPT: &str = "P1 every SYNC answer is in the newest primary's lineage";
+/// Neither by a member of the group, nor behind the back of the copy downstream.
 pub const CONFIRMED_KEPT: &str = "P2 nothing confirmed is cut without an operator's word";
+/// Archives included.
 pub const ONE_ENTRY: &str = "P3 one (journal, epoch, sequence) names one entry";
+/// Otherwise fencing fails.
 pub const ONE_GIVES_SYNC: &str = "P4 one member gives SYNC in a term";
+/// Nothing is missing in a store, doubled, or left over from what was cut.
 pub const STORE_IS_FOLD: &str = "P5 a store is the fold of its lineage up to its position";
+/// Without a hole, and not stuck before one.
 pub const FOLLOWER_WHOLE: &str =
     "P6 a member at the end has the primary's lineage, and may apply all closed terms";
+/// Whatever class the answer had. Not after a restore.
 pub const NOTHING_DESTROYED: &str = "P7 an answered entry is in a copy or an archive";
-pub const NO_SECOND_OPENS: &str =
-    "P8 nobody opens by itself beside a primary of a higher term";
+/// Not after an operator accepted loss, or restored a journal.
+pub const NO_SECOND_OPENS: &str = "P8 nobody opens by itself beside a primary of a higher term";
+/// Neither at one time nor one after the other. Not after an operator accepted loss.
 pub const ONE_JOURNAL: &str = "P9 one term is opened in one journal";
+/// A fork below what is confirmed stops a member only after an operator's act (loss accepted, a restore, an opening alone),
+/// or when it was itself the primary of a term that the lineage leaves out.
 pub const NOBODY_STOPS: &str = "P10 who follows the rules is not stopped by them";
+/// What target-enforced completion comes to.
 pub const SEGMENTS_WHOLE: &str =
     "P11 whoever holds entries of a term holds the segments before it whole";
-pub const LOCAL_KEPT: &str =
-    "P12 a takeover that says that no LOCAL answer is lost loses none";
+/// The dialogue of a takeover tells the truth. Not after an operator accepted loss, or restored a journal.
+pub const LOCAL_KEPT: &str = "P12 a takeover that says that no LOCAL answer is lost loses none";
+/// The class that is derived from the lineage later is not above the one that was given.
 pub const SET_LISTED: &str =
     "Px the lineage never lists a SYNC answer under a larger set than it rested on";
+
+/// Loss by an operator's word: what was promised before does not bind.
+const BY_WORD: [Event; 2] = [Event::LossAccepted, Event::Restored];
 
 macro_rules! always {
     ($at:expr, $name:expr, $holds:expr) => {
@@ -80,15 +94,18 @@ fn newest(group: &Group, state: &State) -> Option<Lineage> {
 
 fn sync_kept(group: &Group, state: &State) -> bool {
     let given = |(_, answer): &(u8, Answer)| matches!(answer, Answer::Sync { .. });
-    if state.seen.loss_accepted || state.seen.restored || !answers(state).any(|a| given(&a)) {
+    if state.seen.any(&BY_WORD) || !answers(state).any(|answer| given(&answer)) {
         return true;
     }
-    newest(group, state)
-        .is_none_or(|lineage| answers(state).filter(given).all(|(id, _)| lineage.holds(id)))
+    newest(group, state).is_none_or(|lineage| {
+        answers(state)
+            .filter(given)
+            .all(|(id, _)| lineage.holds(id))
+    })
 }
 
 fn confirmed_kept(group: &Group, state: &State) -> bool {
-    if state.seen.confirmed_cut {
+    if state.seen.any(&[Event::ConfirmedCut]) {
         return false;
     }
     let feeder = &state.members[FEEDER];
@@ -106,7 +123,8 @@ fn confirmed_kept(group: &Group, state: &State) -> bool {
 
 fn one_entry(group: &Group, state: &State) -> bool {
     // two copies that fork have different entries at the same numbers; those must be of different epochs
-    let differ = |one: (Sequence, Entry), other: Entry| one.1 == other || one.1.epoch != other.epoch;
+    let differ =
+        |one: (Sequence, Entry), other: Entry| one.1 == other || one.1.epoch != other.epoch;
     group.ids().all(|journal| {
         let copies = || {
             group
@@ -193,24 +211,23 @@ fn nothing_destroyed(group: &Group, state: &State) -> bool {
                 .iter()
                 .any(|orphan| orphan.entries().any(|(_, entry)| decides(&entry)))
     };
-    state.seen.restored
+    state.seen.any(&[Event::Restored])
         || answers(state).all(|(id, answer)| {
             !matches!(answer, Answer::Sync { .. } | Answer::Local { .. }) || kept(id)
         })
 }
 
 fn no_second_opens(_: &Group, state: &State) -> bool {
-    state.seen.loss_accepted || state.seen.restored || !state.seen.second_opened
+    state.seen.any(&BY_WORD) || !state.seen.any(&[Event::SecondOpened])
 }
 
 fn one_journal(_: &Group, state: &State) -> bool {
-    state.seen.loss_accepted || !state.seen.term_opened_twice
+    state.seen.any(&[Event::LossAccepted]) || !state.seen.any(&[Event::TermOpenedTwice])
 }
 
 fn nobody_stops(_: &Group, state: &State) -> bool {
-    let by_word =
-        state.seen.loss_accepted || state.seen.restored || state.seen.opened_alone;
-    by_word || !state.seen.fork_below_confirmed
+    let by_word = state.seen.any(&BY_WORD) || state.seen.any(&[Event::OpenedAlone]);
+    by_word || !state.seen.any(&[Event::ForkBelowConfirmed])
 }
 
 fn segments_whole(group: &Group, state: &State) -> bool {
@@ -224,10 +241,12 @@ fn segments_whole(group: &Group, state: &State) -> bool {
                 Kind::Open {
                     closes: Some(closed),
                     ..
-                } => member.copies[closed.journal]
-                    .flushed_journal()
-                    .up_to(closed.last())
-                    == closed.content,
+                } => {
+                    member.copies[closed.journal]
+                        .flushed_journal()
+                        .up_to(closed.last())
+                        == closed.content
+                }
                 _ => true,
             }
         })
@@ -235,7 +254,7 @@ fn segments_whole(group: &Group, state: &State) -> bool {
 }
 
 fn local_kept(group: &Group, state: &State) -> bool {
-    if state.seen.local_kept == 0 || state.seen.loss_accepted || state.seen.restored {
+    if state.seen.local_kept == 0 || state.seen.any(&BY_WORD) {
         return true;
     }
     let Some(primary) = state.newest_primary(group.configuration.members) else {
@@ -243,17 +262,18 @@ fn local_kept(group: &Group, state: &State) -> bool {
     };
     let member = &state.members[primary];
     let lineage = member.lineage(Extent::Received);
-    let Some(closed) = member.copies[primary]
-        .journal
-        .entries()
-        .iter()
-        .find_map(|entry| match entry.kind {
-            Kind::Open {
-                closes: Some(closed),
-                ..
-            } if entry.epoch.term == member.promise.term => Some(closed),
-            _ => None,
-        })
+    let Some(closed) =
+        member.copies[primary]
+            .journal
+            .entries()
+            .iter()
+            .find_map(|entry| match entry.kind {
+                Kind::Open {
+                    closes: Some(closed),
+                    ..
+                } if entry.epoch.term == member.promise.term => Some(closed),
+                _ => None,
+            })
     else {
         return true;
     };
@@ -269,10 +289,7 @@ fn local_kept(group: &Group, state: &State) -> bool {
 
 fn set_listed(group: &Group, state: &State) -> bool {
     let given = |answer: Answer| matches!(answer, Answer::Sync { .. });
-    if state.seen.loss_accepted
-        || state.seen.restored
-        || !answers(state).any(|(_, answer)| given(answer))
-    {
+    if state.seen.any(&BY_WORD) || !answers(state).any(|(_, answer)| given(answer)) {
         return true;
     }
     let Some(lineage) = newest(group, state) else {
@@ -286,7 +303,10 @@ fn set_listed(group: &Group, state: &State) -> bool {
         let Some(at) = lineage.entries().position(|placed| decides(&placed.entry)) else {
             return true;
         };
-        let Epoch { term, .. } = lineage.entries().nth(at).map_or(Epoch::default(), |p| p.entry.epoch);
+        let Epoch { term, .. } = lineage
+            .entries()
+            .nth(at)
+            .map_or(Epoch::default(), |p| p.entry.epoch);
         let before = lineage.entries().take(at + 1);
         let mut listed = before
             .filter_map(|placed| placed.entry.set())
@@ -303,4 +323,3 @@ fn set_listed(group: &Group, state: &State) -> bool {
         listed.minus(set).is_empty()
     })
 }
-

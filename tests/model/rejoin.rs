@@ -7,7 +7,7 @@ use crate::group::Group;
 use crate::journal::{Closed, Journal, MemberId, PerMember, Sequence};
 use crate::lineage::{Lineage, Told};
 use crate::rules::Broken;
-use crate::state::{Extent, Orphan, Promise, Role, State};
+use crate::state::{Event, Extent, Orphan, Promise, Role, State};
 
 /// From whom a tail may be taken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -55,9 +55,11 @@ impl Group {
 
     /// The lineage as the records tell it that a member knows.
     pub fn told(&self, state: &State, id: MemberId) -> Option<Told> {
-        (state.members[id].known != 0)
-            .then(|| Told::by(state.known_to(id)))
-            .flatten()
+        let member = &state.members[id];
+        if member.known == 0 {
+            return None;
+        }
+        Told::by(&state.known_to(id), member.promise.to)
     }
 
     /// Are a member's copies of all closed segments, on disk, what their close records say?
@@ -205,7 +207,9 @@ impl Group {
         let lineage = state.members[id].lineage(Extent::Flushed);
         let own_term = lineage.newest().is_some_and(|newest| newest.journal == id);
         state.members[id].role = Role::Stopped;
-        state.seen.fork_below_confirmed |= !own_term;
+        if !own_term {
+            state.seen.note(Event::ForkBelowConfirmed);
+        }
         self.reach(Goal::Refused);
     }
 
@@ -275,7 +279,9 @@ impl Group {
             }
             cut = true;
             self.reach(Goal::Orphaned);
-            state.seen.confirmed_cut |= copy.relied_on > fork;
+            if copy.relied_on > fork {
+                state.seen.note(Event::ConfirmedCut);
+            }
             if !self.breaks(Broken::CutWithoutArchive) {
                 state.archive(Orphan {
                     journal,
@@ -300,8 +306,8 @@ impl Group {
         let Some(newest) = lineage.last() else {
             return;
         };
-        let of_promise = newest.entry.epoch.term == member.promise.term
-            && newest.journal == member.promise.to;
+        let of_promise =
+            newest.entry.epoch.term == member.promise.term && newest.journal == member.promise.to;
         let counts = of_promise || self.breaks(Broken::LateCloseRecordConfirms);
         if !counts || self.breaks(Broken::ClosedSegmentNotConfirmed) {
             return;

@@ -145,6 +145,7 @@ impl Configuration {
     }
 
     /// Without stores.
+    #[must_use]
     pub const fn without_stores(self) -> Self {
         Self {
             stores: false,
@@ -153,6 +154,7 @@ impl Configuration {
     }
 
     /// With stores.
+    #[must_use]
     pub const fn with_stores(self) -> Self {
         Self {
             stores: true,
@@ -161,6 +163,7 @@ impl Configuration {
     }
 
     /// Without confirmations.
+    #[must_use]
     pub const fn without_confirmations(self) -> Self {
         Self {
             confirmations: false,
@@ -169,6 +172,7 @@ impl Configuration {
     }
 
     /// With a copy that member 1 feeds.
+    #[must_use]
     pub const fn with_downstream(self) -> Self {
         Self {
             downstream: true,
@@ -177,6 +181,7 @@ impl Configuration {
     }
 
     /// Under policy block from the first entry.
+    #[must_use]
     pub const fn under_block(self) -> Self {
         Self {
             policy: Policy::Block,
@@ -185,6 +190,7 @@ impl Configuration {
     }
 
     /// With these rules left out.
+    #[must_use]
     pub const fn breaking(self, broken: &'static [Broken]) -> Self {
         Self { broken, ..self }
     }

@@ -3,7 +3,7 @@
 
 use crate::few::Few;
 use crate::journal::{
-    Boot, Closed, Entry, Epoch, Journal, MEMBERS_MAX, MemberId, Members, PerMember, Sequence, Term,
+    Boot, Closed, Entry, Epoch, Journal, MemberId, Members, PerMember, Sequence, Term,
 };
 use crate::lineage::Lineage;
 use crate::rules::Bounds;
@@ -188,22 +188,42 @@ pub enum Answer {
 /// What only the checker sees.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Seen {
-    /// A takeover accepted loss.
-    pub loss_accepted: bool,
-    /// A journal was restored from before.
-    pub restored: bool,
-    /// A journal was opened alone.
-    pub opened_alone: bool,
-    /// Something that was relied on as confirmed was cut without an operator's word.
-    pub confirmed_cut: bool,
-    /// A journal opened by itself beside a primary of a higher term.
-    pub second_opened: bool,
-    /// One term was opened in two journals.
-    pub term_opened_twice: bool,
-    /// A member stopped that only followed the rules: its fork lay below what it had confirmed.
-    pub fork_below_confirmed: bool,
+    events: u8,
     /// Terms whose takeover said that no LOCAL answer is lost, a bit each. Followed only where the policy matters.
     pub local_kept: u8,
+}
+
+/// Something that happened, and that properties ask for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Event {
+    /// A takeover accepted loss.
+    LossAccepted,
+    /// A journal was restored from before.
+    Restored,
+    /// A journal was opened alone.
+    OpenedAlone,
+    /// Something that was relied on as confirmed was cut without an operator's word.
+    ConfirmedCut,
+    /// A journal opened by itself beside a primary of a higher term.
+    SecondOpened,
+    /// One term was opened in two journals.
+    TermOpenedTwice,
+    /// A member stopped that only followed the rules: its fork lay below what it had confirmed.
+    ForkBelowConfirmed,
+}
+
+impl Seen {
+    /// It happened.
+    pub fn note(&mut self, event: Event) {
+        self.events |= 1 << event as u8;
+    }
+
+    /// Did one of these happen?
+    pub fn any(self, events: &[Event]) -> bool {
+        events
+            .iter()
+            .any(|event| self.events & (1 << *event as u8) != 0)
+    }
 }
 
 /// How much of a copy counts.
@@ -300,5 +320,3 @@ impl State {
         }
     }
 }
-
-const _: () = assert!(MEMBERS_MAX <= 8);

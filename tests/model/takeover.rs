@@ -6,7 +6,7 @@ use crate::journal::{Closed, InSync, Kind, MemberId, Members, Policy, Term};
 use crate::lineage::Lineage;
 use crate::rejoin::Taken;
 use crate::rules::Broken;
-use crate::state::{Extent, Promise, Role, State, Takeover};
+use crate::state::{Event, Extent, Promise, Role, State, Takeover};
 
 impl Group {
     /// A member promises itself the next term; one that handed over itself, the next but one (ruling 28). What it holds in
@@ -134,11 +134,14 @@ impl Group {
         let term = member.promise.term;
         if accept_loss {
             state.used.losses += 1;
-            state.seen.loss_accepted = true;
-        } else if self.follows_policy() && self.keeps_local(&takeover, heard, &lineage) {
+            state.seen.note(Event::LossAccepted);
+        } else if self.follows_policy() && self.keeps_local(takeover, heard, &lineage) {
             state.seen.local_kept |= 1 << term;
         }
-        if term > closes.term + 1 && self.told(state, id).is_some_and(|told| told.term > closes.term)
+        if term > closes.term + 1
+            && self
+                .told(state, id)
+                .is_some_and(|told| told.term > closes.term)
         {
             self.reach(Goal::TermLeftOut);
         }
@@ -153,7 +156,7 @@ impl Group {
     /// May this takeover say that no LOCAL answer is lost (ruling 13)? The primary of the last term held was heard, and with
     /// it fenced, or that term's last set entry has a policy under which there are none. And nobody heard had promised a
     /// later term, whose primary may have given them.
-    fn keeps_local(&self, takeover: &Takeover, heard: Members, lineage: &Lineage) -> bool {
+    fn keeps_local(&self, takeover: Takeover, heard: Members, lineage: &Lineage) -> bool {
         let Some(last) = lineage.last() else {
             return false;
         };

@@ -2,7 +2,7 @@
 //! to the letter. M: a rule dropped.
 
 use rjournal_model::properties::{
-    CONFIRMED_KEPT, FOLLOWER_WHOLE, LOCAL_KEPT, NOBODY_STOPS, NO_SECOND_OPENS, NOTHING_DESTROYED,
+    CONFIRMED_KEPT, FOLLOWER_WHOLE, LOCAL_KEPT, NO_SECOND_OPENS, NOBODY_STOPS, NOTHING_DESTROYED,
     ONE_JOURNAL, SET_LISTED, STORE_IS_FOLD, SYNC_KEPT,
 };
 use rjournal_model::rules::{Bounds, Broken, Configuration};
@@ -157,11 +157,7 @@ fn m2_a_late_flush_acknowledged_after_a_promise_loses_a_sync_answer() {
 #[test]
 fn m3_a_takeover_that_asks_nobody_loses_a_sync_answer() {
     let configuration = Configuration::three(&[1, 2], A_TAKEOVER);
-    fails(
-        configuration.breaking(&[Broken::AsksNobody]),
-        SYNC_KEPT,
-        10,
-    );
+    fails(configuration.breaking(&[Broken::AsksNobody]), SYNC_KEPT, 10);
 }
 
 #[test]
@@ -287,10 +283,7 @@ fn m15_a_confirmation_used_before_it_is_durable_is_cut() {
 
 #[test]
 fn m27_a_primary_demoted_by_an_equal_term_shares_it() {
-    let bounds = Bounds {
-        crashes: 1,
-        ..RACE
-    };
+    let bounds = Bounds { crashes: 1, ..RACE };
     let configuration = Configuration::three(&[1, 2], bounds);
     fails(
         configuration.breaking(&[Broken::DemotedByAnEqualTerm]),
@@ -323,8 +316,7 @@ fn m31_a_segment_confirmed_by_its_record_alone_is_cut() {
 
 #[test]
 fn m31_a_close_record_that_comes_late_confirms_what_another_term_leaves_out() {
-    let configuration =
-        Configuration::three(&[2], CRASH_AND_TAKEOVERS).without_confirmations();
+    let configuration = Configuration::three(&[2], CRASH_AND_TAKEOVERS).without_confirmations();
     fails(
         configuration.breaking(&[Broken::LateCloseRecordConfirms]),
         NOBODY_STOPS,
@@ -334,8 +326,7 @@ fn m31_a_close_record_that_comes_late_confirms_what_another_term_leaves_out() {
 
 #[test]
 fn m31_a_first_entry_shipped_before_its_flush_confirms_what_another_term_leaves_out() {
-    let configuration =
-        Configuration::three(&[2], CRASH_AND_TAKEOVERS).without_confirmations();
+    let configuration = Configuration::three(&[2], CRASH_AND_TAKEOVERS).without_confirmations();
     fails(
         configuration.breaking(&[Broken::FirstEntryShippedBeforeItsFlush]),
         NOBODY_STOPS,
