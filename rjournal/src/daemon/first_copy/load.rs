@@ -192,7 +192,7 @@ impl Shared {
                 match shared.ask_partner(rdb, request).await {
                     Ok(_) => return,
                     Err(error) => {
-                        tracing::info!(%rdb, %error, "it was not told that its save is loaded")
+                        tracing::info!(%rdb, %error, "it was not told that its save is loaded");
                     }
                 }
                 tokio::time::sleep(wait).await;
