@@ -11,6 +11,7 @@ mod memory;
 mod random;
 mod refusals;
 mod restart;
+mod segments;
 mod skips;
 mod stores;
 mod transactions;
