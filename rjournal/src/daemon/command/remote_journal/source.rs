@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 use super::super::{CommandError, Done, ErrorKind};
-use crate::daemon::crank::Source;
-use crate::daemon::crank::{Ending, member_key};
+
+use crate::daemon::crank::{Ending, Source, member_key};
 use crate::daemon::messages::Severity;
 use crate::daemon::system::{JournalRuntime, Shared};
 use crate::daemon::task::link::{LinkCommand, LinkHandle};
