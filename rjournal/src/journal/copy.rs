@@ -169,6 +169,7 @@ impl Copy {
         let cut = kept.cut;
         let marked = mark.map_or(Sequence::NONE, |mark| mark.written.sequence);
         let fed = kept.links.iter().map(|link| link.acknowledged);
+        let known = orphan::proven(&*disk, dir, kept.orphans, known);
         let known = fed.fold(known, Sequence::max);
         let evidence = match cut {
             // A cut that was begun is finished before anything else; what it takes away is archived.
