@@ -28,6 +28,7 @@ pub use embedded::SystemJournal;
 pub use jobs::{EXIT_STOPPED, JobProgram, JobState};
 pub use messages::{OperatorMessage, Severity};
 pub use socket::{
-    Client, ClientTicket, ControlSocket, Followed, Follower, JournalClient, JournalFacts, Want,
+    ArchiveFollowed, Client, ClientTicket, ControlSocket, Followed, Follower, JournalClient,
+    JournalFacts, Want,
 };
 pub use system::{System, SystemOptions};

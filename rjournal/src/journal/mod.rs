@@ -35,7 +35,7 @@ pub use deposit::{Gate, Intake, Work};
 pub use keys::KeyFound;
 pub use local::{Journal, NewJournal, Owner, Recovered};
 pub use name::{ReceiverNames, next_receiver_name};
-pub use orphan::{Orphan, is_archived, list as list_orphans};
+pub use orphan::{Orphan, is_archived, orphans_in};
 pub use rebuild::{
     History, Order, Rebuilt, Remains, Role, Traced, decide, remains, sealed_by, stored_entries,
     traced,

@@ -190,26 +190,38 @@ pub(super) fn proven(disk: &dyn Disk, dir: &Path, archives: u64, known: Sequence
     })
 }
 
-/// All archives of the journal in a directory, by number.
+/// Archives, by number, and why further ones cannot be read.
+type Found = (Vec<Orphan>, Vec<JournalError>);
+
+/// All archives of a journal.
+pub(super) fn list(disk: &dyn Disk, dir: &Path) -> Result<Vec<Orphan>, JournalError> {
+    let (found, unreadable) = orphans_in(disk, dir)?;
+    unreadable.into_iter().next().map_or(Ok(found), Err)
+}
+
+/// All archives of the journal in a directory, by number, and why further ones cannot be read.
 ///
 /// # Errors
-/// [`JournalError::Orphan`] when one cannot be read, `Version` when a newer program wrote it.
-pub fn list(disk: &dyn Disk, dir: &Path) -> Result<Vec<Orphan>, JournalError> {
+/// [`JournalError::Io`] when the disk refuses.
+pub fn orphans_in(disk: &dyn Disk, dir: &Path) -> Result<Found, JournalError> {
     let orphans = dir.join(ORPHANS_DIR);
     let names = match disk.list(&orphans) {
         Ok(names) => names,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Found::default()),
         Err(source) => return Err(JournalError::io("could not be listed", orphans, source)),
     };
-    let mut found = Vec::new();
+    let (mut found, mut unreadable) = (Vec::new(), Vec::new());
     let paths = names.iter().map(|name| orphans.join(name));
     for path in paths.filter(|path| path.extension().is_some_and(|end| end == "json")) {
         let bytes = read_whole(disk, &path, MANIFEST_BYTES_MAX)
-            .map_err(|source| JournalError::io("could not be read", &path, source))?;
-        found.push(parse(&bytes.unwrap_or_default(), path)?);
+            .map_err(|source| JournalError::io("could not be read", &path, source));
+        match bytes.and_then(|bytes| parse(&bytes.unwrap_or_default(), path)) {
+            Ok(orphan) => found.push(orphan),
+            Err(error) => unreadable.push(error),
+        }
     }
     found.sort_by_key(|orphan| orphan.number);
-    Ok(found)
+    Ok((found, unreadable))
 }
 
 fn parse(bytes: &[u8], path: PathBuf) -> Result<Orphan, JournalError> {

@@ -22,6 +22,7 @@ impl Shared {
             Request::ListPartners(_) => Reply::ListPartners(self.list_partners()),
             Request::DescribeSystem(_) => Reply::DescribeSystem(self.describe_system()),
             Request::ListFiles(request) => Reply::ListFiles(self.list_files(&request)?),
+            Request::ListOrphans(request) => Reply::ListOrphans(self.list_orphans(&request)?),
             Request::ListJobs(_) => Reply::ListJobs(self.list_jobs()),
             Request::SendEntry(request) => Reply::SendEntry(self.send_entry(request).await?),
             Request::DisplayEntries(request) => {

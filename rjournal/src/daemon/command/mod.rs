@@ -10,6 +10,7 @@ mod execute;
 pub mod file;
 pub mod journal;
 pub mod library;
+pub mod orphan;
 pub mod receiver;
 pub mod remote_journal;
 pub mod repair;
@@ -130,6 +131,8 @@ commands! {
     RepairJournal(repair::RepairJournal) -> repair::Repaired;
     /// How far RPRJRN is.
     DescribeRepair(repair::DescribeRepair) -> repair::RepairStanding;
+    /// ORPHANS LIST.
+    ListOrphans(orphan::ListOrphans) -> orphan::Orphans;
     /// STATUS.
     DescribeStatus(status::DescribeStatus) -> status::Status;
     /// DSPMSG.

@@ -39,6 +39,19 @@ pub struct JournalFacts {
     pub actor: bool,
 }
 
+/// What is wanted of an orphan archive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ArchiveFollowed {
+    /// The journal.
+    pub journal: QualifiedName,
+    /// The archive's number.
+    pub number: u64,
+    /// The last entry that is not wanted.
+    pub after: Sequence,
+    /// The last entry that is; everything to its end when not given.
+    pub upto: Option<Sequence>,
+}
+
 /// What a follower gets.
 #[derive(Debug, Clone)]
 pub enum Followed {

@@ -1,5 +1,7 @@
 //! Room `daemon`, the control socket: the daemon's end: one task for each connection.
 
+mod archive;
+
 use std::collections::VecDeque;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -28,6 +30,8 @@ use crate::daemon::user::user_name;
 use crate::entry::{Actor, Draft, GroupId, QualifiedName, Sequence};
 use crate::error::{DepositError, LinkError, SystemError};
 use crate::journal::{Journal, Limit, Ticket};
+
+pub(in crate::daemon) use archive::archive_facts;
 
 /// Connections served at once.
 const CONNECTIONS_MAX: usize = 1024;
@@ -177,6 +181,9 @@ impl Connection {
                     }) => {
                         return self.follow(id, journal, after, upto).await;
                     }
+                    ControlFrame::Client(ClientMessage::FollowArchive { id, wanted }) => {
+                        return self.follow_archive(id, wanted).await;
+                    }
                     ControlFrame::Client(message) => self.take_message(message).await?,
                     ControlFrame::Server(_)
                     | ControlFrame::Answer(_)
@@ -276,7 +283,7 @@ impl Connection {
                 result: self.attach(journal, &actor, exclusive),
             },
             // Taken by the caller.
-            ClientMessage::Follow { .. } => return Ok(()),
+            ClientMessage::Follow { .. } | ClientMessage::FollowArchive { .. } => return Ok(()),
             ClientMessage::Hello { .. } => {
                 return Err(LinkError::Malformed {
                     reason: "a second hello".to_owned(),

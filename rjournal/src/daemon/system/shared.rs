@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 
 use event_listener::Event;
 
+use super::archives::Archives;
 use super::names::Claims;
 use super::repair::Repairs;
 use super::running::SystemOptions;
@@ -55,6 +56,7 @@ pub(crate) struct Shared {
     pub(super) looks: Mutex<u32>,
     pub(super) claims: Claims,
     pub(crate) repairs: Repairs,
+    pub(super) archives: Archives,
 }
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -100,6 +102,7 @@ impl Shared {
             looks: Mutex::new(0),
             claims: Claims::default(),
             repairs: Repairs::default(),
+            archives: Archives::default(),
         });
         if let Some(why) = stale {
             let text = format!(
