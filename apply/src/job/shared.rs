@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::error::DatabaseError;
-use crate::store::{SaveInfo, StorePosition, StoreReader};
+use crate::store::{InProgress, SaveInfo, StorePosition, StoreReader};
 
 /// An order to a running job.
 #[derive(Debug)]
@@ -81,14 +81,29 @@ pub enum Waited {
 #[derive(Debug)]
 struct Told {
     status: JobStatus,
-    /// The decision of the last transaction that was applied in steps, or is being applied.
-    large: Option<Sequence>,
+    /// The mark of what was done in steps last, or is being done, without how far it is.
+    large: Option<InProgress>,
 }
 
 impl Told {
-    fn mark(&self) -> Option<Sequence> {
-        let mark = self.status.position?.in_progress?;
-        Some(mark.decision)
+    fn mark(&self) -> Option<InProgress> {
+        self.status.position?.in_progress
+    }
+
+    /// Keeps what is being done in steps: one undo is one thing, so is one transaction.
+    fn note(&mut self) {
+        if let Some(mark) = self.mark() {
+            let decision = if mark.is_undo() {
+                Sequence::NONE
+            } else {
+                mark.decision
+            };
+            self.large = Some(InProgress {
+                decision,
+                done: Sequence::NONE,
+                ..mark
+            });
+        }
     }
 }
 
@@ -128,7 +143,7 @@ impl JobShared {
             status,
             large: None,
         };
-        told.large = told.mark();
+        told.note();
         Self {
             reader,
             facts: OnceLock::new(),
@@ -253,17 +268,17 @@ impl JobShared {
     pub(super) fn update(&self, change: impl FnOnce(&mut JobStatus)) {
         let mut told = lock(&self.told);
         change(&mut told.status);
-        told.large = told.mark().or(told.large);
+        told.note();
     }
 
-    /// The decision until which reads would see half of a transaction; nothing in quiet times.
-    pub fn busy_until(&self) -> Option<Sequence> {
+    /// The mark while which reads would see half of something; nothing in quiet times.
+    pub fn mark(&self) -> Option<InProgress> {
         lock(&self.told).mark()
     }
 
-    /// The decision of the last transaction that was applied in steps, or is being applied: when it is the same before and
-    /// after a read, and none is being applied, the read saw no half of one.
-    pub fn large(&self) -> Option<Sequence> {
+    /// What was done in steps last, or is being done: when it is the same before and after a read, and nothing is being done
+    /// in steps, the read saw no half of it.
+    pub fn large(&self) -> Option<InProgress> {
         lock(&self.told).large
     }
 

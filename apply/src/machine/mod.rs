@@ -3,7 +3,8 @@
 //!
 //! Reading begins at `restart`, what is decided at or below `applied` is passed over (ruling 9). Cycles are kept in memory
 //! until they are decided; above a bound the largest are let go and read again when they commit. A transaction too large
-//! for one step of the store comes in several, each with a mark (ruling 18). Must not know stores or files.
+//! for one step of the store comes in several, each with a mark (ruling 18). Another machine takes out again what was decided
+//! behind a fork (`undo/`). Must not know stores or files.
 
 mod change;
 mod cycle;
@@ -16,6 +17,7 @@ mod output;
 mod own_file;
 mod skip;
 mod step;
+mod undo;
 
 pub use entries::ApplyMachine;
 pub use meaning::{Change, Expect};
@@ -23,3 +25,4 @@ pub use older::OlderFormats;
 pub use output::{Bounds, Output, Step};
 pub use skip::{Skip, Skips};
 pub use step::{key_text, resolve};
+pub use undo::{UndoMachine, UndoOrder, UndoOutput, Undone};

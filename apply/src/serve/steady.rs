@@ -171,6 +171,7 @@ const fn may_help(error: &DatabaseError) -> bool {
         | DatabaseError::Held { .. }
         | DatabaseError::NotOpen { .. }
         | DatabaseError::Undecided { .. }
+        | DatabaseError::TakenBack { .. }
         | DatabaseError::Busy { .. } => true,
         DatabaseError::Refused { error } => matches!(
             error.kind,

@@ -14,3 +14,6 @@ mod restart;
 mod skips;
 mod stores;
 mod transactions;
+mod undo;
+mod undo_files;
+mod undo_random;
