@@ -77,6 +77,17 @@ pub enum ApplyError {
         /// The last entry that stays.
         fork: Sequence,
     },
+    /// What lies behind a fork cannot be read, so it cannot be taken out of the store; nothing was.
+    #[error(
+        "the store stands behind a fork of its journal, and orphan archive {archive}, which may hold what lies there, cannot \
+         be read: {error}. Put its file back from a backup, or restore the store from a save made before the fork (RSTSTO)"
+    )]
+    Archive {
+        /// Its number; zero for a manifest whose number is not known.
+        archive: u64,
+        /// Why.
+        error: CommandError,
+    },
     /// Entries the store needs next were deleted.
     #[error(
         "the store needs the entries after {needed}, the oldest here comes after {oldest}: restore it from a save"

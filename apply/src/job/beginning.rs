@@ -10,9 +10,12 @@ use rjournal::entry::record::Format;
 use rjournal::entry::{ObjectId, Position, QualifiedName, Sequence};
 use tokio::sync::{mpsc, oneshot};
 
+use super::own_save;
 use super::port::{Port, Report};
+use super::saving::Saving;
 use super::shared::{JobShared, Order};
 use super::task::{JobOptions, Task};
+use super::undoing::{Place, place};
 use crate::error::{ApplyError, DatabaseError};
 use crate::machine::{ApplyMachine, Bounds, OlderFormats, Skips};
 use crate::store::{ReplicaStore, StorePosition};
@@ -32,12 +35,17 @@ pub(super) struct Beginning {
     pub(super) orders: mpsc::Receiver<Order>,
     pub(super) held: bool,
     pub(super) options: JobOptions,
+    /// The job's own save was made behind a fork: another is made as soon as it applies.
+    pub(super) save_owed: bool,
 }
 
 impl Beginning {
     pub(super) async fn run(mut self) -> Result<(), ApplyError> {
         let failed = match self.task_parts().await {
             Ok(Some((machine, formats))) => {
+                let owed = self.options.save.clone().filter(|_| self.save_owed);
+                let saving =
+                    owed.map(|save| Saving::begin(save, &self.shared.reader, Vec::new(), false));
                 return Task {
                     wanted: self.wanted,
                     port: self.port,
@@ -49,7 +57,7 @@ impl Beginning {
                     held: self.held,
                     reported: None,
                     save: self.options.save,
-                    saving: None,
+                    saving,
                 }
                 .run()
                 .await;
@@ -80,9 +88,8 @@ impl Beginning {
         &mut self,
     ) -> Result<Option<(ApplyMachine, HashMap<ObjectId, Format>)>, ApplyError> {
         let reader = Arc::clone(&self.shared.reader);
-        let position = reader.position()?;
         if self.shared.facts().is_none() {
-            match self.wait_until_open(position).await? {
+            match self.wait_until_open(reader.position()?).await? {
                 Some(facts) => self.shared.set_facts(facts),
                 None => return Ok(None),
             }
@@ -90,6 +97,8 @@ impl Beginning {
         let Some(facts) = self.shared.facts() else {
             return Ok(None);
         };
+        self.save_owed = own_save::judge(&self.port, self.options.save.as_deref()).await?;
+        let position = reader.position()?;
         let formats: HashMap<ObjectId, Format> = reader
             .files()?
             .into_iter()
@@ -99,18 +108,9 @@ impl Beginning {
             sequence: facts.oldest.sequence,
             head: facts.oldest.head,
         };
-        let options = &mut self.options;
-        let step_bytes_max = self
-            .store
-            .atomic_up_to()
-            .unwrap_or(usize::MAX)
-            .min(options.bounds.step_bytes_max);
-        let bounds = Bounds {
-            step_bytes_max,
-            ..options.bounds
-        };
+        let bounds = self.bounds();
         let mut skips = Skips::of_store(&*reader)?;
-        if let Some((sequence, skip)) = options.skip.take() {
+        if let Some((sequence, skip)) = self.options.skip.take() {
             skips.order(sequence, skip);
         }
         let machine = ApplyMachine::new(facts.journal, begin, position, formats.clone(), bounds)
@@ -119,20 +119,45 @@ impl Beginning {
         Ok(Some((machine, formats)))
     }
 
-    /// Waits until the journal is open; gives nothing when the job was told to end before. A journal that asks its in-sync
-    /// set first, or is stopped, may take as long as an operator likes.
+    /// The bounds of a machine, so that the store takes its steps.
+    pub(super) fn bounds(&self) -> Bounds {
+        let bounds = self.options.bounds;
+        let step_bytes_max = self
+            .store
+            .atomic_up_to()
+            .unwrap_or(usize::MAX)
+            .min(bounds.step_bytes_max);
+        Bounds {
+            step_bytes_max,
+            ..bounds
+        }
+    }
+
+    /// Waits until the journal is open, and takes the store back where it was cut behind it; gives nothing when the job was
+    /// told to end before. A journal that asks its in-sync set first, or is stopped, may take as long as an operator likes.
     async fn wait_until_open(
         &mut self,
-        position: Option<StorePosition>,
+        mut position: Option<StorePosition>,
     ) -> Result<Option<JournalFacts>, ApplyError> {
         loop {
-            match check_place(&self.port, position).await {
-                Err(ApplyError::Journal(error)) if error.id == NOT_OPEN => {
+            match (place(&self.port, position).await, position) {
+                (Err(ApplyError::Journal(error)), _) if error.id == NOT_OPEN => {
                     self.shared.set_not_open(error.to_string());
                 }
-                placed => {
+                (Ok(Place::Behind(way)), Some(stands)) => {
+                    position = self.take_back(&way, stands).await?;
+                    if position.is_none() {
+                        return Ok(None);
+                    }
+                    continue;
+                }
+                (Ok(Place::Later(note)), _) => self.shared.set_not_open(note),
+                (placed, _) => {
                     self.shared.update(|status| status.note = None);
-                    return placed.map(Some);
+                    let Place::Here(facts) = placed? else {
+                        return Ok(None);
+                    };
+                    return Ok(Some(*facts));
                 }
             }
             let mut look = std::pin::pin!(tokio::time::sleep(LOOK_EVERY));
@@ -152,7 +177,7 @@ impl Beginning {
     }
 
     /// Takes an order. Says whether the job goes on.
-    async fn take_order(&mut self, order: Option<Order>) -> bool {
+    pub(super) async fn take_order(&mut self, order: Option<Order>) -> bool {
         // Who asked may be gone.
         match order {
             Some(Order::Hold(done)) => {

@@ -5,11 +5,14 @@ use std::path::PathBuf;
 
 use rjournal::daemon::command::apply::{JobMessage, ReportJob, StorePlace};
 use rjournal::daemon::command::file::{FileDescription, ListFiles};
+use rjournal::daemon::command::orphan::ListOrphans;
 use rjournal::daemon::{
-    Followed, Follower, JournalClient, JournalFacts, Stopped, SystemJournal, Want,
+    ArchiveFollowed, ErrorKind, Followed, Follower, JournalClient, JournalFacts, Stopped,
+    SystemJournal, Want,
 };
-use rjournal::entry::{Draft, FileName, Name, QualifiedName, Sequence, codec};
-use rjournal::journal::Answer;
+use rjournal::entry::{Draft, FileName, Name, QualifiedName, SealedBundle, Sequence, codec};
+use rjournal::journal::{Answer, ArchiveReader, Orphan};
+use rjournal::receiver::StoredBundle;
 use rjournal::{Client, CommandError, System};
 
 /// Bytes read at once from an embedded system.
@@ -84,6 +87,70 @@ impl Port {
         }
     }
 
+    /// Reads an orphan archive of the journal after an entry, up to one.
+    ///
+    /// Cancel safe: yes.
+    ///
+    /// # Errors
+    /// [`CommandError`] when it cannot be read.
+    pub async fn follow_archive(
+        &self,
+        number: u64,
+        after: Sequence,
+        upto: Option<Sequence>,
+    ) -> Result<Feed, CommandError> {
+        match self {
+            Self::Daemon { data, journal, .. } => {
+                let wanted = ArchiveFollowed {
+                    journal: *journal,
+                    number,
+                    after,
+                    upto,
+                };
+                let follower = Client::follow_archive(data, wanted).await?;
+                Ok(Feed::Socket(Box::new(follower)))
+            }
+            Self::Embedded { journal, .. } => Ok(Feed::Archive {
+                facts: Box::new(journal.archive_facts(number, after)?),
+                reader: journal.archive(number)?.reader(after)?,
+                at: after,
+            }),
+        }
+    }
+
+    /// What an orphan archive of the journal is, and its chain head at an entry.
+    ///
+    /// Cancel safe: yes.
+    ///
+    /// # Errors
+    /// [`CommandError`] when it cannot be read.
+    pub async fn archive_facts(
+        &self,
+        number: u64,
+        at: Sequence,
+    ) -> Result<JournalFacts, CommandError> {
+        let feed = self.follow_archive(number, at, Some(at)).await?;
+        Ok(feed.facts().clone())
+    }
+
+    /// The orphan archives of the journal that can be read, and why others cannot.
+    ///
+    /// Cancel safe: yes.
+    ///
+    /// # Errors
+    /// [`CommandError`] when the daemon is gone.
+    pub async fn orphans(&self) -> Result<(Vec<Orphan>, Vec<String>), CommandError> {
+        let request = ListOrphans {
+            journal: Some(self.journal()),
+        };
+        let found = match self {
+            Self::Daemon { client, .. } => client.run(request).await?,
+            Self::Embedded { system, .. } => system.run(request).await?,
+        };
+        let own = found.journals.into_iter().next();
+        Ok(own.map_or_else(Default::default, |own| (own.orphans, own.unreadable)))
+    }
+
     /// What the journal is, and its chain head at an entry.
     ///
     /// Cancel safe: yes.
@@ -128,7 +195,7 @@ impl Port {
         };
         match found {
             Ok(files) => Ok(files.files.into_iter().next()),
-            Err(error) if error.kind == rjournal::daemon::ErrorKind::NotFound => Ok(None),
+            Err(error) if error.kind == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -150,6 +217,7 @@ impl Port {
             stopped: report.stopped,
             message: report.message,
             held: report.held,
+            fork: report.fork,
         };
         Ok(client.run(request).await?.save_wanted)
     }
@@ -168,6 +236,8 @@ pub struct Report {
     pub message: Option<JobMessage>,
     /// Whether an operator holds the job, where that changed.
     pub held: Option<bool>,
+    /// What was decided behind this entry is taken out of the store.
+    pub fork: Option<Sequence>,
 }
 
 /// A journal being read.
@@ -190,6 +260,15 @@ pub enum Feed {
         /// Bundles read and not given yet, last first.
         ready: Vec<rjournal::entry::SealedBundle>,
     },
+    /// An orphan archive, from the system in this process.
+    Archive {
+        /// What the archive is.
+        facts: Box<JournalFacts>,
+        /// The archive.
+        reader: ArchiveReader,
+        /// The last entry given.
+        at: Sequence,
+    },
 }
 
 impl Feed {
@@ -197,7 +276,7 @@ impl Feed {
     pub fn facts(&self) -> &JournalFacts {
         match self {
             Self::Socket(follower) => follower.facts(),
-            Self::Embedded { facts, .. } => facts,
+            Self::Embedded { facts, .. } | Self::Archive { facts, .. } => facts,
         }
     }
 
@@ -210,6 +289,14 @@ impl Feed {
     pub async fn next(&mut self) -> Result<Followed, CommandError> {
         match self {
             Self::Socket(follower) => follower.next().await,
+            Self::Archive { reader, at, .. } => {
+                let Some(bundle) = reader.next_bundles(0)?.pop() else {
+                    return Ok(Followed::Level(*at));
+                };
+                let opened = opened(bundle)?;
+                *at = opened.header().last();
+                Ok(Followed::Bundle(opened))
+            }
             Self::Embedded {
                 journal,
                 at,
@@ -234,19 +321,16 @@ impl Feed {
                     return Err(error);
                 }
                 for bundle in bundles.into_iter().rev() {
-                    let opened = codec::open(bundle.bytes.clone(), bundle.receiver.receiver);
-                    let opened = opened.map_err(|error| {
-                        CommandError::new(
-                            rjournal::daemon::ErrorKind::Damaged,
-                            "RJN1002",
-                            error.to_string(),
-                        )
-                    })?;
-                    ready.push(opened);
+                    ready.push(opened(bundle)?);
                 }
             },
         }
     }
+}
+
+fn opened(bundle: StoredBundle) -> Result<SealedBundle, CommandError> {
+    codec::open(bundle.bytes, bundle.receiver.receiver)
+        .map_err(|error| CommandError::new(ErrorKind::Damaged, "RJN1002", error.to_string()))
 }
 
 /// A journal taking deposits.

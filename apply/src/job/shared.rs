@@ -131,7 +131,10 @@ impl JobShared {
         position: Option<StorePosition>,
         orders: mpsc::Sender<Order>,
     ) -> Self {
+        let mark = position.and_then(|position| position.in_progress);
+        let back = mark.filter(InProgress::is_undo).map(|mark| mark.cycle);
         let applied = position.map_or(Sequence::NONE, |position| position.applied);
+        let applied = back.unwrap_or(applied);
         let status = JobStatus {
             position,
             found: position.map(|position| position.applied),
@@ -254,6 +257,12 @@ impl JobShared {
             progress.applied = progress.applied.max(upto);
             moved
         });
+    }
+
+    /// The store is taken back: what was decided behind an entry is not in it any more, or soon will not be.
+    pub(super) fn set_back(&self, fork: Sequence) {
+        self.progress
+            .send_modify(|progress| progress.applied = progress.applied.min(fork));
     }
 
     pub(super) fn set_ended(&self) {

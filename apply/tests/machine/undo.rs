@@ -62,7 +62,7 @@ pub(crate) fn take_back(
                 }
                 machine.handle_read()?;
             }
-            UndoOutput::Planned { restart } => taken.restart = Some(restart),
+            UndoOutput::Planned { restart, .. } => taken.restart = Some(restart),
             UndoOutput::Step(step) => {
                 if taken.positions.len() == steps_max {
                     return Err(End::Crashed);

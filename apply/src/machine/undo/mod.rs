@@ -72,6 +72,8 @@ pub enum UndoOutput {
     Planned {
         /// The entry before the first of the oldest cycle open at the fork.
         restart: Sequence,
+        /// What will be taken out, of what went out already too.
+        undone: Undone,
     },
     /// Apply this.
     Step(Box<Step>),
@@ -315,7 +317,9 @@ impl UndoMachine {
             transactions: surveyed.transactions,
             rows: surveyed.rows,
         };
-        self.outputs.push_back(UndoOutput::Planned { restart });
+        let undone = self.plan.undone;
+        self.outputs
+            .push_back(UndoOutput::Planned { restart, undone });
         let next = StorePosition {
             applied: self.plan.fork.sequence,
             restart,

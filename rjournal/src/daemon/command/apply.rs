@@ -66,6 +66,9 @@ pub struct ReportJob {
     /// Whether an operator holds it, where that changed.
     #[serde(default)]
     pub held: Option<bool>,
+    /// What was decided behind this entry is taken out of the store: what is saved, too, may lie behind it.
+    #[serde(default)]
+    pub fork: Option<Sequence>,
 }
 
 /// Where a store stands.
@@ -330,7 +333,14 @@ impl Shared {
                 record.restart = place.restart;
                 record.needs_reinit &= place.restart < record.saved;
             }
-            record.saved = request.saved.unwrap_or(record.saved);
+            record.saved = match (request.saved, request.fork) {
+                (Some(saved), Some(_)) => saved.min(record.saved),
+                (saved, _) => saved.unwrap_or(record.saved),
+            };
+            if let Some(fork) = request.fork {
+                // Another entry will have its number.
+                record.skip.take_if(|skip| skip.sequence > fork);
+            }
             if request.stopped.is_some() {
                 record.stopped.clone_from(&request.stopped);
             }
