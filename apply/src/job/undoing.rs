@@ -19,7 +19,7 @@ use crate::error::ApplyError;
 use crate::machine::{
     OlderFormats, Skips, Step, UndoMachine, UndoOrder, UndoOutput, Undone, resolve,
 };
-use crate::store::{Batch, StorePosition};
+use crate::store::{Batch, FileChange, StorePosition};
 
 /// A store that is full or locked is tried again after this long, doubling up to a hundred times as long.
 const AGAIN_MIN: Duration = Duration::from_millis(100);
@@ -220,6 +220,12 @@ impl Beginning {
         way: &Way,
     ) -> Result<bool, ApplyError> {
         let next = step.next;
+        for change in &step.files {
+            if let FileChange::Drop { id } = change {
+                // Whoever looked it up meanwhile is to look again.
+                self.shared.set_journaled(*id, false);
+            }
+        }
         let batch = resolve(step, &*self.shared.reader, formats)
             .map_err(|error| not_as_left(error, way.fork().sequence))?;
         if next.in_progress.is_some() {

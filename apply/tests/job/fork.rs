@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rjournal::daemon::SystemJournal;
+use rjournal::daemon::command::library::CreateLibrary;
 use rjournal::disk::{Disk, OsDisk};
 use rjournal::entry::codec;
 use rjournal::entry::record::Value;
@@ -178,6 +179,14 @@ impl Fork {
         let target = backup.path().join("BKP");
         let name = SystemName::new("BKP").unwrap();
         System::create(&target, &Config::new(name, None)).unwrap();
+        let empty = System::open(SystemOptions::new(&target)).await.unwrap();
+        let library = CreateLibrary {
+            library: "PRDLIB".parse().unwrap(),
+            text: String::new(),
+        };
+        empty.run(library).await.unwrap();
+        empty.stop().await;
+        drop(empty);
         let disk: Arc<dyn Disk> = Arc::new(OsDisk::new(&target));
         let source = SourceRecord {
             system: SystemId::from_bytes([3; 16]),

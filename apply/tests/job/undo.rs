@@ -157,11 +157,12 @@ async fn a_kill_after_any_step_changes_nothing_in_the_end() {
     for kind in [StoreKind::Sled, StoreKind::Redb] {
         let wanted = Wanted {
             kind,
+            rows: 90,
             ..Wanted::default()
         };
         let fork = Fork::new(wanted).await.trimmed();
         let mut kills = 0;
-        for steps in [0, 1, 1, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1] {
+        for steps in [0, 1, 1, 1, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1] {
             let what = format!("{kind}:{steps}:{}", fork.data.display());
             let status = tokio::task::spawn_blocking(move || {
                 Command::new(std::env::current_exe().unwrap())

@@ -31,6 +31,7 @@ mod endjrnpf;
 mod get;
 mod hldapy;
 mod init;
+mod orphans;
 mod put;
 mod rlsapy;
 mod rmvrdbdire;
@@ -157,6 +158,7 @@ commands! {
     dspdep => DspDep,
     verify => Verify,
     rprjrn => RprJrn,
+    orphans => Orphans,
     addrdbdire => AddRdbDirE,
     chgrdbdire => ChgRdbDirE,
     rmvrdbdire => RmvRdbDirE,
