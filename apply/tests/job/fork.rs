@@ -30,10 +30,16 @@ const JOURNAL_DIR: &str = "journals/00000000000000aa";
 const READ_BYTES: usize = 1 << 20;
 
 /// The systems, and what is where.
+#[allow(
+    dead_code,
+    reason = "the tests of the job and those of the program each use a part of it"
+)]
 pub(crate) struct Fork {
     _dirs: [TempDir; 2],
     /// The data directory with the cut copy and the store.
     pub(crate) data: PathBuf,
+    /// The data directory of the other system, which went on without it.
+    pub(crate) other_data: PathBuf,
     /// Where they parted.
     pub(crate) at: Position,
     /// Rows at the fork.
@@ -229,6 +235,7 @@ impl Fork {
         Self {
             _dirs: [dir, backup],
             data: target,
+            other_data: elsewhere,
             at: fork,
             rows,
             stood,
@@ -274,7 +281,7 @@ async fn other_branch(data: &Path) -> (Vec<StoredBundle>, Vec<Vec<Value>>) {
         ..SystemOptions::new(data)
     };
     let system = System::open(options).await.unwrap();
-    let (database, job) = database(&system, data, StoreKind::Redb).await;
+    let (database, job) = database(&system, data, StoreKind::Sled).await;
     let journal = system.journal(qualified("PRDLIB/JRN")).unwrap();
     write(&database, update(0, "otherwise", 7)).await;
     write(&database, insert(100, "of the other one", 8)).await;

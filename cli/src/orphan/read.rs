@@ -166,7 +166,7 @@ impl<'a> Archive<'a> {
         while let Followed::Bundle(bundle) = feed.next().await? {
             let epoch = bundle.header().epoch;
             for view in behind(&bundle, fork) {
-                if let Some(transaction) = collector.take(Entry::of_view(&view, epoch))?
+                if let Some(transaction) = collector.take(&Entry::of_view(&view, epoch))?
                     && work(transaction).await?.is_break()
                 {
                     return Ok(());
@@ -198,7 +198,7 @@ impl<'a> Archive<'a> {
             for entry in found.entries {
                 let entry = self.whole(entry).await?;
                 // Nothing is decided at or below the fork that goes on behind it.
-                drop(collector.take(Entry::of_displayed(entry))?);
+                drop(collector.take(&Entry::of_displayed(entry))?);
             }
             match found.next {
                 Some(next) => from = next,

@@ -181,7 +181,7 @@ impl Collector {
     ///
     /// # Errors
     /// [`CliError`] when more is undecided than can be kept.
-    pub(crate) fn take(&mut self, entry: Entry) -> Result<Option<Transaction>, CliError> {
+    pub(crate) fn take(&mut self, entry: &Entry) -> Result<Option<Transaction>, CliError> {
         match entry.kind {
             Kind::OPENED => {
                 for (cycle, open) in std::mem::take(&mut self.open) {
@@ -192,17 +192,17 @@ impl Collector {
             Kind::CYCLE_START => {
                 let open = self.open.entry(entry.sequence).or_default();
                 open.begun = true;
-                open.note_entry(&entry);
+                open.note_entry(entry);
             }
             Kind::CYCLE_ROLLBACK => self.bytes -= self.end(entry.cycle).bytes,
             Kind::CYCLE_COMMIT => {
                 let open = self.end(entry.cycle);
                 self.bytes -= open.bytes;
-                return Ok(Some(open.decided(&entry)));
+                return Ok(Some(open.decided(entry)));
             }
             kind if kind.code() == 'J' || kind.is_commitment() => {}
-            _ if entry.cycle == Sequence::NONE => return Ok(self.alone(&entry)),
-            _ => self.inside(&entry)?,
+            _ if entry.cycle == Sequence::NONE => return Ok(self.alone(entry)),
+            _ => self.inside(entry)?,
         }
         Ok(None)
     }
@@ -364,7 +364,7 @@ mod tests {
         let decided = entries
             .iter()
             .filter_map(|&(sequence, kind, cycle)| {
-                collector.take(entry(sequence, kind, cycle)).unwrap()
+                collector.take(&entry(sequence, kind, cycle)).unwrap()
             })
             .collect();
         (decided, collector.finish())

@@ -63,7 +63,9 @@ pub(super) async fn run(args: &Args, context: &Context<'_>) -> Result<ExitCode, 
             rows += transaction.changes.len() as u64;
             meter.show(rows, archive.orphan.entries);
             writing
-                .push(&transaction, class, &archive.objects)
+                .push(&transaction, class, |object, version| {
+                    archive.objects.format(object, version)
+                })
                 .map_err(not_written)?;
             Ok(ControlFlow::Continue(()))
         })

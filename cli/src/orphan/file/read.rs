@@ -1,241 +1,21 @@
-//! Package `cli`, orphans: the file transactions are exported to, and read from again: JSON, an object in each line
-//! (docs/FORMAT.md, orphan exports). Its first line says the version, its last one that it is whole. Must not know archives.
+//! Package `cli`, orphans: an export is read, line by line; one that is damaged is named with the line. Must not know what is
+//! done with it.
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use rjournal::daemon::{CommandError, ErrorKind};
 use rjournal::entry::record::Format;
-use rjournal::entry::{
-    DepositKey, Epoch, FileName, JournalId, Kind, ObjectId, Position, QualifiedName, Sequence,
-    Timestamp,
-};
-use serde::{Deserialize, Serialize};
+use rjournal::entry::{DepositKey, Epoch, ObjectId, Sequence};
 
-use super::class::Class;
-use super::transaction::{Change, ChangeKind, Outcome, Transaction};
-use super::values::{key_of, row_of};
+use super::{ChangeLine, FormatLine, Header, Line, TransactionLine, VERSION};
 use crate::error::CliError;
-use crate::objects::Objects;
-use crate::rows;
-use crate::text;
+use crate::orphan::transaction::{Change, ChangeKind, Outcome};
 
-/// Version of the file.
-const VERSION: u64 = 1;
 /// Longest line that is read, in bytes.
 const LINE_BYTES_MAX: u64 = 1 << 30;
-
-/// The first line.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Header {
-    /// The version.
-    pub(crate) rjournal_orphans: u64,
-    /// Identity of the journal.
-    pub(crate) journal: JournalId,
-    /// Its name where it was exported.
-    pub(crate) name: QualifiedName,
-    /// Number of the archive there.
-    pub(crate) archive: u64,
-    pub(crate) fork: Position,
-    pub(crate) last: Position,
-    pub(crate) archived_at: Timestamp,
-    pub(crate) reason: String,
-}
-
-impl Header {
-    /// The first line of an export of this archive.
-    pub(crate) fn of(name: QualifiedName, orphan: &rjournal::journal::Orphan) -> Self {
-        Self {
-            rjournal_orphans: VERSION,
-            journal: orphan.journal,
-            name,
-            archive: orphan.number,
-            fork: orphan.fork,
-            last: orphan.last,
-            archived_at: orphan.archived_at,
-            reason: orphan.reason.clone(),
-        }
-    }
-}
-
-/// Every further line.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Line {
-    /// A format, before the first change that is written in it.
-    Format(FormatLine),
-    Transaction(Box<TransactionLine>),
-    /// The last line: the file is whole.
-    End {
-        transactions: u64,
-    },
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct FormatLine {
-    object: ObjectId,
-    version: u32,
-    file: FileName,
-    /// As it is encoded, in hexadecimal.
-    bytes: String,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct TransactionLine {
-    sequence: Sequence,
-    outcome: String,
-    class: String,
-    time: Timestamp,
-    job: Option<String>,
-    user: Option<String>,
-    program: Option<String>,
-    system: Option<String>,
-    key: Option<DepositKey>,
-    epoch: Epoch,
-    incomplete: bool,
-    changes: Vec<ChangeLine>,
-    notes: Vec<NoteLine>,
-}
-
-/// A change: for people the values by the names of the fields, for programs the images.
-#[derive(Debug, Serialize, Deserialize)]
-struct ChangeLine {
-    sequence: Sequence,
-    change: String,
-    file: Option<FileName>,
-    object: ObjectId,
-    format: u32,
-    #[serde(default, skip_serializing_if = "is_zero")]
-    record: u64,
-    key: Option<Vec<serde_json::Value>>,
-    before: Option<serde_json::Value>,
-    after: Option<serde_json::Value>,
-    before_image: Option<String>,
-    after_image: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    key_image: Option<String>,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct NoteLine {
-    sequence: Sequence,
-    kind: Kind,
-    object: ObjectId,
-    data: String,
-}
-
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
-const fn is_zero(number: &u64) -> bool {
-    *number == 0
-}
-
-/// An export in the making.
-pub(crate) struct Writing<'a, W> {
-    out: &'a mut W,
-    formats: Vec<(ObjectId, u32)>,
-    transactions: u64,
-}
-
-impl<'a, W: Write> Writing<'a, W> {
-    /// Begins it.
-    pub(crate) fn begin(out: &'a mut W, header: &Header) -> std::io::Result<Self> {
-        put(out, header)?;
-        Ok(Self {
-            out,
-            formats: Vec::new(),
-            transactions: 0,
-        })
-    }
-
-    /// The next transaction.
-    pub(crate) fn push(
-        &mut self,
-        transaction: &Transaction,
-        class: Class,
-        objects: &Objects<'_>,
-    ) -> std::io::Result<()> {
-        for change in &transaction.changes {
-            let place = (change.object, change.format);
-            if let Some(format) = objects.format(place.0, place.1)
-                && !self.formats.contains(&place)
-            {
-                self.formats.push(place);
-                let line = FormatLine {
-                    object: place.0,
-                    version: place.1,
-                    file: format.file().clone(),
-                    bytes: text::hex(&format.encode()),
-                };
-                put(self.out, &Line::Format(line))?;
-            }
-        }
-        let [job, user, program, system] = transaction.actor.clone();
-        let line = TransactionLine {
-            sequence: transaction.sequence,
-            outcome: transaction.outcome.name().to_owned(),
-            class: class.name().to_owned(),
-            time: transaction.time,
-            job,
-            user,
-            program,
-            system,
-            key: transaction.key,
-            epoch: transaction.epoch,
-            incomplete: transaction.incomplete,
-            changes: transaction
-                .changes
-                .iter()
-                .map(|change| change_line(change, objects.format(change.object, change.format)))
-                .collect(),
-            notes: transaction
-                .notes
-                .iter()
-                .map(|note| NoteLine {
-                    sequence: note.sequence,
-                    kind: note.kind,
-                    object: note.object,
-                    data: text::hex(&note.data),
-                })
-                .collect(),
-        };
-        self.transactions += 1;
-        put(self.out, &Line::Transaction(Box::new(line)))
-    }
-
-    /// Ends it; gives how many transactions are in it.
-    pub(crate) fn finish(self) -> std::io::Result<u64> {
-        let transactions = self.transactions;
-        put(self.out, &Line::End { transactions })?;
-        Ok(transactions)
-    }
-}
-
-fn put(out: &mut impl Write, line: &impl Serialize) -> std::io::Result<()> {
-    serde_json::to_writer(&mut *out, line)?;
-    out.write_all(b"\n")
-}
-
-fn change_line(change: &Change, format: Option<&Format>) -> ChangeLine {
-    let values = |image: &Option<Vec<u8>>| row_of(format, image.as_deref()).map(|row| row.json());
-    let hex = |image: &Option<Vec<u8>>| image.as_deref().map(text::hex);
-    let key = format.and_then(|format| key_of(change, format));
-    ChangeLine {
-        sequence: change.sequence,
-        change: change.kind.name().to_owned(),
-        file: format.map(|format| format.file().clone()),
-        object: change.object,
-        format: change.format,
-        record: change.record,
-        key: key.map(|key| key.iter().map(rows::json).collect()),
-        before: values(&change.before),
-        after: values(&change.after),
-        before_image: hex(&change.before),
-        after_image: hex(&change.after),
-        key_image: hex(&change.key),
-    }
-}
 
 /// A transaction that was read.
 #[derive(Debug)]
@@ -431,7 +211,7 @@ impl Reading {
 }
 
 /// The bytes of hexadecimal digits.
-fn unhex(text: &str) -> Option<Vec<u8>> {
+pub(super) fn unhex(text: &str) -> Option<Vec<u8>> {
     let digits = text.as_bytes().chunks(2);
     let byte = |pair: &[u8]| {
         let digit = |byte: &u8| char::from(*byte).to_digit(16);
