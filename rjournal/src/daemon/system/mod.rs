@@ -6,6 +6,7 @@ mod fetch;
 mod hold;
 mod journals;
 mod names;
+mod open_cycles;
 mod partner;
 mod rebuild;
 mod recovery;

@@ -11,6 +11,7 @@ use event_listener::Event;
 
 use super::archives::Archives;
 use super::names::Claims;
+use super::open_cycles::OpenCycles;
 use super::repair::Repairs;
 use super::running::SystemOptions;
 use super::runtime::JournalRuntime;
@@ -57,6 +58,7 @@ pub(crate) struct Shared {
     pub(super) claims: Claims,
     pub(crate) repairs: Repairs,
     pub(super) archives: Archives,
+    pub(super) open_cycles: OpenCycles,
 }
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -103,6 +105,7 @@ impl Shared {
             claims: Claims::default(),
             repairs: Repairs::default(),
             archives: Archives::default(),
+            open_cycles: OpenCycles::default(),
         });
         if let Some(why) = stale {
             let text = format!(
