@@ -225,9 +225,11 @@ impl Shared {
         if !attributes.delete_receivers && attributes.retention_bytes_max == 0 {
             return;
         }
+        let mut holds = self.holds_of(journal);
+        holds.extend(self.cycle_holds_of(journal, runtime));
         let outcome = retire(
             &runtime.records(),
-            &self.holds_of(journal),
+            &holds,
             attributes.delete_receivers,
             attributes.retention_bytes_max,
         );

@@ -19,17 +19,9 @@ impl Shared {
             let record = lock(&link.record).clone();
             if !record.needs_reinit {
                 let who = format!("remote journal {} at {}", record.target, record.rdb);
-                let after = link.status().acknowledged;
-                if let Some(after) = self.open_before(journal, after) {
-                    holds.push(Hold {
-                        who: format!("commit cycles open where {who} is"),
-                        after,
-                        expendable: true,
-                    });
-                }
                 holds.push(Hold {
                     who,
-                    after,
+                    after: link.status().acknowledged,
                     expendable: true,
                 });
             }

@@ -3,11 +3,13 @@
 //! behind that, from their first entries on (ruling 7): so their receivers are kept. Must not delete anything.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use super::runtime::JournalRuntime;
 use super::shared::{Shared, lock};
+use crate::daemon::task::link::LinkHandle;
 use crate::entry::{QualifiedName, Sequence};
+use crate::journal::Hold;
 
 /// Looks that are remembered for one journal; beyond that every second one is forgotten, which keeps rather more.
 const LOOKS_MAX: usize = 1024;
@@ -80,14 +82,31 @@ impl Shared {
         looks.forget_before(least.unwrap_or(at));
     }
 
-    /// The entry before the first of the oldest cycle that may have been open where a target is, where that lies further
-    /// back than the target.
-    pub(super) fn open_before(
+    /// What is kept for cycles that may have been open where targets are, beside what the targets need themselves. Above the
+    /// cap it is given up before a target is.
+    pub(in crate::daemon) fn cycle_holds_of(
         &self,
         name: QualifiedName,
-        acknowledged: Sequence,
-    ) -> Option<Sequence> {
-        lock(&self.open_cycles.0).get(&name)?.before(acknowledged)
+        runtime: &JournalRuntime,
+    ) -> Vec<Hold> {
+        let journals = lock(&self.open_cycles.0);
+        let Some(looks) = journals.get(&name) else {
+            return Vec::new();
+        };
+        let hold = |link: &Arc<LinkHandle>| {
+            let record = lock(&link.record).clone();
+            let after = looks.before(link.status().acknowledged)?;
+            let who = format!(
+                "commit cycles open where remote journal {} at {} is",
+                record.target, record.rdb
+            );
+            (!record.needs_reinit).then_some(Hold {
+                who,
+                after,
+                expendable: true,
+            })
+        };
+        runtime.links().iter().filter_map(hold).collect()
     }
 }
 
