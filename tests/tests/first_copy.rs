@@ -249,6 +249,8 @@ async fn report(
         stopped: None,
         message: None,
         held: None,
+        fork: None,
+        kept_from: None,
     };
     system.run(request).await.expect("it is taken");
 }
@@ -478,6 +480,8 @@ impl Pair {
             stopped: None,
             message: None,
             held: None,
+            fork: None,
+            kept_from: None,
         };
         self.prd.run(not_saved).await.expect("it is taken");
         let refused = self.ended().await.expect_err("there is none");

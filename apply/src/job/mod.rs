@@ -3,12 +3,15 @@
 //! embeds the system. It decides nothing.
 
 mod beginning;
+mod own_save;
 mod port;
 mod restoring;
 mod saving;
 mod shared;
 mod store;
 mod task;
+mod undoing;
+mod way_back;
 
 pub use port::{Depositor, Feed, Port, Report};
 pub use restoring::{RestoreOrder, RestoredStore, restore_store};

@@ -11,16 +11,17 @@ use rjournal::entry::record::Format;
 use rjournal::entry::{ObjectId, Sequence};
 use tokio::sync::{mpsc, oneshot};
 
-use super::beginning::{Beginning, NOT_OPEN, check_place};
+use super::beginning::{Beginning, NOT_OPEN};
 use super::port::{Feed, Port, Report};
 use super::saving::{Asker, Saving};
 use super::shared::{JobShared, Order};
+use super::undoing::{Place, place};
 use crate::error::{ApplyError, DatabaseError};
 use crate::machine::{ApplyMachine, Bounds, Output, SegmentStart, Skip, Step, resolve};
 use crate::store::{Batch, FileChange, ReplicaStore, SaveInfo, StoreError, StorePosition};
 
 /// What was applied is made durable and reported this often.
-const DURABLE_EVERY: Duration = Duration::from_secs(1);
+pub(super) const DURABLE_EVERY: Duration = Duration::from_secs(1);
 /// Where nothing moves, it is reported all the same every so many times.
 const QUIET_MAX: u32 = 2;
 /// A store that is full or locked is tried again after this long, doubling.
@@ -64,8 +65,12 @@ impl ApplyJob {
         store: Box<dyn ReplicaStore>,
         options: JobOptions,
     ) -> Result<Self, ApplyError> {
-        let facts = check_place(&port, store.reader().position()?).await?;
-        Self::run(port, store, options, Some(facts))
+        // A store that is to be taken back first is placed by the job itself.
+        let facts = match place(&port, store.reader().position()?).await? {
+            Place::Here(facts) => Some(*facts),
+            Place::Behind(_) | Place::Later(_) => None,
+        };
+        Self::run(port, store, options, facts)
     }
 
     /// As [`Self::start`], where the journal may not be open yet: the store can be read meanwhile. What [`Self::start`]
@@ -105,6 +110,7 @@ impl ApplyJob {
             options,
             placed: facts,
             saving: None,
+            save_owed: false,
         };
         let (send, ended) = oneshot::channel();
         // A runtime of its own: that of the caller may be gone before the job is.
@@ -219,6 +225,7 @@ impl Task {
                 options: self.options,
                 placed: None,
                 saving: self.saving,
+                save_owed: false,
             }));
         }
         Over::Ended(self.end(outcome).await)
@@ -531,7 +538,7 @@ impl Task {
     }
 }
 
-fn message(id: &str, severity: Severity, text: String) -> JobMessage {
+pub(super) fn message(id: &str, severity: Severity, text: String) -> JobMessage {
     JobMessage {
         id: id.to_owned(),
         severity,

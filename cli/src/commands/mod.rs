@@ -36,6 +36,7 @@ mod endjrnpf;
 mod get;
 mod hldapy;
 mod init;
+mod orphans;
 mod put;
 mod rlsapy;
 mod rmvrdbdire;
@@ -164,6 +165,7 @@ commands! {
     dspdep => DspDep,
     verify => Verify,
     rprjrn => RprJrn,
+    orphans => Orphans,
     addrdbdire => AddRdbDirE,
     chgrdbdire => ChgRdbDirE,
     rmvrdbdire => RmvRdbDirE,

@@ -11,6 +11,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use tokio::time::Instant;
 
+use crate::copies;
 use crate::network::Network;
 use crate::script::{How, Line, parse, settled, words};
 
@@ -206,6 +207,18 @@ pub(crate) fn run(text: &str) -> Option<String> {
             Line::LoseCatalog(system) => {
                 lose(&systems[&system].data, "catalog");
                 writeln!(out, "!lose-catalog {system}").expect("text");
+            }
+            Line::LoseMarks(system) => {
+                copies::lose_marks(&systems[&system].data);
+                writeln!(out, "!lose-marks {system}").expect("text");
+            }
+            Line::Keep(system) => {
+                copies::keep(&systems[&system].data);
+                writeln!(out, "!keep {system}").expect("text");
+            }
+            Line::Restore(system) => {
+                copies::restore(&systems[&system].data);
+                writeln!(out, "!restore {system}").expect("text");
             }
             Line::NoWrites(system) => {
                 systems[&system].fail_writes();

@@ -22,6 +22,12 @@ pub(crate) enum Line {
     LoseControl(String),
     /// The catalog of a system is to be lost in both copies.
     LoseCatalog(String),
+    /// The flush marks of a system are to be lost.
+    LoseMarks(String),
+    /// The directory of a system is to be copied.
+    Keep(String),
+    /// The copy is to be put back.
+    Restore(String),
     /// Every write of the daemon of a system is to fail.
     NoWrites(String),
     /// A command.
@@ -86,6 +92,12 @@ pub(crate) fn parse(text: &str) -> Vec<Line> {
             lines.push(Line::LoseControl(system.to_owned()));
         } else if let Some(system) = line.strip_prefix("!lose-catalog ") {
             lines.push(Line::LoseCatalog(system.to_owned()));
+        } else if let Some(system) = line.strip_prefix("!lose-marks ") {
+            lines.push(Line::LoseMarks(system.to_owned()));
+        } else if let Some(system) = line.strip_prefix("!keep ") {
+            lines.push(Line::Keep(system.to_owned()));
+        } else if let Some(system) = line.strip_prefix("!restore ") {
+            lines.push(Line::Restore(system.to_owned()));
         } else if let Some(system) = line.strip_prefix("!no-writes ") {
             lines.push(Line::NoWrites(system.to_owned()));
         } else if let Some(order) = line.strip_prefix("!network ") {

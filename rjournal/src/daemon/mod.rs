@@ -33,5 +33,7 @@ pub use group::{SwitchReport, TakeoverReport, TakeoverView};
 pub use jobs::{EXIT_STOPPED, JobProgram, JobState};
 pub use messages::{OperatorMessage, Severity};
 pub use reading::{Along, JournalFacts, SegmentEnded};
-pub use socket::{Client, ClientTicket, ControlSocket, Followed, Follower, JournalClient, Want};
+pub use socket::{
+    ArchiveFollowed, Client, ClientTicket, ControlSocket, Followed, Follower, JournalClient, Want,
+};
 pub use system::{System, SystemOptions};

@@ -70,6 +70,12 @@ pub struct ReportJob {
     /// Whether an operator holds it, where that changed.
     #[serde(default)]
     pub held: Option<bool>,
+    /// What was decided behind this entry is taken out of the store: what is saved, too, may lie behind it.
+    #[serde(default)]
+    pub fork: Option<Sequence>,
+    /// Where reading begins again then: entries behind it must stay.
+    #[serde(default)]
+    pub kept_from: Option<Sequence>,
 }
 
 /// Where a store stands.
@@ -392,6 +398,13 @@ impl Shared {
                 Some(_) if !fetching => record.load.take_if(is_loaded),
                 _ => None,
             };
+            if let Some(fork) = request.fork {
+                // What is read again from there must stay, and a save behind it covers nothing any more.
+                record.saved = request.kept_from.unwrap_or(fork).min(record.saved);
+                record.save.take_if(|save| save.applied > fork);
+                // Another entry will have its number.
+                record.skip.take_if(|skip| skip.sequence > fork);
+            }
             if request.stopped.is_some() {
                 record.stopped.clone_from(&request.stopped);
             }

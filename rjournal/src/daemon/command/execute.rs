@@ -23,6 +23,7 @@ impl Shared {
             Request::DescribeSystem(_) => Reply::DescribeSystem(self.describe_system()),
             Request::AdoptFiles(request) => Reply::AdoptFiles(self.adopt_files(request)?),
             Request::ListFiles(request) => Reply::ListFiles(self.list_files(&request)?),
+            Request::ListOrphans(request) => Reply::ListOrphans(self.list_orphans(&request)?),
             Request::ListJobs(_) => Reply::ListJobs(self.list_jobs()),
             Request::SendEntry(request) => Reply::SendEntry(self.send_entry(request).await?),
             Request::DisplayEntries(request) => {

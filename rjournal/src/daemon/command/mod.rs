@@ -14,6 +14,7 @@ pub mod journal;
 pub mod library;
 pub mod load;
 pub mod member;
+pub mod orphan;
 pub mod receiver;
 pub mod remote_journal;
 pub mod repair;
@@ -154,6 +155,8 @@ commands! {
     TakeOver(group::TakeOver) -> crate::daemon::TakeoverReport;
     /// WHOISPRIMARY.
     WhoIsPrimary(group::WhoIsPrimary) -> group::PrimaryTold;
+    /// ORPHANS LIST.
+    ListOrphans(orphan::ListOrphans) -> orphan::Orphans;
     /// STATUS.
     DescribeStatus(status::DescribeStatus) -> status::Status;
     /// DSPMSG.

@@ -227,9 +227,11 @@ impl Shared {
             return;
         }
         let _retiring = self.retiring.lock().await;
+        let mut holds = self.holds_of(journal);
+        holds.extend(self.cycle_holds_of(journal, runtime));
         let outcome = retire(
             &runtime.records(),
-            &self.holds_of(journal),
+            &holds,
             attributes.delete_receivers,
             attributes.retention_bytes_max,
         );

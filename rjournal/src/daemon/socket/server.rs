@@ -1,5 +1,7 @@
 //! Room `daemon`, the control socket: the daemon's end: one task for each connection.
 
+mod archive;
+
 use std::collections::VecDeque;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -27,6 +29,8 @@ use crate::daemon::user::user_name;
 use crate::entry::{Actor, Draft, QualifiedName};
 use crate::error::{DepositError, LinkError, SystemError};
 use crate::journal::{Journal, Ticket};
+
+pub(in crate::daemon) use archive::archive_facts;
 
 /// Connections served at once.
 const CONNECTIONS_MAX: usize = 1024;
@@ -178,6 +182,9 @@ impl Connection {
                         let begun = Reading::begin(&self.shared, journal, along, after, upto);
                         return self.follow(id, begun).await;
                     }
+                    ControlFrame::Client(ClientMessage::FollowArchive { id, wanted }) => {
+                        return self.follow_archive(id, wanted).await;
+                    }
                     ControlFrame::Client(message) => self.take_message(message).await?,
                     ControlFrame::Server(_)
                     | ControlFrame::Answer(_)
@@ -277,7 +284,7 @@ impl Connection {
                 result: self.attach(journal, &actor, exclusive),
             },
             // Taken by the caller.
-            ClientMessage::Follow { .. } => return Ok(()),
+            ClientMessage::Follow { .. } | ClientMessage::FollowArchive { .. } => return Ok(()),
             ClientMessage::Hello { .. } => {
                 return Err(LinkError::Malformed {
                     reason: "a second hello".to_owned(),

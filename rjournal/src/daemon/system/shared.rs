@@ -9,7 +9,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 
 use event_listener::Event;
 
+use super::archives::Archives;
 use super::names::Claims;
+use super::open_cycles::OpenCycles;
 use super::repair::Repairs;
 use super::running::SystemOptions;
 use super::runtime::JournalRuntime;
@@ -62,6 +64,8 @@ pub(crate) struct Shared {
     pub(crate) retiring: tokio::sync::Mutex<()>,
     pub(crate) lends: Lends,
     pub(crate) loads: Loads,
+    pub(super) archives: Archives,
+    pub(super) open_cycles: OpenCycles,
 }
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -112,6 +116,8 @@ impl Shared {
             retiring: tokio::sync::Mutex::new(()),
             lends: Lends::default(),
             loads: Loads::default(),
+            archives: Archives::default(),
+            open_cycles: OpenCycles::default(),
         });
         if let Some(why) = stale {
             let text = format!(

@@ -13,6 +13,7 @@ use crate::error::JournalError;
 use crate::journal::control::{Attributes, Control, ControlFile, JournalKind, SourceRecord};
 use crate::journal::local::{RECEIVERS_DIR, create_dirs};
 use crate::journal::mark::{Mark, MarkFile};
+use crate::journal::orphan;
 use crate::journal::sets::Sets;
 use crate::journal::tail::Tail;
 use crate::receiver::{Chain, Evidence, Opened};
@@ -91,6 +92,7 @@ impl Copy {
         let kept = control.get();
         let cut = kept.cut;
         let marked = mark.map_or(Sequence::NONE, |mark| mark.written.sequence);
+        let known = orphan::proven(&*disk, dir, kept.orphans, known);
         // What targets of its own terms had says nothing about what is confirmed of it.
         let fed = kept.links.iter().filter(|_| closed.is_none());
         let known = fed.map(|link| link.acknowledged).fold(known, Sequence::max);
