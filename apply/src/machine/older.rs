@@ -88,6 +88,16 @@ impl OlderFormats {
         gone
     }
 
+    /// The store leaves its journal: numbers of the next one mean other entries, and no cycle is open any more. Gives what takes
+    /// all of them from the store; `last` is the last entry of the journal that is left.
+    pub(super) fn leave(&mut self, last: Sequence) -> Vec<Change> {
+        let all = std::mem::take(&mut self.0);
+        let recorded = all.iter().filter(|(_, older)| older.recorded);
+        recorded
+            .filter_map(|((file, _), older)| change(*file, older, last).map(taken_away))
+            .collect()
+    }
+
     /// A format of a file, whenever it had it.
     pub(super) fn of_version(&self, file: ObjectId, version: u32) -> Option<&Format> {
         self.0.get(&(file, version)).map(|older| &older.format)

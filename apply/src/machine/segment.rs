@@ -48,7 +48,7 @@ impl ApplyMachine {
         self.buffered = 0;
         self.outside = None;
         // Nothing of this journal is read again.
-        let gone = self.older.forget(Sequence::LAST_USABLE, last.sequence);
+        let gone = self.older.leave(last.sequence);
         self.changes.extend(gone);
         let (file, moved) = self.skips.leave(self.journal, last.sequence);
         self.files.extend(file);
