@@ -166,7 +166,7 @@ fn m6_an_old_primary_that_follows_over_the_hole_has_another_lineage() {
     fails(
         configuration.breaking(&[Broken::FollowsOverTheHole]),
         FOLLOWER_WHOLE,
-        8,
+        10,
     );
 }
 
@@ -288,7 +288,7 @@ fn m27_a_primary_demoted_by_an_equal_term_shares_it() {
     fails(
         configuration.breaking(&[Broken::DemotedByAnEqualTerm]),
         ONE_JOURNAL,
-        13,
+        11,
     );
 }
 
