@@ -17,7 +17,7 @@ use crate::bench_journal::DIR;
 use crate::checkers;
 use crate::cluster::{Cluster, Plan, asynchronous, quick, sync};
 use crate::mood::{Faults, Mood};
-use crate::node::{Running, Side, activate};
+use crate::node::{Running, Side};
 use crate::seed::Seed;
 
 /// What a change of the policy is in the trace of a run.
@@ -352,7 +352,7 @@ impl Run {
         let state = link.link.shown().state;
         let again = state == LinkState::ControlledEnd && draw.is_multiple_of(5);
         if state == LinkState::Inactive || again {
-            activate(link, now);
+            link.activate(now);
             self.cluster.pump(node);
             return;
         }
@@ -417,7 +417,7 @@ impl Run {
                 for link in links.iter_mut().filter(off) {
                     let state = link.link.shown().state;
                     assert_ne!(state, LinkState::Failed, "{:?}", link.link.shown());
-                    activate(link, now);
+                    link.activate(now);
                 }
             }
             self.cluster.pump(node);

@@ -12,7 +12,7 @@ use super::connection::{Connection, Dial, Owner};
 use super::plan::{Plan, link_record};
 use crate::bench_journal::{DIR, name};
 use crate::ledger::Ledger;
-use crate::node::{Node, OpenSide, Running, Side, activate};
+use crate::node::{Node, OpenSide, Running, Side};
 use crate::seed::SeededEntropy;
 
 /// The cluster. Node 0 holds the local journal.
@@ -163,7 +163,7 @@ impl Cluster {
         self.nodes[node].start(seed)?;
         if let Some(Running { links, .. }) = &mut self.nodes[node].running {
             for link in links {
-                activate(link, now);
+                link.activate(now);
             }
         }
         self.pump(node);

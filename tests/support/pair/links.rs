@@ -71,7 +71,7 @@ impl Pair {
     pub fn activate_link(&mut self, index: usize) -> &mut Self {
         let now = self.cluster.now;
         if let Some(Running { links, .. }) = &mut self.cluster.nodes[SOURCE].running {
-            crate::node::activate(&mut links[index], now);
+            links[index].activate(now);
         }
         self.cluster.pump(SOURCE);
         self

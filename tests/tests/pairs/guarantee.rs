@@ -269,6 +269,29 @@ fn a_crash_before_the_entry_is_on_disk_leaves_the_member_where_it_was() {
     pair.deposit("a").settle().answers("a", Said::Sync);
 }
 
+/// The same, and the operator's word that the link is to end is kept: it goes on with that.
+#[test]
+fn an_end_that_a_crash_undid_is_made_once_the_member_knows() {
+    for sealed in [false, true] {
+        let mut pair = block();
+        let journal = &pair.open().journal;
+        let changed = journal.update(|control| control.links[0].active = false);
+        changed.expect("a live disk");
+        pair.inactivate();
+        if sealed {
+            pair.seal().write();
+        }
+        pair.cut().lose_power(SOURCE).mend().start(SOURCE);
+        pair.couple_without_flush(TARGET).cut();
+        pair.deposit("a").seconds(60).answers("a", Said::Nothing);
+        assert_eq!(pair.members(), 0);
+        rules_out(&mut pair, TARGET);
+        pair.mend().seconds(30).answers("a", Said::Local);
+        assert_eq!(pair.link(SOURCE, 0).state, LinkState::Inactive);
+        assert!(pair.local_answers_possible(TARGET));
+    }
+}
+
 #[test]
 fn an_operator_who_gives_up_a_member_on_its_way_out_waits_no_longer() {
     let mut pair = block();

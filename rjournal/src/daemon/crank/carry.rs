@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::source::{Source, member, member_key};
+use crate::entry::control_entry::Member;
 use crate::entry::{Moment, Sequence, Timestamp};
 use crate::error::JournalError;
 use crate::journal::{
@@ -13,8 +14,8 @@ use crate::journal::{
 };
 use crate::receiver::StoredBundle;
 use crate::remote::{
-    Class, ConfirmOutput, Confirmation, Frame, Link, LinkEvent, LinkOutput, Loss, MemberKey,
-    Message,
+    Activation, Class, ConfirmOutput, Confirmation, Frame, Link, LinkEvent, LinkOutput, Loss,
+    MemberKey, Message,
 };
 
 /// Seals what is due, and tells the confirmation since when targets are waited for.
@@ -76,7 +77,14 @@ pub fn begin_confirmation(
         journal.set(),
     );
     let control = journal.control();
-    confirmation.handle_resumed(control.policy_ordered, control.untold);
+    // A member whose link an operator ended, and whose leaving the crash undid, leaves when its link begins.
+    let ended = |member: &Member| {
+        let key = MemberKey::from(member);
+        let mut links = control.links.iter();
+        links.any(|link| member_key(link) == key && !link.active) && confirmation.is_member(key)
+    };
+    let (_, untold) = control.untold.iter().cloned().partition(ended);
+    confirmation.handle_resumed(control.policy_ordered, untold);
     for (key, has) in heard {
         confirmation.handle_heard(*key, *has, now);
     }
@@ -222,6 +230,38 @@ impl LinkCrank {
         self.link.handle_marks(self.source.marks(limit), now);
     }
 
+    /// The link goes on as its record says. One that an operator ended, and whose target is to know that, ends once it does.
+    /// Gives the targets that left the in-sync set.
+    ///
+    /// # Errors
+    /// As [`Self::inactivate`].
+    pub fn begin(
+        &mut self,
+        confirmation: Option<&Mutex<Confirmation>>,
+        wall: Timestamp,
+        now: Moment,
+    ) -> Result<Vec<MemberKey>, JournalError> {
+        if self.record.active {
+            self.activate(now);
+        } else if self.is_to_be_told() {
+            return self.inactivate(Ending::Controlled, confirmation, wall, now);
+        }
+        Ok(Vec::new())
+    }
+
+    /// Activates the link with the delivery of its record.
+    pub fn activate(&mut self, now: Moment) {
+        let sync = self.record.delivery == DeliveryMode::Sync;
+        self.link.activate(Activation { sync }, now);
+    }
+
+    fn is_to_be_told(&self) -> bool {
+        let untold = self.source.control().untold;
+        untold
+            .iter()
+            .any(|member| MemberKey::from(member) == self.key())
+    }
+
     /// An operator ends the link. A member of the in-sync set under policy block or reject hears first that it is left out of
     /// it (ruling 13): then the link goes on until it has. Gives the targets that left the set.
     ///
@@ -256,6 +296,14 @@ impl LinkCrank {
                 self.link.leave(since, now);
                 return Ok(left);
             }
+        }
+        if self.is_to_be_told() {
+            // Nobody waits for it any more.
+            self.source.update(|control| {
+                control
+                    .untold
+                    .retain(|member| MemberKey::from(member) != key);
+            })?;
         }
         let limit = self.source.limit(self.record.delivery);
         let upto = (how == Ending::Controlled).then(|| self.source.marks(limit).shippable);

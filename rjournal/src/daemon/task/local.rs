@@ -375,8 +375,7 @@ impl LocalRuntime {
         }
     }
 
-    /// Whether an inactive link of this target has something to bring to its end: the target is in the in-sync set, or does
-    /// not know that it was taken out.
+    /// Whether a target is waited for: it is in the in-sync set, or does not know that it was taken out.
     pub(crate) fn is_bound(&self, key: MemberKey) -> bool {
         let confirmation = lock(&self.confirmation);
         confirmation.is_member(key) || confirmation.untold_since(key).is_some()

@@ -15,9 +15,9 @@ use crate::daemon::system::{JournalRuntime, Shared};
 use crate::daemon::task::local::{LocalRuntime, lock};
 use crate::entry::{Position, Timestamp};
 use crate::error::JournalError;
-use crate::journal::{DeliveryMode, LinkRecord};
+use crate::journal::LinkRecord;
 use crate::link::Wired;
-use crate::remote::{Activation, Frame, LinkState, ShipLimit};
+use crate::remote::{Frame, LinkState, ShipLimit};
 
 /// Commands that may wait.
 const COMMANDS_WAITING: usize = 32;
@@ -58,7 +58,7 @@ impl LinkTask {
         let status = Arc::new(Mutex::new(status));
         let (send, commands) = mpsc::channel(COMMANDS_WAITING);
         let left = Arc::new(Notify::new());
-        let mut task = Self {
+        let task = Self {
             shared: Arc::clone(shared),
             crank,
             commands,
@@ -72,9 +72,6 @@ impl LinkTask {
             inactivated: Vec::new(),
             stopping: false,
         };
-        if record.active {
-            task.activate();
-        }
         let handle = LinkHandle {
             record: Mutex::new(record),
             status,
@@ -84,13 +81,6 @@ impl LinkTask {
         };
         *lock(&handle.task) = Some(shared.runtime.spawn(task.run()));
         Arc::new(handle)
-    }
-
-    fn activate(&mut self) {
-        let sync = self.crank.record.delivery == DeliveryMode::Sync;
-        self.crank
-            .link
-            .activate(Activation { sync }, self.shared.clock.now());
     }
 
     /// Looks up once what the target lacks first, where that is no longer in memory: since when it is behind is told from
@@ -105,14 +95,7 @@ impl LinkTask {
 
     async fn run(mut self) {
         self.look_back();
-        let key = self.crank.key();
-        let local = self.local().filter(|_| !self.crank.record.active);
-        if local.is_some_and(|local| local.is_bound(key)) {
-            // An operator inactivated it, and a crash came between.
-            if let Err(error) = self.inactivate(Ending::Controlled) {
-                tracing::error!(journal = %self.crank.source.name(), %error, "cannot be ended");
-            }
-        }
+        self.begin();
         loop {
             while let Some(command) = self.queued.pop_front() {
                 self.take_command(command);
@@ -131,6 +114,23 @@ impl LinkTask {
         match self.shared.runtime_of(self.crank.source.name()) {
             Some(JournalRuntime::Local(local)) => Some(local),
             _ => None,
+        }
+    }
+
+    /// Goes on as an operator said last.
+    fn begin(&mut self) {
+        let local = self.local();
+        let confirmation = local.as_ref().map(|local| &local.confirmation);
+        let (wall, now) = (self.shared.clock.wall(), self.shared.clock.now());
+        match self.crank.begin(confirmation, wall, now) {
+            Ok(left) => {
+                if let Some(local) = &local {
+                    local.links.tell_left(&left);
+                }
+            }
+            Err(error) => {
+                tracing::error!(journal = %self.crank.source.name(), %error, "cannot be ended");
+            }
         }
     }
 
@@ -343,7 +343,7 @@ impl LinkTask {
                 self.begin = begin;
                 // Whoever waits for a controlled end waits no longer.
                 self.inactivated.clear();
-                self.activate();
+                self.crank.activate(now);
                 let _told = done.send(());
             }
             LinkCommand::Nudge { record, done } => {
