@@ -350,7 +350,7 @@ async fn a_store_is_loaded_while_transactions_run_and_both_systems_are_killed() 
     tell(
         "while a store is loaded",
         &took,
-        begun.elapsed().as_secs_f64(),
+        begun.elapsed(),
     );
 
     // Slow enough to be killed on the way.
