@@ -347,11 +347,7 @@ async fn a_store_is_loaded_while_transactions_run_and_both_systems_are_killed() 
     let loaded = tokio::task::spawn_blocking(move || ended(loading)).await;
     assert_eq!(loaded.expect("it ends")["store"], "REPLICA");
     let took = running.end();
-    tell(
-        "while a store is loaded",
-        &took,
-        begun.elapsed(),
-    );
+    tell("while a store is loaded", &took, begun.elapsed());
 
     // Slow enough to be killed on the way.
     prd.configure("first_copy_mib = 8\nname", "name");
