@@ -634,3 +634,35 @@ fn describe_head(pair: &Pair, at: Sequence) -> rjournal::entry::ChainHead {
     let head = here.facts(at).expect("it can be read").head;
     head.expect("it is here")
 }
+
+/// The store of the source is lost with its save: it is loaded from the target's replica.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_store_of_a_source_is_loaded_from_its_target() {
+    let pair = Pair::new().await;
+    strapy(&pair.bkp, "REPLICA", "BKPLIB/JRN").await;
+    let facts = pair.facts(b"rows of the replica").await;
+    let whole = [&b"rows of the replica"[..], facts.save.as_bytes()].concat();
+    let stores = pair.bkp_place.data.join("stores");
+    std::fs::write(stores.join("REPLICA.save"), whole).expect("a file");
+    report(&pair.bkp, "REPLICA", Some(facts), None).await;
+    let request = LoadStore {
+        store: store("DB"),
+        rdb: rdb("BKP"),
+        journal: None,
+        kind: None,
+        start: false,
+    };
+    pair.prd.run(request).await.expect("a load");
+    let describe = DescribeLoad { store: store("DB") };
+    let mut ended = None;
+    until(async || {
+        let described = pair.prd.run(describe.clone()).await.expect("an answer");
+        ended = described.load.filter(|load| !load.is_running());
+        ended.is_some()
+    })
+    .await;
+    let ended = ended.expect("it ended");
+    let fetched = ended.fetched.expect("it is fetched");
+    assert_eq!((fetched.save, fetched.start), (facts, true));
+    pair.stop().await;
+}
