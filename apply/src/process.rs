@@ -6,13 +6,15 @@ use std::time::Duration;
 
 use rjournal::daemon::command::apply::{JobDescription, JobMessage};
 use rjournal::daemon::{EXIT_STOPPED, ErrorKind, Severity};
-use rjournal::entry::{Name, Sequence, Timestamp};
+use rjournal::entry::{JournalId, Name, Sequence, Timestamp};
 use rjournal::{Client, CommandError};
 use tokio::sync::oneshot;
 
 use crate::database::{Database, DatabaseOptions};
 use crate::error::ApplyError;
-use crate::job::{ApplyJob, JobOptions, Port, Report, open_store, save_path, store_path};
+use crate::job::{
+    ApplyJob, JobOptions, Port, Report, open_store, save_path, saved_place, store_path,
+};
 use crate::machine::Skip;
 use crate::serve::{StoreSocket, socket_path};
 use crate::store::{StoreKind, read_header};
@@ -175,7 +177,8 @@ async fn start_on(
     let (opened, message) = open_store(data, store, kind, record.cache_mib).await?;
     let saved = save_path(data, store);
     // The save says itself what it covers.
-    let covered = read_header(&saved).ok().map(|info| info.position.restart);
+    let header = read_header(&saved).ok();
+    let covered = header.map(|info| saved_place(&info.position));
     let found = opened.reader().position()?;
     // A store that was forgotten, and is started under its name again.
     let message = message.or_else(|| {
@@ -200,7 +203,12 @@ async fn start_on(
         save: Some(saved),
         ..JobOptions::default()
     };
-    if let Some(order) = &record.skip {
+    // In another journal its number is another entry's.
+    let is_here = |journal: Option<JournalId>| {
+        let at = found.map(|found| found.journal);
+        at.is_none() || journal.is_none() || at == journal
+    };
+    if let Some(order) = record.skip.as_ref().filter(|order| is_here(order.journal)) {
         let skip = Skip {
             reason: order.reason.clone(),
             at: Timestamp::from_micros(order.at.as_micros()),

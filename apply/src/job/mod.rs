@@ -15,4 +15,5 @@ pub use restoring::{RestoreOrder, RestoredStore, restore_store};
 pub use shared::{JobShared, JobStatus, Lap, Order, Waited};
 pub(crate) use store::open_store;
 pub use store::{save_path, store_path};
+pub(crate) use task::saved_place;
 pub use task::{ApplyJob, JobOptions};

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use rjournal::daemon::command::apply::{JobMessage, ReportJob, StorePlace};
+use rjournal::daemon::command::apply::{JobMessage, ReportJob, SavedPlace, StorePlace};
 use rjournal::daemon::command::file::{AdoptFiles, FileDescription, ListFiles, StoredDefinition};
 use rjournal::daemon::{
     Along, Followed, Follower, JournalClient, JournalFacts, Stopped, SystemFollower, SystemJournal,
@@ -178,7 +178,7 @@ pub struct Report {
     /// Where the store stands, durably.
     pub place: Option<StorePlace>,
     /// What the last save covers, where one was just made.
-    pub saved: Option<Sequence>,
+    pub saved: Option<SavedPlace>,
     /// Why the job stops for good.
     pub stopped: Option<Stopped>,
     /// Something an operator should read.

@@ -37,20 +37,17 @@ impl Shared {
                 });
             }
         }
-        self.catalog(|catalog| {
-            for (store, job) in catalog
-                .jobs
-                .iter()
-                .filter(|(_, job)| job.journal == journal && !job.needs_reinit)
-            {
-                // Receivers are kept until a save covers them (ruling 8).
+        let jobs = self.catalog(|catalog| catalog.jobs.clone());
+        for (store, job) in jobs.iter().filter(|(_, job)| !job.needs_reinit) {
+            // Receivers are kept until a save covers them (ruling 8).
+            if let Some(after) = self.store_needs(job, journal) {
                 holds.push(Hold {
                     who: format!("store {store}"),
-                    after: job.saved,
+                    after,
                     expendable: true,
                 });
             }
-        });
+        }
         if let JournalRuntime::Local(local) = &runtime
             && let Some(after) = local.journal.keys_needed_after()
         {
@@ -97,20 +94,21 @@ impl Shared {
                 format!("{name} fell too far behind: it must be added and loaded anew"),
             );
         }
+        let jobs = self.catalog(|catalog| catalog.jobs.clone());
+        let given = jobs.iter().filter(|(store, job)| {
+            who.contains(&format!("store {store}")) && self.store_needs(job, journal).is_some()
+        });
+        // A store that stands beyond what goes only loses the way back to its save.
+        let given: Vec<_> = given
+            .map(|(store, job)| (*store, self.is_before_save(job)))
+            .collect();
         let stores = self.update_catalog(|catalog| {
-            let mut given = Vec::new();
-            for (store, job) in catalog
-                .jobs
-                .iter_mut()
-                .filter(|(_, job)| job.journal == journal)
-            {
-                if who.contains(&format!("store {store}")) {
-                    // A store that stands beyond what goes only loses the way back to its save.
-                    job.needs_reinit = job.restart < job.saved;
-                    given.push(*store);
+            for (store, needs_reinit) in &given {
+                if let Some(job) = catalog.jobs.get_mut(store) {
+                    job.needs_reinit = *needs_reinit;
                 }
             }
-            Ok(given)
+            Ok(given.into_iter().map(|(store, _)| store))
         })?;
         for store in stores {
             let text =

@@ -13,6 +13,7 @@ mod running;
 mod runtime;
 mod shared;
 mod start;
+mod stores;
 mod upkeep;
 
 pub use running::{System, SystemOptions};
