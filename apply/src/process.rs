@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rjournal::daemon::command::apply::{JobDescription, JobMessage};
 use rjournal::daemon::{EXIT_STOPPED, ErrorKind, Severity};
-use rjournal::entry::{Name, Sequence, Timestamp};
+use rjournal::entry::{JournalId, Name, Sequence, Timestamp};
 use rjournal::{Client, CommandError};
 use tokio::sync::oneshot;
 
@@ -197,7 +197,12 @@ async fn start_on(
         save: Some(saved),
         ..JobOptions::default()
     };
-    if let Some(order) = &record.skip {
+    // In another journal its number is another entry's.
+    let is_here = |journal: Option<JournalId>| {
+        let at = found.map(|found| found.journal);
+        at.is_none() || journal.is_none() || at == journal
+    };
+    if let Some(order) = record.skip.as_ref().filter(|order| is_here(order.journal)) {
         let skip = Skip {
             reason: order.reason.clone(),
             at: Timestamp::from_micros(order.at.as_micros()),

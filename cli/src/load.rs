@@ -203,7 +203,7 @@ async fn restore(
             data: &data,
             store,
             kind,
-            journal: None,
+            journals: &[],
             save: &path,
             promised: Some(promised),
             replace,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rjournal::daemon::JournalFacts;
 use rjournal::entry::record::Format;
-use rjournal::entry::{ObjectId, Position, QualifiedName, SegmentId, Sequence};
+use rjournal::entry::{ObjectId, Position, QualifiedName, Sequence};
 use tokio::sync::{mpsc, oneshot};
 
 use super::own_save;
@@ -246,11 +246,8 @@ pub(super) async fn check_place(
         }
         return Ok(facts);
     };
-    let segment = SegmentId {
-        term: position.term,
-        journal: position.journal,
-    };
-    let facts = port.facts(Some(segment), position.applied).await?;
+    let segment = Some(position.segment());
+    let facts = port.facts(segment, position.applied).await?;
     require_place(&facts, position, port.journal())?;
     Ok(facts)
 }

@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use super::port::{Port, Report};
+use super::task::saved_place;
 use super::way_back::segment_of;
 use crate::error::ApplyError;
 use crate::store::read_header;
@@ -28,6 +29,7 @@ pub(super) async fn judge(port: &Port, save: Option<&Path>) -> Result<bool, Appl
     }
     port.report(Report {
         save: Some(info.facts()),
+        saved: Some(saved_place(&position)),
         ..Report::default()
     })
     .await?;

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use rjournal::daemon::command::apply::{JobMessage, ReportJob, StorePlace};
+use rjournal::daemon::command::apply::{JobMessage, ReportJob, SavedPlace, StorePlace};
 use rjournal::daemon::command::file::{AdoptFiles, FileDescription, ListFiles, StoredDefinition};
 use rjournal::daemon::command::orphan::ListOrphans;
 use rjournal::daemon::{
@@ -240,6 +240,7 @@ impl Port {
             store: *store,
             place: report.place,
             save: report.save,
+            saved: report.saved,
             not_saved: report.not_saved,
             stopped: report.stopped,
             message: report.message,
@@ -260,6 +261,8 @@ pub struct Report {
     pub save: Option<SaveFacts>,
     /// Why it could not be made, where it was tried.
     pub not_saved: Option<String>,
+    /// What the last save covers, where one was just made.
+    pub saved: Option<SavedPlace>,
     /// Why the job stops for good.
     pub stopped: Option<Stopped>,
     /// Something an operator should read.

@@ -26,8 +26,8 @@ pub struct RestoreOrder<'a> {
     pub store: Name,
     /// Kind of the store.
     pub kind: StoreKind,
-    /// The journal it is made from, where that is known: a save of another one is refused.
-    pub journal: Option<JournalId>,
+    /// The journals its entries may be in, where that is known: a save of another one is refused.
+    pub journals: &'a [JournalId],
     /// The save.
     pub save: &'a Path,
     /// What the save must be, where a partner said it; it is moved then to where the job keeps its own, not copied.
@@ -59,7 +59,8 @@ pub fn restore_store(
     } = order;
     let info = check(save, progress)?;
     let found = info.position.journal;
-    if let Some(expected) = order.journal.filter(|expected| *expected != found) {
+    let foreign = !order.journals.contains(&found);
+    if let Some(expected) = order.journals.first().copied().filter(|_| foreign) {
         return Err(StoreError::OtherJournal {
             path: save.to_owned(),
             found,

@@ -189,10 +189,7 @@ impl JobShared {
             progress: watch::Sender::new(Progress {
                 journal: Journal::NotLookedFor,
                 facts: None,
-                segment: position.map(|position| SegmentId {
-                    term: position.term,
-                    journal: position.journal,
-                }),
+                segment: position.as_ref().map(StorePosition::segment),
                 lap: Lap::default(),
                 applied,
                 left: VecDeque::new(),
@@ -291,10 +288,7 @@ impl JobShared {
                 progress.left.pop_front();
             }
             progress.next_lap(next.applied);
-            progress.segment = Some(SegmentId {
-                term: next.term,
-                journal: next.journal,
-            });
+            progress.segment = Some(next.segment());
             // What the next one is, is known when it is read.
             if let Some(facts) = &mut progress.facts {
                 facts.local = false;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rjournal::daemon::command::apply::{JobMessage, StorePlace};
+use rjournal::daemon::command::apply::{JobMessage, SavedPlace, StorePlace};
 use rjournal::daemon::{Followed, JournalFacts, SegmentEnded, Severity};
 use rjournal::entry::record::Format;
 use rjournal::entry::{ObjectId, Sequence};
@@ -421,6 +421,7 @@ impl Task {
         let place = durable.map(|position| StorePlace {
             applied: position.applied,
             restart: position.restart,
+            at: position.segment(),
         });
         match self.port.report(Report { place, ..report }).await {
             Ok(save_wanted) => {
@@ -525,6 +526,7 @@ impl Task {
                 );
                 let report = Report {
                     save: own.then(|| info.facts()),
+                    saved: own.then(|| saved_place(&info.position)),
                     message: Some(message("RJN5007", Severity::Info, text)),
                     ..Report::default()
                 };
@@ -535,6 +537,14 @@ impl Task {
         for asker in saving.askers {
             drop(asker.send(answer.clone()));
         }
+    }
+}
+
+/// What a save of a store at a position covers.
+pub(crate) const fn saved_place(position: &StorePosition) -> SavedPlace {
+    SavedPlace {
+        restart: position.restart,
+        at: position.segment(),
     }
 }
 

@@ -313,6 +313,7 @@ impl Beginning {
             place: Some(StorePlace {
                 applied: position.applied,
                 restart: position.restart,
+                at: position.segment(),
             }),
             message: Some(message("RJN5014", Severity::Alarm, text)),
             ..Report::default()

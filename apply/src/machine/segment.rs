@@ -2,7 +2,7 @@
 //! same. What is open then is gone: the next term's first entry rolls it back, by rule (ruling 10). Must not know who says that
 //! it ended.
 
-use rjournal::entry::{GroupId, Position, SegmentId, Sequence};
+use rjournal::entry::{GroupId, Position, SegmentId};
 
 use super::entries::ApplyMachine;
 use crate::error::ApplyError;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use rjournal::entry::{ChainHead, Cursor, GroupId, JournalId, Sequence};
+use rjournal::entry::{ChainHead, Cursor, GroupId, JournalId, SegmentId, Sequence};
 use serde::{Deserialize, Serialize};
 
 /// What is in progress while a mark stands.
@@ -90,6 +90,14 @@ pub struct StorePosition {
 }
 
 impl StorePosition {
+    /// The part of its history it is in.
+    pub const fn segment(&self) -> SegmentId {
+        SegmentId {
+            term: self.term,
+            journal: self.journal,
+        }
+    }
+
     /// Puts the position behind `out`, in 113 bytes: group 16, term 8, journal 16, applied 8, restart 8, head 32, then 0
     /// and 24 zeros, or 1 (2 for an undo) and the mark's cycle, decision and done of 8 each. Numbers are little-endian.
     pub(super) fn put(&self, out: &mut Vec<u8>) {

@@ -84,9 +84,9 @@ pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, C
     };
     let store = args.store.filter(|_| !args.check);
     require_file(&path)?;
-    let (kind, journal) = match store {
+    let (kind, journals) = match store {
         Some(store) => known_of(store, args.kind.as_deref(), context).await?,
-        None => (StoreKind::default(), None),
+        None => (StoreKind::default(), Vec::new()),
     };
     if store.is_some() && !context.data.is_dir() {
         let help = "DATA names the data directory of a system; INIT makes one";
@@ -108,7 +108,7 @@ pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, C
                     data: &data,
                     store,
                     kind,
-                    journal,
+                    journals: &journals,
                     save: &path,
                     promised: None,
                     replace: args.replace,
@@ -137,19 +137,22 @@ fn require_file(path: &Path) -> Result<(), CliError> {
     }
 }
 
-/// The kind of a store, and its journal where the daemon knows it.
+/// The kind of a store, and the journals its entries may be in where the daemon knows them.
 async fn known_of(
     store: Name,
     given: Option<&str>,
     context: &Context<'_>,
-) -> Result<(StoreKind, Option<JournalId>), CliError> {
+) -> Result<(StoreKind, Vec<JournalId>), CliError> {
     let known = match context.client().await {
         Ok(client) => {
             let jobs = client.run(ListJobs {}).await?.jobs;
             match jobs.into_iter().find(|job| job.store == store) {
                 Some(job) => {
-                    let journal = id_of(&client, job.journal).await;
-                    Some((job.kind, journal))
+                    let mut journals = Vec::new();
+                    for journal in &job.journals {
+                        journals.extend(id_of(&client, *journal).await);
+                    }
+                    Some((job.kind, journals))
                 }
                 None => None,
             }
@@ -160,7 +163,7 @@ async fn known_of(
     };
     let name = match (&known, given) {
         (Some((kind, _)), None) => kind.clone(),
-        (None, None) => return Ok((StoreKind::default(), None)),
+        (None, None) => return Ok((StoreKind::default(), Vec::new())),
         (_, Some(given)) => text::special(given).to_ascii_lowercase(),
     };
     let kind: StoreKind = name
@@ -171,8 +174,8 @@ async fn known_of(
             "TYPE: store {store} is a *{}",
             known.to_ascii_uppercase()
         ))),
-        Some((_, journal)) => Ok((kind, journal)),
-        None => Ok((kind, None)),
+        Some((_, journals)) => Ok((kind, journals)),
+        None => Ok((kind, Vec::new())),
     }
 }
 

@@ -229,7 +229,7 @@ fn job_line(job: &JobDescription) -> String {
     let mut line = format!(
         "  {} from {}   {}   applied up to entry {}, {} behind\n",
         job.store,
-        job.journal,
+        job.at,
         job.state.as_str(),
         text::count(job.applied.get()),
         text::counted(job.lag_entries, "entry", "entries")

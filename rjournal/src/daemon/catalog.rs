@@ -12,7 +12,8 @@ use super::first_copy::{LoadRecord, LoanRecord};
 use crate::disk::{Disk, SlotContent, SlotFile};
 use crate::entry::record::Format;
 use crate::entry::{
-    FileName, Name, ObjectId, QualifiedName, RdbName, SaveFacts, Sequence, SystemId, Timestamp,
+    FileName, JournalId, Name, ObjectId, QualifiedName, RdbName, SaveFacts, SegmentId, Sequence,
+    SystemId, Timestamp,
 };
 use crate::error::SystemError;
 use crate::link::{Fingerprint, Partners};
@@ -111,7 +112,7 @@ pub struct FileRecord {
 /// An apply job (STRAPY).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobRecord {
-    /// The journal it applies.
+    /// The journal it applies; one of a recovery group stands for the group's history.
     pub journal: QualifiedName,
     /// Kind of its store, as the job's program knows it.
     pub store: String,
@@ -123,6 +124,12 @@ pub struct JobRecord {
     pub applied: Sequence,
     /// Where reading would begin again.
     pub restart: Sequence,
+    /// The term and journal `applied` and `restart` are in; nothing where that was never told: the journal named above.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<SegmentId>,
+    /// The same of `saved`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub saved_at: Option<SegmentId>,
     /// It needs entries that were deleted above the cap: its store must be restored from a save.
     pub needs_reinit: bool,
     /// Why it stopped for good, until an operator starts it again.
@@ -151,6 +158,9 @@ pub struct Stopped {
 pub struct SkipOrder {
     /// The entry.
     pub sequence: Sequence,
+    /// The journal it is in; nothing for the one the job was started on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub journal: Option<JournalId>,
     /// Why.
     pub reason: String,
     /// When it was ordered.

@@ -11,7 +11,7 @@ use crate::daemon::data_dir::{SOCKET_PATH_MAX, STORES_DIR};
 use crate::daemon::first_copy::LoadRecord;
 use crate::daemon::jobs::JobState;
 use crate::daemon::system::{JournalRuntime, Shared};
-use crate::entry::{Name, QualifiedName, SaveFacts, Sequence};
+use crate::entry::{Name, QualifiedName, SaveFacts, SegmentId, Sequence};
 
 /// STRAPY.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -63,6 +63,8 @@ pub struct ReportJob {
     /// Why that save could not be made, where one was tried.
     #[serde(default)]
     pub not_saved: Option<String>,
+    /// What the store save it can be made anew from covers, where that is known.
+    pub saved: Option<SavedPlace>,
     /// Why it stops for good, if it does.
     pub stopped: Option<Stopped>,
     /// Something an operator should read.
@@ -85,6 +87,17 @@ pub struct StorePlace {
     pub applied: Sequence,
     /// Where reading would begin again.
     pub restart: Sequence,
+    /// The term and journal both are in.
+    pub at: SegmentId,
+}
+
+/// What a store save covers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavedPlace {
+    /// Where reading would begin again behind it.
+    pub restart: Sequence,
+    /// The term and journal that is in.
+    pub at: SegmentId,
 }
 
 /// A message from an apply job.
@@ -105,8 +118,12 @@ pub struct JobDescription {
     pub store: Name,
     /// Kind of the store.
     pub kind: String,
-    /// The journal.
+    /// The journal it was started on.
     pub journal: QualifiedName,
+    /// The journal its store is in now: in a recovery group any of the group's.
+    pub at: QualifiedName,
+    /// All journals here that its entries may be in.
+    pub journals: Vec<QualifiedName>,
     /// Whether it is to run.
     pub active: bool,
     /// Whether it runs, and what it does.
@@ -235,6 +252,8 @@ impl Shared {
             saved: Sequence::NONE,
             applied: Sequence::NONE,
             restart: Sequence::NONE,
+            at: None,
+            saved_at: None,
             needs_reinit: false,
             stopped: None,
             skip: None,
@@ -244,14 +263,19 @@ impl Shared {
     }
 
     /// Another store whose job is to run on a local journal: it keeps the locks of what it changes, so nobody else may change
-    /// anything there.
+    /// anything there. In a recovery group every journal may become one that is changed here.
     fn other_database(&self, store: Name, journal: QualifiedName) -> Option<Name> {
+        let runtime = self.runtime_of(journal)?;
+        let id = runtime.id();
+        let in_group = id.is_some_and(|id| self.groups.of_journal(id).is_some());
         let local = matches!(
-            self.runtime_of(journal),
-            Some(JournalRuntime::Local(_) | JournalRuntime::Opening(_))
+            runtime,
+            JournalRuntime::Local(_) | JournalRuntime::Opening(_)
         );
+        let journals = self.journals_of_history(journal);
         let runs = |record: &JobRecord| {
-            local && record.journal == journal && record.active && record.stopped.is_none()
+            let same = (local || in_group) && journals.contains(&record.journal);
+            same && record.active && record.stopped.is_none()
         };
         self.catalog(|catalog| {
             let mut jobs = catalog.jobs.iter();
@@ -309,6 +333,7 @@ impl Shared {
         skip: SkipEntry,
     ) -> Result<SkipOrder, CommandError> {
         let SkipEntry { sequence, reason } = skip;
+        let journal = record.at.map(|at| at.journal);
         let stopped_at = record.stopped.as_ref().and_then(|stopped| stopped.entry);
         if stopped_at != Some(sequence) {
             let text = format!(
@@ -332,6 +357,7 @@ impl Shared {
         );
         Ok(SkipOrder {
             sequence,
+            journal,
             reason,
             at: self.clock.wall(),
         })
@@ -386,10 +412,14 @@ impl Shared {
             if let Some(place) = request.place {
                 record.applied = place.applied;
                 record.restart = place.restart;
-                record.needs_reinit &= place.restart < record.saved;
+                record.at = Some(place.at);
+            }
+            if let Some(saved) = request.saved {
+                record.saved = saved.restart;
+                record.saved_at = Some(saved.at);
             }
             if let Some(save) = request.save {
-                (record.saved, record.save) = (save.restart, Some(save));
+                record.save = Some(save);
             }
             // It goes on from the save it was loaded from.
             let save = record.save;
@@ -419,6 +449,19 @@ impl Shared {
         if let Some(load) = loaded {
             self.load_done(store, record.journal, &load);
         }
+        let record = if record.needs_reinit && !self.is_before_save(&record) {
+            self.update_catalog(|catalog| {
+                if let Some(kept) = catalog.jobs.get_mut(&store) {
+                    kept.needs_reinit = false;
+                }
+                Ok(JobRecord {
+                    needs_reinit: false,
+                    ..record
+                })
+            })?
+        } else {
+            record
+        };
         if let Some(held) = request.held {
             self.jobs.set_held(store, held);
         }
@@ -433,7 +476,7 @@ impl Shared {
         if let Some(stopped) = request.stopped {
             let mut text = format!("the apply job stopped: {}", stopped.reason);
             if let Some(entry) = stopped.entry {
-                let journal = record.journal;
+                let journal = self.journal_of_store(&record);
                 let _ = write!(
                     text,
                     ". DSPJRN --jrn {journal} --froment {entry} shows it; STRAPY --store {store} --skip {entry} --reason ... passes over it"
@@ -451,22 +494,40 @@ impl Shared {
 
     /// Whether what a store's save does not cover keeps receivers that the cap will soon want gone.
     fn is_save_wanted(&self, record: &JobRecord) -> bool {
-        let Some(runtime) = self.runtime_of(record.journal) else {
-            return false;
-        };
-        let bytes_max = runtime
-            .attributes()
-            .map_or(0, |attributes| attributes.retention_bytes_max);
-        let records = runtime.records();
-        let bytes: u64 = records.iter().map(|receiver| receiver.bytes).sum();
-        let detached = records
-            .iter()
-            .filter_map(|receiver| receiver.last)
-            .map(|last| last.sequence)
-            .next_back();
-        bytes_max > 0
-            && bytes > bytes_max / 5 * 4
-            && detached.is_some_and(|last| record.saved < last && record.applied >= last)
+        let journals = self.journals_of_history(record.journal);
+        let at = self.store_at(record);
+        journals.into_iter().any(|journal| {
+            let Some(runtime) = self.runtime_of(journal) else {
+                return false;
+            };
+            let bytes_max = runtime
+                .attributes()
+                .map_or(0, |attributes| attributes.retention_bytes_max);
+            let records = runtime.records();
+            let bytes: u64 = records.iter().map(|receiver| receiver.bytes).sum();
+            let mut detached = records.iter().filter_map(|receiver| receiver.last);
+            let held = self.store_needs(record, journal);
+            // A save made now lets go of what the store has passed.
+            let passed = |last: Sequence| {
+                let is_there = runtime.id() == Some(at.segment.journal);
+                !is_there || at.sequence >= last
+            };
+            bytes_max > 0
+                && bytes > bytes_max / 5 * 4
+                && held.is_some_and(|held| {
+                    detached
+                        .next_back()
+                        .is_some_and(|last| held < last.sequence && passed(last.sequence))
+                })
+        })
+    }
+
+    /// The entry to pass over, with the journal it is in.
+    fn skip_of(&self, record: &JobRecord) -> Option<SkipOrder> {
+        let named = || self.runtime_of(record.journal)?.id();
+        let order = record.skip.clone()?;
+        let journal = order.journal.or_else(named);
+        Some(SkipOrder { journal, ..order })
     }
 
     pub(in crate::daemon) fn describe_job(
@@ -475,11 +536,6 @@ impl Shared {
         record: &JobRecord,
     ) -> JobDescription {
         let (state, pid) = self.jobs.state(store);
-        let readable = self
-            .runtime_of(record.journal)
-            .map_or(Sequence::NONE, |runtime: JournalRuntime| {
-                Self::readable_upto(&runtime)
-            });
         let stopped = record.stopped.as_ref();
         let state = stopped.map_or(state, |_| JobState::Stopped);
         let held = (state == JobState::Held).then(|| HELD.to_owned());
@@ -487,15 +543,17 @@ impl Shared {
             store,
             kind: record.store.clone(),
             journal: record.journal,
+            at: self.journal_of_store(record),
+            journals: self.journals_of_history(record.journal),
             active: record.active,
             state,
             pid,
             applied: record.applied,
-            lag_entries: readable.entries_since(record.applied),
+            lag_entries: self.store_lag(record),
             saved: record.saved,
             needs_reinit: record.needs_reinit,
             save_wanted: self.is_save_wanted(record) || self.lends.is_ordered(store),
-            skip: record.skip.clone(),
+            skip: self.skip_of(record),
             cache_mib: self.config().store_cache_mib,
             note: self
                 .note_of_load(store, record)

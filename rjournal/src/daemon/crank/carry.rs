@@ -255,6 +255,12 @@ impl LinkCrank {
         self.link.activate(Activation { sync }, now);
     }
 
+    /// The target is known to be ready: one that waits is dialed at once.
+    pub fn nudge(&mut self, now: Moment) {
+        let sync = self.record.delivery == DeliveryMode::Sync;
+        self.link.nudge(Activation { sync }, now);
+    }
+
     fn is_to_be_told(&self) -> bool {
         let untold = self.source.control().untold;
         untold

@@ -37,21 +37,23 @@ impl Shared {
                 });
             }
         }
-        self.catalog(|catalog| {
-            let jobs = catalog.jobs.iter();
-            for (store, job) in jobs.filter(|(_, job)| job.journal == journal) {
-                // Receivers are kept until a save covers them (ruling 8), and behind the save a store is loaded from.
-                let saved = Some(job.saved).filter(|_| !job.needs_reinit);
-                let loaded = job.load.as_ref().and_then(|load| load.save);
-                let after = saved.into_iter().chain(loaded.map(|save| save.restart));
-                if let Some(after) = after.min() {
-                    holds.push(Hold {
-                        who: format!("store {store}"),
-                        after,
-                        expendable: true,
-                    });
-                }
+        let jobs = self.catalog(|catalog| catalog.jobs.clone());
+        for (store, job) in &jobs {
+            // Receivers are kept until a save covers them (ruling 8), and behind the save a store is loaded from.
+            let saved = self.store_needs(job, journal).filter(|_| !job.needs_reinit);
+            let loaded = job.load.as_ref().and_then(|load| load.save);
+            let loaded = loaded
+                .filter(|_| job.journal == journal)
+                .map(|save| save.restart);
+            if let Some(after) = saved.into_iter().chain(loaded).min() {
+                holds.push(Hold {
+                    who: format!("store {store}"),
+                    after,
+                    expendable: true,
+                });
             }
+        }
+        self.catalog(|catalog| {
             let loans = catalog.loans.iter();
             holds.extend(
                 loans
@@ -135,23 +137,24 @@ impl Shared {
                 format!("{name} fell too far behind: it must be added and loaded anew"),
             );
         }
+        let jobs = self.catalog(|catalog| catalog.jobs.clone());
+        let given = jobs.iter().filter(|(store, job)| {
+            who.contains(&format!("store {store}")) && self.store_needs(job, journal).is_some()
+        });
+        // A store that stands beyond what goes only loses the way back to its save.
+        let given: Vec<_> = given
+            .map(|(store, job)| (*store, self.is_before_save(job)))
+            .collect();
         let stores = self.update_catalog(|catalog| {
-            let mut given = Vec::new();
-            for (store, job) in catalog
-                .jobs
-                .iter_mut()
-                .filter(|(_, job)| job.journal == journal)
-            {
-                if who.contains(&format!("store {store}")) {
-                    // A store that stands beyond what goes only loses the way back to its save.
-                    job.needs_reinit |= job.restart < job.saved;
+            for (store, needs_reinit) in &given {
+                if let Some(job) = catalog.jobs.get_mut(store) {
+                    job.needs_reinit |= *needs_reinit;
                     if let Some(load) = &mut job.load {
                         load.save = None;
                     }
-                    given.push(*store);
                 }
             }
-            Ok(given)
+            Ok(given.into_iter().map(|(store, _)| store))
         })?;
         for loan in self.end_loans(|loan| loan.journal == journal && who.contains(&loan.who()))? {
             self.post_given_up(&loan, "the receivers are above their cap");

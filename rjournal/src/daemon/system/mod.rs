@@ -15,6 +15,7 @@ mod running;
 mod runtime;
 mod shared;
 mod start;
+mod stores;
 mod upkeep;
 
 pub use running::{System, SystemOptions};

@@ -37,11 +37,12 @@ impl Shared {
             return Err(CommandError::refused("RJN4007", text)
                 .help(format!("end that first: rjournal endjrnpf --file '{file}'")));
         }
+        let history = self.journals_of_history(name);
         let job = self.catalog(|catalog| {
             catalog
                 .jobs
                 .iter()
-                .find(|(_, job)| job.journal == name)
+                .find(|(_, job)| history.contains(&job.journal))
                 .map(|(store, job)| (*store, job.active))
         });
         if let Some((store, active)) = job {

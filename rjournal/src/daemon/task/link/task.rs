@@ -348,8 +348,7 @@ impl LinkTask {
             }
             LinkCommand::Nudge { record, done } => {
                 self.crank.record = record;
-                let sync = self.crank.record.delivery == DeliveryMode::Sync;
-                self.crank.link.nudge(Activation { sync }, now);
+                self.crank.nudge(now);
                 let _told = done.send(());
             }
             LinkCommand::Inactivate { how, done } => match self.inactivate(how) {
