@@ -498,6 +498,7 @@ fn control(kind: JournalKind) -> Control {
             text: "the other house".to_owned(),
         }],
         cut: None,
+        group: None,
         orphans: 1,
         stopped: Some("an operator must decide".to_owned()),
         set_unknown: false,

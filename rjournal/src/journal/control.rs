@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use crate::disk::{Disk, SlotContent, SlotFile};
 use crate::entry::control_entry::{Level, Policy, SetChange};
 use crate::entry::{
-    Alignment, Epoch, JournalId, Position, QualifiedName, RdbName, Sequence, SystemId, SystemName,
-    Timestamp,
+    Alignment, Epoch, GroupId, JournalId, Position, QualifiedName, RdbName, Sequence, SystemId,
+    SystemName, Timestamp,
 };
 use crate::error::{JournalError, RebuildError};
 use crate::receiver::ReceiverRecord;
@@ -187,6 +187,9 @@ pub struct Control {
     /// A cut to be finished.
     #[serde(default)]
     pub cut: Option<PendingCut>,
+    /// The recovery group it belongs to: without that group's standing nobody knows who may write it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<GroupId>,
     /// How many orphan archives were made.
     #[serde(default)]
     pub orphans: u64,

@@ -228,6 +228,7 @@ pub fn decide(
         checkpoint: history.checkpoint.clone(),
         links,
         cut: None,
+        group: None,
         orphans,
         stopped,
         set_unknown: local && !history.knows_set(),

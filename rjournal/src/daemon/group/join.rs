@@ -256,7 +256,24 @@ impl Shared {
             self.make_copy(member.journal, name, source, attributes)
                 .await?;
         }
+        self.mark_journals(&definition, Some(definition.id))?;
         self.furnish_links(&definition)
+    }
+
+    /// Puts down with each journal of a group here that it belongs to it, or to none any more.
+    fn mark_journals(
+        &self,
+        definition: &Group,
+        group: Option<GroupId>,
+    ) -> Result<(), CommandError> {
+        for member in &definition.members {
+            let name = definition.name_at(self.id, member.journal);
+            let source = name.and_then(|name| self.runtime_of(name)?.source());
+            if let Some(source) = source.filter(|source| source.control().group != group) {
+                source.update(|control| control.group = group)?;
+            }
+        }
+        Ok(())
     }
 
     fn furnish_links(self: &Arc<Self>, group: &Group) -> Result<(), CommandError> {
@@ -330,6 +347,8 @@ impl Shared {
         let _turn = group.turn.lock().await;
         let _seat = group.seat.lock().await;
         let standing = group.standing();
+        // A journal that belongs to a group without a standing would open no more.
+        self.mark_journals(&standing.group, None)?;
         group.over.store(true, Ordering::Release);
         group.wake();
         self.groups.remove(group.id);

@@ -101,7 +101,8 @@ impl Shared {
         group.note_heard(from, Ok(news), self.clock.wall(), self.clock.now());
         // A definition is the primary's word; who may sign is part of it, so it is taken from members alone.
         let later = news.group.version > known.group.version;
-        if later && news.group.member(self.id).is_some() {
+        let by_primary = known.promised_to() == Some(from);
+        if later && by_primary && news.group.member(self.id).is_some() {
             group.update(|at| at.handle_definition(&news.group))?;
         }
         let definition = group.look(|at| at.group.clone());

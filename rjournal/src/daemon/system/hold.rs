@@ -5,7 +5,7 @@ use super::runtime::JournalRuntime;
 use super::shared::{Shared, lock};
 use crate::daemon::command::CommandError;
 use crate::daemon::messages::Severity;
-use crate::entry::QualifiedName;
+use crate::entry::{QualifiedName, Sequence};
 use crate::journal::Hold;
 
 impl Shared {
@@ -51,6 +51,7 @@ impl Shared {
                 });
             }
         });
+        holds.extend(self.group_holds(&runtime));
         if let JournalRuntime::Local(local) = &runtime
             && let Some(after) = local.journal.keys_needed_after()
         {
@@ -61,6 +62,31 @@ impl Shared {
             });
         }
         holds
+    }
+
+    /// What members of the journal's group have not got yet, as they said last: it is fetched from whoever has it.
+    fn group_holds(&self, runtime: &JournalRuntime) -> Vec<Hold> {
+        let Some(journal) = runtime.id() else {
+            return Vec::new();
+        };
+        let Some(group) = self.groups.of_journal(journal) else {
+            return Vec::new();
+        };
+        let definition = group.look(|at| at.group.clone());
+        let heard = group.heard();
+        let others = definition.others(self.id).map(|member| {
+            let news = heard
+                .get(&member.system)
+                .and_then(|heard| heard.news.as_ref());
+            let tip = news.and_then(|news| news.tips.iter().find(|tip| tip.journal == journal));
+            Hold {
+                who: format!("member {} of group {}", member.name, definition.name),
+                // One that was not heard since the start may lack anything.
+                after: tip.map_or(Sequence::NONE, |tip| tip.tip.sequence),
+                expendable: true,
+            }
+        });
+        others.collect()
     }
 
     /// Gives consumers up: durably, before anything they need is deleted (failures.md DEL-1, BRD-4).

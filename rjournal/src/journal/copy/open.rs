@@ -42,6 +42,7 @@ impl Copy {
             checkpoint: crate::journal::control::Checkpoint::default(),
             links: Vec::new(),
             cut: None,
+            group: None,
             orphans: 0,
             stopped: None,
             set_unknown: false,

@@ -96,9 +96,16 @@ impl CopyShared {
         *lock(&self.authority)
     }
 
-    /// Says who may feed it. What is durable of that, is so before.
+    /// Says who may feed it. What is durable of that, is so before. A term is never lowered: who looked at the standing earlier
+    /// may say so later.
     pub fn set_authority(&self, authority: Option<Authority>) {
-        *lock(&self.authority) = authority;
+        let mut kept = lock(&self.authority);
+        let lower = kept
+            .zip(authority)
+            .is_some_and(|(kept, new)| new.term < kept.term);
+        if !lower {
+            *kept = authority;
+        }
     }
 
     /// Epoch of its last bundle.

@@ -89,6 +89,7 @@ impl Recovered {
             checkpoint: crate::journal::control::Checkpoint::default(),
             links: Vec::new(),
             cut: None,
+            group: None,
             orphans: 0,
             stopped: None,
             set_unknown: false,
