@@ -9,6 +9,7 @@ use rjournal::daemon::command::group::{
     DescribeGroups, GroupDescription, MemberDescription, PrimaryTold, TermDescription, WhoIsPrimary,
 };
 use rjournal::entry::{Name, TermReason, Timestamp};
+use rjournal::remote::MemberRole;
 
 use crate::commands::Context;
 use crate::error::CliError;
@@ -171,18 +172,22 @@ fn members(group: &GroupDescription) -> String {
     let known = group.primary.primary.is_some();
     for member in &group.members {
         let follows = member.follows == group.primary.term;
+        // What one that does not answer said last of itself may be so no more.
+        let answers = member.error.is_none() && member.heard_at != Timestamp::ZERO;
+        let said = |what: &str| if answers { what } else { "-" }.to_owned();
         page.row(vec![
             member.name.to_string(),
             member
                 .role
-                .map_or("unknown", rjournal::remote::MemberRole::as_str)
+                .filter(|_| answers)
+                .map_or("unknown", MemberRole::as_str)
                 .to_owned(),
             member.journal.to_string(),
             member
                 .here
                 .map_or_else(|| "-".to_owned(), |here| here.to_string()),
-            text::yes_no(member.open).to_owned(),
-            text::yes_no(follows).to_owned(),
+            said(text::yes_no(member.open)),
+            said(text::yes_no(follows)),
             count(member.flushed),
             count(member.applied),
             if member.is_here {
@@ -256,7 +261,6 @@ const fn began(reason: TermReason) -> &'static str {
 #[cfg(test)]
 pub(crate) mod tests {
     use rjournal::entry::{JournalId, Sequence, SystemId};
-    use rjournal::remote::MemberRole;
 
     use super::*;
 
@@ -294,7 +298,7 @@ pub(crate) mod tests {
             follows: 2,
             flushed: Some(Sequence::new(1_234)),
             applied: None,
-            heard_at: Timestamp::ZERO,
+            heard_at: Timestamp::from_micros(1),
             error: None,
             path: None,
             way_back: None,
@@ -331,6 +335,7 @@ pub(crate) mod tests {
     fn a_group_is_shown_with_its_members_their_ways_and_its_terms() {
         let mut group = group();
         group.members[1].way_back = Some(Err("no address".to_owned()));
+        group.members[1].heard_at = Timestamp::ZERO;
         assert_eq!(
             page(&group),
             "Recovery group ORDERS   *PRIMARY   term 2\n\
@@ -341,7 +346,7 @@ pub(crate) mod tests {
              Members\n\
              \x20 Member  Role      Journal     Here        Open  Follows  Flushed  Applied  Heard\n\
              \x20 PRD     *PRIMARY  PRDLIB/JRN  PRDLIB/JRN  *YES  *YES       1 234        -  this system\n\
-             \x20 BKP     *BACKUP   BKPLIB/BKP  PRDLIB/JRN  *NO   *YES       1 234        -  never\n\
+             \x20 BKP     unknown   BKPLIB/BKP  PRDLIB/JRN  -     -          1 234        -  never\n\
              \n\
              Ways\n\
              \x20 Member  From here to it  From it to here\n\
@@ -367,5 +372,15 @@ pub(crate) mod tests {
         );
         assert_eq!(closed_ways(&group), ["the way to BKP is not open: refused"]);
         assert!(page(&group).contains("BKP does not follow term 2 yet: what was written"));
+        group.members[1].error = Some("it did not answer in time".to_owned());
+        let shown = page(&group);
+        assert!(
+            shown.contains("BKP     unknown   BKPLIB/BKP  PRDLIB/JRN  -     -"),
+            "{shown}"
+        );
+        assert!(
+            shown.contains("BKP does not answer: it did not answer in time"),
+            "{shown}"
+        );
     }
 }

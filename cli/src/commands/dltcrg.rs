@@ -10,8 +10,8 @@ use crate::error::CliError;
 
 /// Delete a recovery group, on its primary: from then on every journal is on its own
 ///
-/// The journals, their links and the stores stay. On a backup, with FORCE, the group is deleted there alone: its own
-/// journal opens as a local journal like any other.
+/// The journals, their links and the stores stay. A journal that rested asks its in-sync set before it opens; where that
+/// refuses it, since another system was primary later, CHGJRN OPEN(*ADOPT) opens it.
 ///
 /// Example: rjournal dltcrg --crg ORDERS
 #[derive(Debug, clap::Args)]

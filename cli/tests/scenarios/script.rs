@@ -213,6 +213,11 @@ pub(crate) fn settled(printed: &str, dir: &str) -> String {
             r"(\*(CREATED|HANDEDOVER|TAKENBACK|TAKENOVER)) +[\d ]+ +(-|\d+)  <TIME>",
             "$1  <FIRST AND LAST>  <TIME>",
         ),
+        (
+            r"(?m)^ +\d+  (J (HO|OE)  .* recovery group)",
+            "     <N>  $1",
+        ),
+        (r"ended with entry [\d ]+ of", "ended with entry <N> of"),
         (r"(Last entry before it[ .]*: ) [\d ]+", "$1 <N>"),
         (r"((No deposits for|Took)[ .]*: ) [\d.]+ m?s", "$1 <WHILE>"),
         (r"<TIME>, [\d.]+ m?s ago", "<TIME>, <AGO>"),
