@@ -12,6 +12,7 @@ mod data_dir;
 mod deposit;
 mod embedded;
 mod group;
+mod health;
 mod jobs;
 mod messages;
 mod socket;
