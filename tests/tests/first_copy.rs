@@ -14,7 +14,7 @@ use rjournal::daemon::command::remote_journal::{
     BeginAt, ChangeRemoteJournal, RemoveRemoteJournal, WantedState,
 };
 use rjournal::daemon::{ErrorKind, FetchedSave, JobProgram, LoadPhase, LoadStanding};
-use rjournal::entry::{Name, SaveFacts, SaveId, Sequence};
+use rjournal::entry::{Name, SaveFacts, SaveId, SegmentId, Sequence};
 use rjournal::journal::DeliveryMode;
 use rjournal::{CommandError, System, SystemOptions};
 use rjournal_tests::systems::{
@@ -204,6 +204,13 @@ impl Pair {
         let place = StorePlace {
             applied: facts.applied,
             restart: facts.restart,
+            at: SegmentId {
+                term: 1,
+                journal: describe(&self.bkp, "BKPLIB/JRN")
+                    .await
+                    .journal_id
+                    .expect("a journal"),
+            },
         };
         report(&self.bkp, "REPLICA", Some(facts), Some(place)).await;
     }
@@ -245,6 +252,7 @@ async fn report(
         store: store(name_of),
         place,
         save,
+        saved: None,
         not_saved: None,
         stopped: None,
         message: None,
@@ -473,6 +481,7 @@ impl Pair {
         assert_eq!(messages(&self.prd, "RJN5023").await.len(), 1);
         // The job cannot: what it says reaches who asked.
         let not_saved = ReportJob {
+            saved: None,
             store: store("DB"),
             place: None,
             save: None,

@@ -26,7 +26,10 @@ fn answers_hold_and_everybody_follows_whatever_operators_and_disks_do() {
         counted += usize::from(outcome.counts());
         all.add(&outcome.counts);
     }
-    println!("{counted} runs count; answered SYNC {sync}, LOCAL {local}; {:?}", all.all());
+    println!(
+        "{counted} runs count; answered SYNC {sync}, LOCAL {local}; {:?}",
+        all.all()
+    );
 }
 
 #[test]
@@ -39,7 +42,8 @@ fn a_seed_run_twice_goes_the_same_way() {
 #[test]
 fn every_mistake_is_found() {
     for wrong in Wrong::ALL {
-        let found = (0..200).find(|seed| std::panic::catch_unwind(|| run_wrong(*seed, wrong)).is_err());
+        let found =
+            (0..200).find(|seed| std::panic::catch_unwind(|| run_wrong(*seed, wrong)).is_err());
         assert!(found.is_some(), "{wrong:?} is not found");
     }
 }

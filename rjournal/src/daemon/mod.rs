@@ -13,6 +13,7 @@ mod deposit;
 mod embedded;
 mod first_copy;
 mod group;
+mod health;
 mod jobs;
 mod messages;
 mod reading;

@@ -1,7 +1,7 @@
 //! Package `tests`, groups under seeds: what a member answers when another asks something of it; in the daemon's order.
 
-use rjournal::entry::{Epoch, JournalId, Place, Position, Sequence};
 use rjournal::entry::control_entry::Level;
+use rjournal::entry::{Epoch, JournalId, Place, Position, Sequence};
 use rjournal::remote::{
     Extent, PartnerReply, PartnerRequest, Purpose, Refusal, RefusalCode, SessionFacts, ShipLimit,
     SourceSession,

@@ -87,7 +87,8 @@ impl Ledger {
     /// A member died: who has no answer from it will never get one.
     pub(super) fn handle_death(&mut self, member: usize) {
         let deposits = &mut self.deposits;
-        self.waiting.retain(|index| deposits[*index].member != member);
+        self.waiting
+            .retain(|index| deposits[*index].member != member);
         for deposit in deposits.iter_mut().filter(|of| of.member == member) {
             deposit.ticket = None;
         }
@@ -179,7 +180,10 @@ impl World {
     /// Every third deposit has a key.
     fn key_of(&self, id: u64) -> Option<DepositKey> {
         let client = ClientId::from_bytes([7; 16]);
-        id.is_multiple_of(3).then_some(DepositKey { client, key: id + 1 })
+        id.is_multiple_of(3).then_some(DepositKey {
+            client,
+            key: id + 1,
+        })
     }
 
     /// Whether a member's disk died under it: nothing it says is heard.

@@ -16,7 +16,11 @@ const STALL_MAX: Duration = Duration::from_secs(10);
 
 impl Here {
     /// Fetches what another member has flushed of a journal, as far as it goes.
-    pub(super) async fn fetch_from(&self, from: usize, journal: JournalId) -> Result<Position, String> {
+    pub(super) async fn fetch_from(
+        &self,
+        from: usize,
+        journal: JournalId,
+    ) -> Result<Position, String> {
         let writer = self.world.writer_of(journal).ok_or("no such journal")?;
         if !self.up(|up| matches!(up.sides[writer], Side::Copy(_))) {
             return Err("the journal is not at rest here".to_owned());
@@ -66,7 +70,9 @@ impl Here {
         };
         let lost = || {
             let mut line = self.world.line.borrow_mut();
-            let open = line.connection(id).is_some_and(|c| !c.closed || !c.forth.is_empty());
+            let open = line
+                .connection(id)
+                .is_some_and(|c| !c.closed || !c.forth.is_empty());
             !open
         };
         let mut seen = has().0;

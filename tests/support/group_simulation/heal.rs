@@ -85,18 +85,28 @@ impl World {
                 self.start_again(me);
             }
         }
-        if self.primary().is_some_and(|me| self.here(me).is_group_open()) {
+        if self
+            .primary()
+            .is_some_and(|me| self.here(me).is_group_open())
+        {
             return;
         }
         // Whoever promised most of those that can.
         let able = (0..self.members.len()).filter(|me| {
             let here = self.here(*me);
             let waits = here.role() == MemberRole::HandedOver || here.role() == MemberRole::Primary;
-            !waits && !matches!(here.standing().stopped, Some(rjournal::role::Stop::Abandoned { .. }))
+            !waits
+                && !matches!(
+                    here.standing().stopped,
+                    Some(rjournal::role::Stop::Abandoned { .. })
+                )
         });
         let most = able.max_by_key(|me| {
             let standing = self.here(*me).standing();
-            (standing.lineage.term(), standing.role(self.group.members[*me].system) == MemberRole::Claiming)
+            (
+                standing.lineage.term(),
+                standing.role(self.group.members[*me].system) == MemberRole::Claiming,
+            )
         });
         if let Some(me) = most {
             self.counts.borrow_mut().repaired += 1;
@@ -125,7 +135,11 @@ impl World {
             let mut moved = false;
             while self.go_on_with_a_task() {
                 moved = true;
-                assert!(self.moves() < before + 200_000, "tasks never rest:\n{}", self.describe());
+                assert!(
+                    self.moves() < before + 200_000,
+                    "tasks never rest:\n{}",
+                    self.describe()
+                );
             }
             while !self.line.borrow().mails.is_empty() {
                 self.deliver_mail(0);
@@ -143,7 +157,11 @@ impl World {
             if !moved {
                 return;
             }
-            assert!(round < 19_999, "the group does not rest:\n{}", self.describe());
+            assert!(
+                round < 19_999,
+                "the group does not rest:\n{}",
+                self.describe()
+            );
         }
     }
 
@@ -339,11 +357,22 @@ impl World {
         for c in &line.connections {
             lines.push(format!(
                 "{} {}->{} {:?} journal {} forth {} back {} closed {} greeted {}",
-                c.id, c.from, c.to, c.owner, c.journal, c.forth.len(), c.back.len(), c.closed, c.greeted
+                c.id,
+                c.from,
+                c.to,
+                c.owner,
+                c.journal,
+                c.forth.len(),
+                c.back.len(),
+                c.closed,
+                c.greeted
             ));
         }
         lines.push(format!("tasks {:?}", self.tasks.describe()));
-        lines.push(format!("lineage {:#?}", self.truth.borrow().newest().segments().collect::<Vec<_>>()));
+        lines.push(format!(
+            "lineage {:#?}",
+            self.truth.borrow().newest().segments().collect::<Vec<_>>()
+        ));
         lines.join("\n")
     }
 }

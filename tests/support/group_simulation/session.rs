@@ -250,7 +250,11 @@ fn is_fencing(event: &LinkEvent) -> bool {
 
 impl FeedSide {
     /// How far the session may feed: what was flushed when it began; of it is confirmed what is known here to be.
-    pub(super) fn marks(source: &Source, epoch: rjournal::entry::Epoch, upto: Sequence) -> SourceMarks {
+    pub(super) fn marks(
+        source: &Source,
+        epoch: rjournal::entry::Epoch,
+        upto: Sequence,
+    ) -> SourceMarks {
         let marks = source.marks(ShipLimit::Written);
         SourceMarks {
             epoch,

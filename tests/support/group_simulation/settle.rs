@@ -299,7 +299,10 @@ impl Here {
 
     /// Whether this member's journal takes deposits now.
     pub(super) fn is_group_open(&self) -> bool {
-        self.up(|up| up.open(self.me).is_some_and(|open| open.is_taking_deposits()))
+        self.up(|up| {
+            up.open(self.me)
+                .is_some_and(|open| open.is_taking_deposits())
+        })
     }
 
     /// Whether the own journal waits for something that does not come by itself.

@@ -7,9 +7,7 @@ use std::time::Duration;
 
 use rjournal::daemon::crank::Source;
 use rjournal::entry::control_entry::Policy;
-use rjournal::entry::{
-    Closed, Epoch, Position, Proof, TermClaim, TermReason, TermRecord,
-};
+use rjournal::entry::{Closed, Epoch, Position, Proof, TermClaim, TermReason, TermRecord};
 use rjournal::error::JournalError;
 use rjournal::journal::{Copy, Entropy, Gate, Recovered};
 use rjournal::remote::MemberRole;

@@ -39,7 +39,12 @@ pub(super) struct World {
 }
 
 impl World {
-    pub(super) fn new(group: Group, members: Vec<Member>, seed: Seed, wrong: Option<Wrong>) -> Rc<Self> {
+    pub(super) fn new(
+        group: Group,
+        members: Vec<Member>,
+        seed: Seed,
+        wrong: Option<Wrong>,
+    ) -> Rc<Self> {
         Rc::new(Self {
             now: Cell::new(Moment::from_start(Duration::from_secs(1))),
             seed: RefCell::new(seed),

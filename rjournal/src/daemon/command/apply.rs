@@ -420,6 +420,9 @@ impl Shared {
             }
             if let Some(save) = request.save {
                 record.save = Some(save);
+                if request.saved.is_none() {
+                    record.saved = save.restart;
+                }
             }
             // It goes on from the save it was loaded from.
             let save = record.save;

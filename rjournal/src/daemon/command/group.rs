@@ -181,6 +181,9 @@ pub struct MemberDescription {
     pub applied: Option<Sequence>,
     /// When it was heard last; zero for never.
     pub heard_at: Timestamp,
+    /// Where its role and health are told over HTTP, if they are.
+    #[serde(default)]
+    pub health: Option<String>,
     /// Why it could not be asked the last time.
     pub error: Option<String>,
     /// The way from here to it: nothing where it was never tried.
@@ -476,6 +479,7 @@ impl Shared {
                 } else {
                     heard.map_or(Timestamp::ZERO, |heard| heard.at)
                 },
+                health: news.and_then(|news| news.health.clone()),
                 error: heard.and_then(|heard| heard.error.clone()),
                 path: heard
                     .and_then(|heard| heard.path.clone())

@@ -153,6 +153,7 @@ mod tests {
             error: None,
             path: (!is_here).then_some(Ok(NOW)),
             way_back: (!is_here).then_some(Ok(NOW)),
+            health: None,
         }
     }
 

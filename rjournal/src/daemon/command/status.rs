@@ -140,7 +140,7 @@ const LOAD_ANEW: &str = "must be loaded anew: the entries it misses are no longe
 const SILENT_SECONDS_MAX: u64 = 30;
 
 impl Shared {
-    pub(super) fn describe_status(&self) -> Status {
+    pub(in crate::daemon) fn describe_status(&self) -> Status {
         let journals: Vec<JournalHealth> = self
             .runtimes_by_name()
             .iter()

@@ -59,7 +59,7 @@ impl Shared {
             tips: seen.tips(),
             applied,
             paths: group.paths(),
-            health: None,
+            health: self.health_address().map(|address| address.to_string()),
             at: self.clock.wall(),
         }
     }
@@ -140,6 +140,7 @@ impl Shared {
             }
         }
         self.fence(group);
+        self.after_hearing(group, heard);
         group.wake();
     }
 

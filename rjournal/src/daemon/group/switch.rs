@@ -185,11 +185,12 @@ impl Shared {
             return Err(not_ready(&report));
         }
         let _turn = group.turn.lock().await;
-        let Some(local) = self.own_local(group) else {
-            return Err(CommandError::refused("RJN7110", "the journal is not open"));
-        };
         group.set_doing(Some(format!("switch to {}", report.to)));
-        let outcome = self.run_switch(group, &local, to, &order).await;
+        let outcome = match self.before_switch(group, to).await {
+            Ok(()) => self.run_switch(group, to, &order).await,
+            Err(refused) => Err(refused),
+        };
+        self.after_switch(group, to, &outcome);
         group.set_doing(None);
         let (began, entry) = outcome?;
         report.last = entry;
@@ -217,10 +218,12 @@ impl Shared {
     async fn run_switch(
         self: &Arc<Self>,
         group: &Arc<GroupRuntime>,
-        local: &Arc<LocalRuntime>,
         to: SystemId,
         order: &SwitchOrder,
     ) -> Result<(Moment, Sequence), CommandError> {
+        let Some(local) = self.own_local(group) else {
+            return Err(CommandError::refused("RJN7110", "the journal is not open"));
+        };
         let journal = &local.journal;
         let patience = Duration::from_millis(journal.attributes().sync_timeout_ms);
         let began = self.clock.now();
@@ -230,7 +233,7 @@ impl Shared {
         let mut handed = Sequence::NONE;
         loop {
             let news = journal.tail().listen(Limit::Settled);
-            let marks = Self::switch_marks(local, to);
+            let marks = Self::switch_marks(&local, to);
             let now = self.clock.now();
             match switch.step(marks, now) {
                 SwitchStep::Drain | SwitchStep::Wait => {

@@ -147,7 +147,12 @@ impl Shared {
         self.require_takeover(group)?;
         group.set_doing(Some("takeover".to_owned()));
         let heard = (!known).then_some(heard);
-        let outcome = self.run_takeover(group, order, heard.as_deref()).await;
+        let allowed = self.before_takeover(group).await;
+        let outcome = match allowed.and_then(|()| self.require_takeover(group)) {
+            Ok(()) => self.run_takeover(group, order, heard.as_deref()).await,
+            Err(refused) => Err(refused),
+        };
+        self.after_takeover(group, &outcome);
         group.set_doing(None);
         let (takeover, fetched) = outcome?;
         let silent = takeover.missing();

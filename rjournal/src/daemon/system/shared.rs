@@ -21,7 +21,8 @@ use crate::daemon::command::CommandError;
 use crate::daemon::config::Config;
 use crate::daemon::data_dir::{self, DataDir, SystemRecord};
 use crate::daemon::first_copy::{Lends, Loads};
-use crate::daemon::group::Groups;
+use crate::daemon::group::{Groups, RoleHooks};
+use crate::daemon::health::HealthEndpoint;
 use crate::daemon::jobs::Jobs;
 use crate::daemon::messages::{Messages, Severity};
 use crate::daemon::task::accept::Guests;
@@ -43,6 +44,8 @@ pub(crate) struct Shared {
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) runtime: tokio::runtime::Handle,
     pub(super) endpoint: Mutex<Option<LinkEndpoint>>,
+    pub(in crate::daemon) health: Mutex<Option<HealthEndpoint>>,
+    pub(crate) hooks: RoleHooks,
     pub(crate) guests: Guests,
     pub(crate) catch_ups: Places,
     pub(crate) messages: Messages,
@@ -96,8 +99,10 @@ impl Shared {
             clock: Arc::new(SystemClock::start()),
             entropy: Arc::new(SystemEntropy),
             jobs: Jobs::new(runtime.clone(), job_program, data, Weak::clone(me)),
+            hooks: RoleHooks::start(&runtime, &config, Weak::clone(me)),
             runtime,
             endpoint: Mutex::new(None),
+            health: Mutex::new(None),
             messages,
             admin: tokio::sync::Mutex::new(()),
             data_dir,
