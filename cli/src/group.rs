@@ -302,6 +302,7 @@ pub(crate) mod tests {
             error: None,
             path: None,
             way_back: None,
+            health: None,
         }
     }
 

@@ -133,6 +133,7 @@ async fn write(database: &Database, write: Write) {
 }
 
 impl Fork {
+    #[allow(clippy::too_many_lines, reason = "a story, told in order")]
     pub(crate) async fn new(wanted: Wanted) -> Self {
         let Place { dir, system } = Place::new().await;
         let data = dir.path().join("PRD");

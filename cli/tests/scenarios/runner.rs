@@ -172,6 +172,7 @@ fn until<T>(what: &str, mut so: impl FnMut() -> Option<T>) -> T {
 }
 
 /// Runs a scenario and gives the script as it went; nothing where it needs a network and this machine allows none.
+#[allow(clippy::too_many_lines, reason = "one arm for each kind of line")]
 pub(crate) fn run(text: &str) -> Option<String> {
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().canonicalize().expect("it is there");

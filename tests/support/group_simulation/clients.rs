@@ -132,12 +132,12 @@ impl World {
         };
         let journal = open.journal.id();
         let mut filling = filling;
-        let mut key = self.key_of(id);
+        let mut key = Self::key_of(id);
         let mut repeated = false;
         if self.per_mille(100)
             && let Some(again) = ledger.unanswered(journal)
         {
-            (id, key, repeated) = (again, self.key_of(again), true);
+            (id, key, repeated) = (again, Self::key_of(again), true);
         }
         if key.is_some() {
             filling = 0;
@@ -161,24 +161,21 @@ impl World {
             is_repeated: repeated,
             ticket: None,
         };
-        match taken {
-            Ok(ticket) => {
-                deposit.again = ticket.again();
-                deposit.ticket = Some(ticket);
-                let index = ledger.deposits.len();
-                ledger.waiting.push(index);
-            }
-            Err(_) => {
-                let sequence = Sequence::NONE;
-                deposit.answer = Some(Answer::Refused { sequence });
-            }
+        if let Ok(ticket) = taken {
+            deposit.again = ticket.again();
+            deposit.ticket = Some(ticket);
+            let index = ledger.deposits.len();
+            ledger.waiting.push(index);
+        } else {
+            let sequence = Sequence::NONE;
+            deposit.answer = Some(Answer::Refused { sequence });
         }
         ledger.deposits.push(deposit);
         true
     }
 
     /// Every third deposit has a key.
-    fn key_of(&self, id: u64) -> Option<DepositKey> {
+    fn key_of(id: u64) -> Option<DepositKey> {
         let client = ClientId::from_bytes([7; 16]);
         id.is_multiple_of(3).then_some(DepositKey {
             client,

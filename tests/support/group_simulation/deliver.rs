@@ -240,7 +240,7 @@ impl World {
             };
             let mut out = Vec::new();
             world.with_session(side, id, |crank, copy| {
-                crank.flush(copy, &*disk, wall, &mut out)
+                crank.flush(copy, &*disk, wall, &mut out);
             });
             did = !out.is_empty();
             if let Some(connection) = world.line.borrow_mut().connection(id) {

@@ -35,9 +35,9 @@ impl Here {
             epoch,
         };
         let call = self.world.line.borrow_mut().number();
-        let upto = match self.ask_call(call, from, request, ANSWER_MAX).await? {
-            PartnerReply::Feeding { upto } => upto,
-            _ => return Err("it said something else".to_owned()),
+        let told = self.ask_call(call, from, request, ANSWER_MAX).await?;
+        let PartnerReply::Feeding { upto } = told else {
+            return Err("it said something else".to_owned());
         };
         let id = {
             let mut line = self.world.line.borrow_mut();

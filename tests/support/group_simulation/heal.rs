@@ -192,7 +192,7 @@ impl World {
 
     fn go_to_next_due(self: &Rc<Self>) {
         let now = self.now.get();
-        let mut due = self.next_sleep();
+        let mut due = self.next_pause();
         let mut earlier = |at: Option<Moment>| {
             if let Some(at) = at {
                 due = Some(due.map_or(at, |due| due.min(at)));

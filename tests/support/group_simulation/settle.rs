@@ -1,7 +1,6 @@
 //! Package `tests`, groups under seeds: the journals of a member are made to be what its standing says, in the daemon's order:
 //! what is to be done is looked up in room `role`, here it is done.
 
-use rjournal::daemon::crank::OpeningState;
 use rjournal::entry::{HandOver, JournalId, Position, Sequence, SystemId, TermReason};
 use rjournal::journal::Authority;
 use rjournal::remote::{GroupNews, JournalTip, LinkState, MemberRole};
@@ -302,14 +301,6 @@ impl Here {
         self.up(|up| {
             up.open(self.me)
                 .is_some_and(|open| open.is_taking_deposits())
-        })
-    }
-
-    /// Whether the own journal waits for something that does not come by itself.
-    pub(super) fn is_refused(&self) -> bool {
-        self.up(|up| match &up.sides[self.me] {
-            Side::Opening(crank) => matches!(crank.state(), OpeningState::Refused { .. }),
-            _ => false,
         })
     }
 

@@ -119,7 +119,7 @@ impl World {
     }
 
     /// When the next task wants to go on.
-    pub(super) fn next_sleep(&self) -> Option<Moment> {
+    pub(super) fn next_pause(&self) -> Option<Moment> {
         let mut sleeps = self.sleeps.borrow_mut();
         let now = self.now.get();
         while sleeps.first().is_some_and(|due| *due <= now) {
@@ -211,7 +211,7 @@ impl Here {
     }
 
     /// Waits this long.
-    pub(super) async fn sleep(&self, time: Duration) {
+    pub(super) async fn rest_for(&self, time: Duration) {
         let due = self.now() + time;
         self.found_before(due, || None::<()>).await;
     }

@@ -22,6 +22,7 @@ fn format() -> Format {
     .unwrap()
 }
 
+#[allow(clippy::unnecessary_wraps, reason = "as an image stands in a change")]
 fn row(id: i64, name: &str) -> Option<Vec<u8>> {
     let values = [Value::BigInt(id), Value::Text(name.to_owned())];
     Some(encode_row(&format(), &values).unwrap())
