@@ -23,6 +23,7 @@ use crate::text;
 /// Exit code 5 if it is not ready, 6 if the role was handed over and the other system has not opened yet.
 ///
 /// Example: rjournal chgcrgpri --crg ORDERS --to BKP --plan
+///
 /// Example: rjournal chgcrgpri --crg ORDERS --to BKP
 #[derive(Debug, clap::Args)]
 #[command(visible_alias = "switch")]

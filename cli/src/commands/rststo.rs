@@ -27,6 +27,7 @@ use crate::text;
 /// restart: give the command again.
 ///
 /// Example: rjournal rststo --store REPLICA --path /backup/replica.save
+///
 /// Example: rjournal rststo --store REPLICA --rdb PRD --replace
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {

@@ -24,6 +24,7 @@ use crate::text;
 /// Exit code 5 if ACCEPT-LOSS is needed, or it was given up because another member has promised a higher term.
 ///
 /// Example: rjournal takeover --crg ORDERS --plan
+///
 /// Example: rjournal takeover --crg ORDERS --accept-loss
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
