@@ -93,6 +93,7 @@ impl Group {
             term,
             journal,
             content,
+            loss_accepted: false,
         });
         let set = InSync {
             members: Members::NOBODY,

@@ -160,6 +160,8 @@ pub struct Closed {
     pub journal: MemberId,
     /// That journal up to the last entry of the segment.
     pub content: Journal,
+    /// Was loss accepted to open the term that closes it?
+    pub loss_accepted: bool,
 }
 
 impl Closed {

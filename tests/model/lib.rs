@@ -19,6 +19,7 @@ mod flow;
 pub mod goals;
 mod group;
 mod hand_over;
+mod heal;
 mod journal;
 mod lineage;
 mod opening;

@@ -72,8 +72,16 @@ impl Group {
             let theirs = state.members[other].promise;
             theirs.term == promise.term && theirs.to != id
         };
-        if asked.each().any(to_another) {
-            // a promise never changes within its term, not even for one who has opened it: that one stays closed
+        let record = state
+            .known_to(id)
+            .find(|record| record.term == promise.term && record.primary == id);
+        let gives_up = |other: MemberId| {
+            record.is_some_and(|record| self.replaces_promise(state, other, record))
+        };
+        if asked
+            .each()
+            .any(|other| to_another(other) && !gives_up(other))
+        {
             return None;
         }
         for other in asked.each() {

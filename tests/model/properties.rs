@@ -38,6 +38,8 @@ pub const SEGMENTS_WHOLE: &str =
     "P11 whoever holds entries of a term holds the segments before it whole";
 /// The dialogue of a takeover tells the truth. Not after an operator accepted loss, or restored a journal.
 pub const LOCAL_KEPT: &str = "P12 a takeover that says that no LOCAL answer is lost loses none";
+/// Once everything is up and every line stands.
+pub const ALL_FOLLOW: &str = "P13 everybody comes to follow the newest primary";
 /// The class that is derived from the lineage later is not above the one that was given.
 pub const SET_LISTED: &str =
     "Px the lineage never lists a SYNC answer under a larger set than it rested on";
@@ -69,6 +71,7 @@ pub fn all() -> Vec<Property<Group>> {
         always!(11, SEGMENTS_WHOLE, segments_whole),
         always!(12, LOCAL_KEPT, local_kept),
         always!(13, SET_LISTED, set_listed),
+        always!(14, ALL_FOLLOW, all_follow),
         goals::look(),
     ]
 }
@@ -285,6 +288,10 @@ fn local_kept(group: &Group, state: &State) -> bool {
             }
             _ => true,
         })
+}
+
+fn all_follow(group: &Group, state: &State) -> bool {
+    !group.configuration.heals || group.heals(state)
 }
 
 fn set_listed(group: &Group, state: &State) -> bool {

@@ -7,7 +7,7 @@ use crate::group::Group;
 use crate::journal::{Closed, Journal, MemberId, PerMember, Sequence};
 use crate::lineage::{Lineage, Told};
 use crate::rules::Broken;
-use crate::state::{Event, Extent, Orphan, Promise, Role, State};
+use crate::state::{Event, Extent, Orphan, Promise, Role, State, TermRecord};
 
 /// From whom a tail may be taken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -20,25 +20,32 @@ pub enum Taken {
 
 impl Group {
     /// A member takes over another's term records, durably, and is fenced by them: it accepts nothing of a lower term any
-    /// more. Nothing is confirmed by that. A record of the promised term by somebody else is not taken; a primary stops, as
-    /// one term is open in two journals.
+    /// more. Nothing is confirmed by that. A record of the promised term by somebody else is not taken, unless the promise is
+    /// one's own and futile; a primary stops, as one term is open in two journals.
     pub fn learn(&self, state: &mut State, id: MemberId, from: MemberId) -> Option<()> {
         let promise = state.members[id].promise;
         let conflict = state
             .known_to(from)
             .any(|record| record.term == promise.term && record.primary != promise.to);
-        if conflict && state.members[id].role != Role::Primary {
+        let records = state.known_to(from).copied();
+        let replaced = records
+            .filter(|record| record.term == promise.term)
+            .any(|record| self.replaces_promise(state, id, &record));
+        if conflict && state.members[id].role != Role::Primary && !replaced {
             return None;
         }
-        if conflict {
+        if conflict && !replaced {
             self.demote(state, id);
             state.members[id].role = Role::Stopped;
             self.reach(Goal::Refused);
             return Some(());
         }
         state.members[id].known |= state.members[from].known;
+        if replaced {
+            state.members[id].promise.to = self.told(state, id)?.primary;
+        }
         let told = self.told(state, id)?;
-        if told.term > promise.term {
+        if told.term > promise.term || replaced {
             if matches!(state.members[id].role, Role::Primary | Role::HandedOver) {
                 self.reach(Goal::FencedByRecord);
                 self.demote(state, id);
@@ -51,6 +58,20 @@ impl Group {
             member.takeover = None;
         }
         Some(())
+    }
+
+    /// Does the record of a term take the place of a promise of the same term to another? Who opened the term was heard by all
+    /// but one, so whoever this promise was given to has given up, or has yet to find out that it cannot open. Not where
+    /// loss was accepted: then the term may be opened twice.
+    pub fn replaces_promise(&self, state: &State, id: MemberId, record: &TermRecord) -> bool {
+        let member = &state.members[id];
+        let mut own = member.copies[id].journal.entries().iter();
+        member.role == Role::Backup
+            && member.promise.term == record.term
+            && member.promise.to != record.primary
+            && !record.closes.loss_accepted
+            && !own.any(|entry| entry.epoch.term == record.term)
+            && !self.breaks(Broken::FutilePromiseKept)
     }
 
     /// The lineage as the records tell it that a member knows.
@@ -136,10 +157,11 @@ impl Group {
         let (source, member) = (&state.members[primary], &state.members[id]);
         let (theirs, own) = (source.promise, member.promise);
         let (boot, known) = (source.boot, source.known);
-        let signed = theirs.term == 1
-            || state
-                .known_to(primary)
-                .any(|record| record.term == theirs.term && record.primary == primary);
+        let record = state
+            .known_to(primary)
+            .find(|record| record.term == theirs.term && record.primary == primary);
+        let signed = theirs.term == 1 || record.is_some();
+        let replaces = record.is_some_and(|record| self.replaces_promise(state, id, record));
         if own.term > theirs.term {
             if self.handed_elsewhere(state, primary, own) {
                 return None;
@@ -153,7 +175,7 @@ impl Group {
         if !signed {
             return None;
         }
-        if own.term == theirs.term && own.to != primary {
+        if own.term == theirs.term && own.to != primary && !replaces {
             if member.role != Role::Primary {
                 return None;
             }

@@ -48,6 +48,8 @@ pub enum Broken {
     FirstEntryShippedBeforeItsFlush,
     /// A primary that asks before it opens is demoted by an equal term promised to another.
     DemotedByAnEqualTerm,
+    /// Who has promised a term to somebody who did not open it keeps that promise when another has opened it.
+    FutilePromiseKept,
     /// Who has handed over follows whoever it meets that has promised the next term.
     HandOverForgottenOnContact,
     /// LOCAL answers are given under a looser policy that nobody else has on disk (without ruling 13).
@@ -115,6 +117,8 @@ pub struct Configuration {
     pub confirmations: bool,
     /// Does member 1 feed a copy downstream?
     pub downstream: bool,
+    /// Is each state asked whether everybody comes to follow the newest primary from there?
+    pub heals: bool,
     /// Rules left out.
     pub broken: &'static [Broken],
 }
@@ -130,6 +134,7 @@ impl Configuration {
             stores: true,
             confirmations: true,
             downstream: false,
+            heals: false,
             broken: &[],
         }
     }
@@ -176,6 +181,15 @@ impl Configuration {
     pub const fn with_downstream(self) -> Self {
         Self {
             downstream: true,
+            ..self
+        }
+    }
+
+    /// With the question whether everybody comes to follow the newest primary, in every state.
+    #[must_use]
+    pub const fn healing(self) -> Self {
+        Self {
+            heals: true,
             ..self
         }
     }

@@ -130,6 +130,7 @@ impl Group {
             content: member.copies[last.journal]
                 .flushed_journal()
                 .up_to(last.sequence),
+            loss_accepted: accept_loss,
         };
         let term = member.promise.term;
         if accept_loss {

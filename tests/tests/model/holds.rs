@@ -37,7 +37,7 @@ fn three(set: &[u8], bounds: Bounds) -> Configuration {
 runs! {
     // Two members.
     two_members_take_over_and_come_back:
-        two(Bounds { deposits: 1, crashes: 1, takeovers: 1, set_changes: 1, ..NONE }),
+        two(Bounds { deposits: 1, crashes: 1, takeovers: 1, set_changes: 1, ..NONE }).healing(),
         All(186_801),
         [Sync, Local, Unknown, Adopted, Orphaned, Completed, TailCollected, SyncInTermTwo, LocalAbandoned,
          FencedByRecord];
@@ -69,7 +69,7 @@ runs! {
          LocalAbandoned, Refused, FencedByRecord, TermLeftOut];
     two_members_hand_over_crash_and_take_over:
         two(Bounds { deposits: 1, crashes: 1, takeovers: 1, set_changes: 1, hand_overs: 1, ..NONE })
-            .without_stores(),
+            .without_stores().healing(),
         All(513_027),
         [Sync, Local, Unknown, Adopted, Orphaned, Completed, TailCollected, HandedOver, Aborted, SwitchedBack,
          SyncInTermTwo, LocalAbandoned, Refused, FencedByRecord, TermLeftOut];
@@ -89,7 +89,7 @@ runs! {
          LocalAbandoned, Refused, FencedByRecord, TermLeftOut];
     // Three members.
     three_members_take_over_while_the_set_changes:
-        three(&[1, 2], Bounds { deposits: 1, takeovers: 1, set_changes: 1, ..NONE }),
+        three(&[1, 2], Bounds { deposits: 1, takeovers: 1, set_changes: 1, ..NONE }).healing(),
         All(251_489),
         [Sync, Local, Unknown, Orphaned, Completed, TailCollected, SyncInTermTwo, CompletedFromAnother,
          FencedByRecord];
@@ -104,7 +104,7 @@ runs! {
         [Sync, Local, Unknown, Orphaned, Completed, TailCollected, SyncInTermTwo, LocalAbandoned,
          CompletedFromAnother, FencedByRecord];
     three_members_crash_and_take_over:
-        three(&[1, 2], Bounds { deposits: 1, crashes: 1, takeovers: 1, ..NONE }).without_confirmations(),
+        three(&[1, 2], Bounds { deposits: 1, crashes: 1, takeovers: 1, ..NONE }).without_confirmations().healing(),
         All(58_355),
         [Sync, Local, Unknown, Adopted, Orphaned, Completed, TailCollected, CompletedFromAnother, FencedByRecord];
     three_members_crash_while_the_set_changes:
@@ -116,12 +116,12 @@ runs! {
         All(29_471),
         [Sync, Local, Unknown, Orphaned, Completed, TailCollected, CompletedFromAnother, FencedByRecord];
     three_members_take_over_twice:
-        three(&[1, 2], Bounds { deposits: 1, takeovers: 2, ..NONE }),
+        three(&[1, 2], Bounds { deposits: 1, takeovers: 2, ..NONE }).healing(),
         All(259_981),
         [Sync, Local, Unknown, Orphaned, Completed, TailCollected, SwitchedBack, LocalAbandoned, Refused,
          CompletedFromAnother, FencedByRecord, TermLeftOut];
     three_members_crash_and_take_over_twice:
-        three(&[2], Bounds { deposits: 1, crashes: 1, takeovers: 2, ..NONE }).without_confirmations(),
+        three(&[2], Bounds { deposits: 1, crashes: 1, takeovers: 2, ..NONE }).without_confirmations().healing(),
         Generated(6_000_000, None),
         [Sync, Local, Unknown, Adopted, Orphaned, Completed, TailCollected, SwitchedBack, LocalAbandoned, Refused,
          CompletedFromAnother, FencedByRecord, TermLeftOut];
@@ -142,12 +142,12 @@ runs! {
         [Sync, Local, Unknown, Adopted, Orphaned, Completed, TailCollected, SyncInTermTwo, CompletedFromAnother,
          FencedByRecord];
     three_members_hand_over_against_a_takeover:
-        three(&[1, 2], Bounds { takeovers: 1, hand_overs: 1, ..NONE }),
+        three(&[1, 2], Bounds { takeovers: 1, hand_overs: 1, ..NONE }).healing(),
         All(54_201),
         [Orphaned, Completed, TailCollected, HandedOver, Aborted, SwitchedBack, Refused, CompletedFromAnother,
          FencedByRecord, TermLeftOut, RaisedBeyondHandOver];
     three_members_hand_over_crash_and_take_over:
-        three(&[1, 2], Bounds { crashes: 1, takeovers: 1, hand_overs: 1, ..NONE }),
+        three(&[1, 2], Bounds { crashes: 1, takeovers: 1, hand_overs: 1, ..NONE }).healing(),
         Generated(6_000_000, None),
         [Adopted, Orphaned, Completed, TailCollected, HandedOver, Aborted, SwitchedBack, Refused,
          CompletedFromAnother, FencedByRecord, TermLeftOut, RaisedBeyondHandOver];

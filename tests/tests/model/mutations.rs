@@ -2,8 +2,8 @@
 //! to the letter. M: a rule dropped.
 
 use rjournal_model::properties::{
-    CONFIRMED_KEPT, FOLLOWER_WHOLE, LOCAL_KEPT, NO_SECOND_OPENS, NOBODY_STOPS, NOTHING_DESTROYED,
-    ONE_JOURNAL, SET_LISTED, STORE_IS_FOLD, SYNC_KEPT,
+    ALL_FOLLOW, CONFIRMED_KEPT, FOLLOWER_WHOLE, LOCAL_KEPT, NO_SECOND_OPENS, NOBODY_STOPS,
+    NOTHING_DESTROYED, ONE_JOURNAL, SET_LISTED, STORE_IS_FOLD, SYNC_KEPT,
 };
 use rjournal_model::rules::{Bounds, Broken, Configuration};
 
@@ -289,6 +289,16 @@ fn m27_a_primary_demoted_by_an_equal_term_shares_it() {
         configuration.breaking(&[Broken::DemotedByAnEqualTerm]),
         ONE_JOURNAL,
         11,
+    );
+}
+
+#[test]
+fn m27_who_keeps_a_futile_promise_cannot_follow_the_primary_of_its_term() {
+    let configuration = Configuration::three(&[1, 2], TWO_TAKEOVERS).healing();
+    fails(
+        configuration.breaking(&[Broken::FutilePromiseKept]),
+        ALL_FOLLOW,
+        4,
     );
 }
 
