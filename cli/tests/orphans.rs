@@ -145,7 +145,6 @@ async fn what_was_not_taken_over_is_shown_exported_and_lands_once_where_it_still
         "it was taken out"
     );
     assert_eq!(spanning["rows"][14]["change"], "DELETE");
-    assert_eq!(spanning["job"], "DATABASE");
     let missing = cut.run(&["orphans", "show", "--jrn", "PRDLIB/JRN", "--number", "7"]);
     assert_eq!(missing.status.code(), Some(3), "{}", shown(&missing));
     let file = fork.data.with_file_name("lost.jsonl");

@@ -2,6 +2,11 @@
 //! copy of the journal that was cut where they parted, with what lay behind in an archive, and the store of the first, which
 //! had applied it. Must not know what a case is about.
 
+#![allow(
+    dead_code,
+    reason = "the tests of the job and those of the program each use a part of it"
+)]
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -30,10 +35,6 @@ const JOURNAL_DIR: &str = "journals/00000000000000aa";
 const READ_BYTES: usize = 1 << 20;
 
 /// The systems, and what is where.
-#[allow(
-    dead_code,
-    reason = "the tests of the job and those of the program each use a part of it"
-)]
 pub(crate) struct Fork {
     _dirs: [TempDir; 2],
     /// The data directory with the cut copy and the store.
