@@ -5,7 +5,7 @@ use super::runtime::JournalRuntime;
 use super::shared::{Shared, lock};
 use crate::daemon::command::CommandError;
 use crate::daemon::messages::Severity;
-use crate::entry::QualifiedName;
+use crate::entry::{QualifiedName, Sequence};
 use crate::journal::Hold;
 
 impl Shared {
@@ -40,8 +40,10 @@ impl Shared {
         self.catalog(|catalog| {
             let jobs = catalog.jobs.iter();
             for (store, job) in jobs.filter(|(_, job)| job.journal == journal) {
-                // Receivers are kept until a save covers them (ruling 8), and behind the save a store is loaded from.
-                let saved = Some(job.saved).filter(|_| !job.needs_reinit);
+                // Receivers are kept until a save covers them (ruling 8), and behind the save a store is loaded from. A
+                // store that is made by loading it needs nothing before that.
+                let is_new = job.load.is_some() && !job.active && job.applied == Sequence::NONE;
+                let saved = Some(job.saved).filter(|_| !job.needs_reinit && !is_new);
                 let loaded = job.load.as_ref().and_then(|load| load.save);
                 let after = saved.into_iter().chain(loaded.map(|save| save.restart));
                 if let Some(after) = after.min() {
