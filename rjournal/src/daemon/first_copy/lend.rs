@@ -45,7 +45,8 @@ enum Order {
 pub(crate) struct Lends {
     state: Mutex<State>,
     pub(super) streams: Semaphore,
-    pub(super) pace: Pace,
+    pub(super) sending: Pace,
+    pub(super) reading: Pace,
 }
 
 impl Default for Lends {
@@ -53,7 +54,8 @@ impl Default for Lends {
         Self {
             state: Mutex::default(),
             streams: Semaphore::new(STREAMS_MAX),
-            pace: Pace::default(),
+            sending: Pace::default(),
+            reading: Pace::default(),
         }
     }
 }

@@ -176,7 +176,7 @@ impl Shared {
     ) -> io::Result<Option<Vec<PieceHash>>> {
         let mut hasher = PieceHasher::new(save.save, save.bytes);
         while let Some((piece, count)) = hasher.next() {
-            self.piece_turn().await;
+            self.read_turn().await;
             if self.is_stopping() {
                 return Err(io::ErrorKind::Interrupted.into());
             }

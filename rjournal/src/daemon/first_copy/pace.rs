@@ -1,6 +1,6 @@
 //! Room `daemon`, the first copy: how fast saves are read and sent. A first copy is bulk: deposits and live links come first. So
-//! pieces leave one at a time for the whole system, and with a pause between them while entries are deposited or received;
-//! `first_copy_mib` in the configuration sets a bound of its own. Must not know whose pieces they are.
+//! pieces are read, and leave, one at a time for the whole system, with a pause between them while entries are deposited or
+//! received; `first_copy_mib` in the configuration bounds what leaves. Must not know whose pieces they are.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -43,20 +43,29 @@ impl Pace {
 }
 
 impl Shared {
-    /// Waits until the next piece may be read and sent.
+    /// Waits until the next piece may be sent.
     ///
     /// Cancel safe: yes, the turn is lost.
     pub(super) async fn piece_turn(&self) {
+        let rate = self.config().first_copy_mib;
+        self.wait_turn(&self.lends.sending, rate).await;
+    }
+
+    /// Waits until the next piece may be read that is not sent.
+    ///
+    /// Cancel safe: yes, the turn is lost.
+    pub(super) async fn read_turn(&self) {
+        self.wait_turn(&self.lends.reading, 0).await;
+    }
+
+    async fn wait_turn(&self, pace: &Pace, mib_per_second: u32) {
         let seen = self
             .runtimes()
             .into_iter()
             .filter_map(|runtime| runtime.source())
             .map(|source| Sequence::get(source.reader().tip().sequence))
             .fold(0, u64::wrapping_add);
-        let wait = self
-            .lends
-            .pace
-            .take(self.clock.now(), seen, self.config().first_copy_mib);
+        let wait = pace.take(self.clock.now(), seen, mib_per_second);
         if !wait.is_zero() {
             tokio::time::sleep(wait).await;
         }

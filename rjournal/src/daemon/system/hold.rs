@@ -39,8 +39,11 @@ impl Shared {
         }
         let jobs = self.catalog(|catalog| catalog.jobs.clone());
         for (store, job) in &jobs {
-            // Receivers are kept until a save covers them (ruling 8), and behind the save a store is loaded from.
-            let saved = self.store_needs(job, journal).filter(|_| !job.needs_reinit);
+            // Receivers are kept until a save covers them (ruling 8), and behind the save a store is loaded from. A store
+            // that is made by loading it needs nothing before that.
+            let is_new = job.load.is_some() && !job.active && job.applied == Sequence::NONE;
+            let needed = self.store_needs(job, journal);
+            let saved = needed.filter(|_| !job.needs_reinit && !is_new);
             let loaded = job.load.as_ref().and_then(|load| load.save);
             let loaded = loaded
                 .filter(|_| job.journal == journal)
