@@ -182,21 +182,20 @@ impl Shared {
             );
             return Err(CommandError::refused("RJN4004", text).help("--force does it all the same"));
         }
-        let given_up: Vec<MemberKey> = if forces {
+        let given_up = if forces { away } else { Vec::new() };
+        let keys: Vec<MemberKey> = given_up.iter().map(MemberKey::from).collect();
+        let journal = &local.journal;
+        let left = change_attributes(journal, &mut confirmation, after, &keys, wall, now)?;
+        drop(confirmation);
+        local.links.tell_left(&left);
+        if !given_up.is_empty() {
             let text = format!(
                 "an operator loosened the policy, and {} cannot be told (--force): a takeover there cannot know what is answered \
                  without it",
-                names(&away)
+                names(&given_up)
             );
             self.post("RJN2012", Severity::Alarm, request.journal, text);
-            away.iter().map(MemberKey::from).collect()
-        } else {
-            Vec::new()
-        };
-        let journal = &local.journal;
-        let left = change_attributes(journal, &mut confirmation, after, &given_up, wall, now)?;
-        drop(confirmation);
-        local.links.tell_left(&left);
+        }
         Ok(true)
     }
 
