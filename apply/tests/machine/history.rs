@@ -196,6 +196,7 @@ impl History {
             epoch_before: self.epoch,
             before: self.end(),
             reason: OpenReason::Created,
+            term: None,
         };
         self.epoch = epoch;
         let sequence = self.entry(&Draft::new(Kind::OPENED, &open.encode()));

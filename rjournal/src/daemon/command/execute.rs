@@ -40,11 +40,13 @@ impl Shared {
             Request::WhoIsPrimary(request) => Reply::WhoIsPrimary(self.who_is_primary(&request)?),
             // The group itself sees to it that one is under way at a time.
             Request::SwitchPrimary(request) => {
-                Reply::SwitchPrimary(self.switch_primary(request).await?)
+                Reply::SwitchPrimary(Box::pin(self.switch_primary(request)).await?)
             }
-            Request::TakeOver(request) => Reply::TakeOver(self.take_over_group(request).await?),
+            Request::TakeOver(request) => {
+                Reply::TakeOver(Box::pin(self.take_over_group(request)).await?)
+            }
             Request::CreateGroup(request) => {
-                Reply::CreateGroup(self.create_recovery_group(request).await?)
+                Reply::CreateGroup(Box::pin(self.create_recovery_group(request)).await?)
             }
             other => {
                 let _admin = self.admin.lock().await;
@@ -95,7 +97,7 @@ impl Shared {
             }
             Request::ChangeGroup(request) => Reply::ChangeGroup(self.change_group(request)?),
             Request::DeleteGroup(request) => {
-                Reply::DeleteGroup(self.delete_recovery_group(&request).await?)
+                Reply::DeleteGroup(Box::pin(self.delete_recovery_group(&request)).await?)
             }
             Request::StartApply(request) => Reply::StartApply(self.start_apply(request)?),
             Request::EndApply(request) => Reply::EndApply(self.end_apply(&request).await?),
