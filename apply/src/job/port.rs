@@ -10,7 +10,7 @@ use rjournal::daemon::{
     Want,
 };
 use rjournal::entry::{Draft, FileName, Name, QualifiedName, SegmentId, Sequence};
-use rjournal::journal::Answer;
+use rjournal::journal::{Again, Answer};
 use rjournal::{Client, CommandError, System};
 
 /// The journal of a job, or any of a recovery group: then the job applies the group's history.
@@ -235,7 +235,7 @@ impl Depositor {
     ///
     /// # Errors
     /// [`CommandError`]: refused, or the daemon is gone.
-    pub async fn number(&self, drafts: &[Draft<'_>]) -> Result<(Sequence, bool), CommandError> {
+    pub async fn number(&self, drafts: &[Draft<'_>]) -> Result<(Sequence, Again), CommandError> {
         match self {
             Self::Socket(client) => {
                 client
@@ -274,7 +274,7 @@ impl Depositor {
     ///
     /// # Errors
     /// [`CommandError`]: refused, now or earlier in this transaction.
-    pub async fn answer(&self, drafts: &[Draft<'_>]) -> Result<(Answer, bool), CommandError> {
+    pub async fn answer(&self, drafts: &[Draft<'_>]) -> Result<(Answer, Again), CommandError> {
         match self {
             Self::Socket(client) => {
                 client

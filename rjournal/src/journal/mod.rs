@@ -9,6 +9,7 @@ mod answer;
 mod control;
 mod copy;
 mod deposit;
+mod earlier;
 mod forgotten;
 mod keys;
 mod local;
@@ -23,13 +24,14 @@ mod tail;
 mod trail;
 mod write;
 
-pub use answer::{AckClass, Answer, Answers, Release, Ticket, UnknownReason};
+pub use answer::{AckClass, Again, Answer, Answers, Release, Ticket, UnknownReason};
 pub use control::{
     Attributes, Control, ControlFile, DeliveryMode, JournalKind, LinkRecord, ManageReceivers,
     SourceRecord, THRESHOLD_DEFAULT,
 };
 pub use copy::{Authority, Copy, CopyShared};
 pub use deposit::{Drain, Gate, Intake, Work};
+pub use earlier::{EarlierKeys, TermBegins};
 pub use keys::KeyFound;
 pub use local::{Journal, NewJournal, Owner, RecordTerm, Recovered};
 pub use name::{ReceiverNames, next_receiver_name};

@@ -57,6 +57,7 @@ impl Shared {
                 expendable: false,
             });
         }
+        holds.extend(self.key_hold(&runtime));
         holds
     }
 
