@@ -5,7 +5,7 @@ use rjournal::daemon::{ErrorKind, Stopped};
 use rjournal::entry::{CodecError, FileName, JournalId, Name, ObjectId, QualifiedName, Sequence};
 use rjournal::link::OtherVersion;
 
-use crate::store::StoreError;
+use crate::store::{InProgress, StoreError};
 
 /// Why entries are no longer applied.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +42,51 @@ pub enum ApplyError {
         store: String,
         /// The last entry that may be read.
         journal: Sequence,
+    },
+    /// What was decided behind a fork cannot be taken out of the store; nothing was (failures.md PRO-8).
+    #[error(
+        "the store stands behind entry {fork}, where its journal was cut, and entry {sequence} of file {file} cannot be taken \
+         out of it: {reason}. Nothing was taken out: restore the store from a save made at or before entry {fork} (RSTSTO), or \
+         load it anew"
+    )]
+    UndoNotPossible {
+        /// The entry.
+        sequence: Sequence,
+        /// The file.
+        file: String,
+        /// The last entry that stays.
+        fork: Sequence,
+        /// What is lacking.
+        reason: String,
+    },
+    /// The store does not hold what an entry left that is to be taken out: somebody else changed it.
+    #[error(
+        "entry {sequence} cannot be taken out of the store: {found} in file {file}, where the entry left {expected}. It stays \
+         between entry {fork}, where its journal was cut, and where it stood: restore it from a save made at or before entry \
+         {fork} (RSTSTO), or load it anew"
+    )]
+    UndoConflict {
+        /// The entry.
+        sequence: Sequence,
+        /// The file.
+        file: String,
+        /// What the store holds.
+        found: String,
+        /// What the entry left.
+        expected: String,
+        /// The last entry that stays.
+        fork: Sequence,
+    },
+    /// What lies behind a fork cannot be read, so it cannot be taken out of the store; nothing was.
+    #[error(
+        "the store stands behind a fork of its journal, and orphan archive {archive}, which may hold what lies there, cannot \
+         be read: {error}. Put its file back from a backup, or restore the store from a save made before the fork (RSTSTO)"
+    )]
+    Archive {
+        /// Its number; zero for a manifest whose number is not known.
+        archive: u64,
+        /// Why.
+        error: CommandError,
     },
     /// Entries the store needs next were deleted.
     #[error(
@@ -196,6 +241,14 @@ pub enum DatabaseError {
         /// Its decision.
         until: Sequence,
     },
+    /// What was decided behind a fork is being taken out of the store: reads would see half of that.
+    #[error(
+        "what another system did not take over is being taken out of the store; reads are answered again when it stands at entry {fork}"
+    )]
+    TakenBack {
+        /// The last entry that stays.
+        fork: Sequence,
+    },
     /// The key of the transaction was used before: it landed then.
     #[error(
         "this transaction landed before, as entry {sequence}{}",
@@ -277,6 +330,19 @@ pub enum DatabaseError {
     },
 }
 
+impl DatabaseError {
+    /// What readers are told while a mark stands.
+    pub(crate) const fn busy(mark: InProgress) -> Self {
+        if mark.is_undo() {
+            Self::TakenBack { fork: mark.cycle }
+        } else {
+            Self::Busy {
+                until: mark.decision,
+            }
+        }
+    }
+}
+
 impl From<DatabaseError> for CommandError {
     /// The same as a command's failure: with IBM's message id where the condition is known there.
     fn from(error: DatabaseError) -> Self {
@@ -296,6 +362,7 @@ impl From<DatabaseError> for CommandError {
             DatabaseError::Locked { .. } => (ErrorKind::TimedOut, "CPF5027"),
             DatabaseError::Row { .. } => (ErrorKind::Invalid, "RJN6002"),
             DatabaseError::Busy { .. } => (ErrorKind::TimedOut, "RJN6003"),
+            DatabaseError::TakenBack { .. } => (ErrorKind::TimedOut, "RJN6025"),
             DatabaseError::LandedBefore { .. } => (ErrorKind::Exists, "RJN6004"),
             DatabaseError::Undecided { .. } => (ErrorKind::TimedOut, "RJN6018"),
             DatabaseError::Over => (ErrorKind::Refused, "RJN6005"),

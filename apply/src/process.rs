@@ -12,12 +12,10 @@ use tokio::sync::oneshot;
 
 use crate::database::{Database, DatabaseOptions};
 use crate::error::ApplyError;
-use crate::job::{
-    ApplyJob, JobOptions, Port, Report, open_store, save_path, saved_place, store_path,
-};
+use crate::job::{ApplyJob, JobOptions, Port, Report, open_store, save_path, store_path};
 use crate::machine::Skip;
 use crate::serve::{StoreSocket, socket_path};
-use crate::store::{StoreKind, read_header};
+use crate::store::StoreKind;
 
 /// How often a daemon that starts is looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -176,9 +174,6 @@ async fn start_on(
         .map_err(|error| CommandError::invalid(format!("{error}")))?;
     let (opened, message) = open_store(data, store, kind, record.cache_mib).await?;
     let saved = save_path(data, store);
-    // The save says itself what it covers.
-    let header = read_header(&saved).ok();
-    let covered = header.map(|info| saved_place(&info.position));
     let found = opened.reader().position()?;
     // A store that was forgotten, and is started under its name again.
     let message = message.or_else(|| {
@@ -194,7 +189,6 @@ async fn start_on(
         })
     });
     port.report(Report {
-        saved: covered,
         message,
         ..Report::default()
     })

@@ -269,17 +269,14 @@ impl Database {
         read: impl FnOnce(&dyn StoreReader) -> Result<T, StoreError>,
     ) -> Result<T, DatabaseError> {
         let job = &self.inner.job;
-        let busy = |until: Option<Sequence>| until.map(|until| DatabaseError::Busy { until });
         let large = job.large();
-        if let Some(busy) = busy(job.busy_until()) {
-            return Err(busy);
+        if let Some(mark) = job.mark() {
+            return Err(DatabaseError::busy(mark));
         }
         let found = read(&*job.reader)?;
         let large_after = job.large();
-        if large_after != large
-            && let Some(busy) = busy(large_after)
-        {
-            return Err(busy);
+        if let Some(mark) = large_after.filter(|_| large_after != large) {
+            return Err(DatabaseError::busy(mark));
         }
         Ok(found)
     }

@@ -10,10 +10,12 @@ use rjournal::entry::record::Format;
 use rjournal::entry::{ObjectId, Position, QualifiedName, Sequence};
 use tokio::sync::{mpsc, oneshot};
 
+use super::own_save;
 use super::port::{Port, Report};
 use super::saving::Saving;
 use super::shared::{JobShared, Order};
 use super::task::{JobOptions, Over, Task};
+use super::undoing::{Place, place};
 use crate::error::{ApplyError, DatabaseError};
 use crate::machine::{ApplyMachine, Bounds, EndedFiles, OlderFormats, Skips};
 use crate::store::{ReplicaStore, StorePosition};
@@ -37,6 +39,8 @@ pub(super) struct Beginning {
     pub(super) placed: Option<JournalFacts>,
     /// A save in the making.
     pub(super) saving: Option<Saving>,
+    /// The job's own save was made behind a fork: another is made as soon as it applies.
+    pub(super) save_owed: bool,
 }
 
 impl Beginning {
@@ -44,6 +48,9 @@ impl Beginning {
         let failed = loop {
             match self.task_parts().await {
                 Ok(Some((machine, formats))) => {
+                    let owed = self.options.save.clone().filter(|_| self.save_owed);
+                    let owed = owed
+                        .map(|save| Saving::begin(save, &self.shared.reader, Vec::new(), false));
                     let task = Task {
                         wanted: self.wanted,
                         port: self.port,
@@ -54,8 +61,9 @@ impl Beginning {
                         orders: self.orders,
                         held: self.held,
                         reported: None,
+                        quiet: 0,
                         options: self.options,
-                        saving: self.saving,
+                        saving: self.saving.or(owed),
                         left: None,
                     };
                     match task.run().await {
@@ -90,14 +98,15 @@ impl Beginning {
         &mut self,
     ) -> Result<Option<(ApplyMachine, HashMap<ObjectId, Format>)>, ApplyError> {
         let reader = Arc::clone(&self.shared.reader);
-        let position = reader.position()?;
         let facts = match self.placed.take() {
             Some(facts) => facts,
-            None => match self.wait_until_open(position).await? {
+            None => match self.wait_until_open(reader.position()?).await? {
                 Some(facts) => facts,
                 None => return Ok(None),
             },
         };
+        self.save_owed = own_save::judge(&self.port, self.options.save.as_deref()).await?;
+        let position = reader.position()?;
         self.shared.set_placed(facts.clone(), position.as_ref());
         let formats: HashMap<ObjectId, Format> = reader
             .files()?
@@ -108,22 +117,13 @@ impl Beginning {
             sequence: facts.oldest.sequence,
             head: facts.oldest.head,
         };
-        let options = &mut self.options;
-        let step_bytes_max = self
-            .store
-            .atomic_up_to()
-            .unwrap_or(usize::MAX)
-            .min(options.bounds.step_bytes_max);
-        let bounds = Bounds {
-            step_bytes_max,
-            ..options.bounds
-        };
         let ended = EndedFiles::of_store(&*reader)?;
         for file in ended.iter() {
             self.shared.set_journaled(file, false);
         }
+        let bounds = self.bounds();
         let mut skips = Skips::of_store(&*reader)?;
-        if let Some((sequence, skip)) = options.skip.take() {
+        if let Some((sequence, skip)) = self.options.skip.take() {
             skips.order(sequence, skip);
         }
         let machine = ApplyMachine::new(facts.journal, begin, position, formats.clone(), bounds)
@@ -138,20 +138,45 @@ impl Beginning {
         Ok(Some((machine, formats)))
     }
 
-    /// Waits until the journal is open; gives nothing when the job was told to end before. A journal that asks its in-sync
-    /// set first, or is stopped, may take as long as an operator likes.
+    /// The bounds of a machine, so that the store takes its steps.
+    pub(super) fn bounds(&self) -> Bounds {
+        let bounds = self.options.bounds;
+        let step_bytes_max = self
+            .store
+            .atomic_up_to()
+            .unwrap_or(usize::MAX)
+            .min(bounds.step_bytes_max);
+        Bounds {
+            step_bytes_max,
+            ..bounds
+        }
+    }
+
+    /// Waits until the journal is open, and takes the store back where it was cut behind it; gives nothing when the job was
+    /// told to end before. A journal that asks its in-sync set first, or is stopped, may take as long as an operator likes.
     async fn wait_until_open(
         &mut self,
-        position: Option<StorePosition>,
+        mut position: Option<StorePosition>,
     ) -> Result<Option<JournalFacts>, ApplyError> {
         loop {
-            match check_place(&self.port, position).await {
-                Err(ApplyError::Journal(error)) if error.id == NOT_OPEN => {
+            match (place(&self.port, position).await, position) {
+                (Err(ApplyError::Journal(error)), _) if error.id == NOT_OPEN => {
                     self.shared.set_not_open(error.to_string());
                 }
-                placed => {
+                (Ok(Place::Behind(way)), Some(stands)) => {
+                    position = self.take_back(&way, stands).await?;
+                    if position.is_none() {
+                        return Ok(None);
+                    }
+                    continue;
+                }
+                (Ok(Place::Later(note)), _) => self.shared.set_not_open(note),
+                (placed, _) => {
                     self.shared.update(|status| status.note = None);
-                    return placed.map(Some);
+                    let Place::Here(facts) = placed? else {
+                        return Ok(None);
+                    };
+                    return Ok(Some(*facts));
                 }
             }
             let mut look = std::pin::pin!(tokio::time::sleep(LOOK_EVERY));
@@ -171,7 +196,7 @@ impl Beginning {
     }
 
     /// Takes an order. Says whether the job goes on.
-    async fn take_order(&mut self, order: Option<Order>) -> bool {
+    pub(super) async fn take_order(&mut self, order: Option<Order>) -> bool {
         // Who asked may be gone.
         match order {
             Some(Order::Hold(done)) => {

@@ -5,12 +5,16 @@ use std::path::PathBuf;
 
 use rjournal::daemon::command::apply::{JobMessage, ReportJob, SavedPlace, StorePlace};
 use rjournal::daemon::command::file::{AdoptFiles, FileDescription, ListFiles, StoredDefinition};
+use rjournal::daemon::command::orphan::ListOrphans;
 use rjournal::daemon::{
-    Along, Followed, Follower, JournalClient, JournalFacts, Stopped, SystemFollower, SystemJournal,
-    Want,
+    Along, ArchiveFollowed, ErrorKind, Followed, Follower, JournalClient, JournalFacts, Stopped,
+    SystemFollower, SystemJournal, Want,
 };
-use rjournal::entry::{Draft, FileName, Name, QualifiedName, SegmentId, Sequence};
-use rjournal::journal::{Again, Answer};
+use rjournal::journal::{Again, Answer, ArchiveReader, Orphan};
+use rjournal::entry::{
+    Draft, FileName, Name, QualifiedName, SaveFacts, SealedBundle, SegmentId, Sequence, codec,
+};
+use rjournal::receiver::StoredBundle;
 use rjournal::{Client, CommandError, System};
 
 /// The journal of a job, or any of a recovery group: then the job applies the group's history.
@@ -78,6 +82,78 @@ impl Port {
         }
     }
 
+    /// Reads an orphan archive of a journal of the history after an entry, up to one.
+    ///
+    /// Cancel safe: yes.
+    ///
+    /// # Errors
+    /// [`CommandError`] when it cannot be read.
+    pub async fn follow_archive(
+        &self,
+        journal: QualifiedName,
+        number: u64,
+        after: Sequence,
+        upto: Option<Sequence>,
+    ) -> Result<Feed, CommandError> {
+        match self {
+            Self::Daemon { data, .. } => {
+                let wanted = ArchiveFollowed {
+                    journal,
+                    number,
+                    after,
+                    upto,
+                };
+                let follower = Client::follow_archive(data, wanted).await?;
+                Ok(Feed::Socket(Box::new(follower)))
+            }
+            Self::Embedded { system, .. } => {
+                let journal = system.journal(journal)?;
+                Ok(Feed::Archive {
+                    facts: Box::new(journal.archive_facts(number, after)?),
+                    reader: journal.archive(number)?.reader(after)?,
+                    at: after,
+                })
+            }
+        }
+    }
+
+    /// What an orphan archive of a journal is, and its chain head at an entry.
+    ///
+    /// Cancel safe: yes.
+    ///
+    /// # Errors
+    /// [`CommandError`] when it cannot be read.
+    pub async fn archive_facts(
+        &self,
+        journal: QualifiedName,
+        number: u64,
+        at: Sequence,
+    ) -> Result<JournalFacts, CommandError> {
+        let feed = self.follow_archive(journal, number, at, Some(at)).await?;
+        Ok(feed.facts().clone())
+    }
+
+    /// The orphan archives of a journal that can be read, and why others cannot.
+    ///
+    /// Cancel safe: yes.
+    ///
+    /// # Errors
+    /// [`CommandError`] when the daemon is gone.
+    pub async fn orphans(
+        &self,
+        journal: QualifiedName,
+    ) -> Result<(Vec<Orphan>, Vec<String>), CommandError> {
+        let request = ListOrphans {
+            journal: Some(journal),
+        };
+        let found = match self {
+            Self::Daemon { client, .. } => client.run(request).await?,
+            Self::Embedded { system, .. } => system.run(request).await?,
+        };
+        let own = found.journals.into_iter().next();
+        Ok(own.map_or_else(Default::default, |own| (own.orphans, own.unreadable)))
+    }
+
     /// What the journal of a segment is, and its chain head at an entry.
     ///
     /// Cancel safe: yes.
@@ -127,7 +203,7 @@ impl Port {
         };
         match found {
             Ok(files) => Ok(files.files.into_iter().next()),
-            Err(error) if error.kind == rjournal::daemon::ErrorKind::NotFound => Ok(None),
+            Err(error) if error.kind == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -163,10 +239,14 @@ impl Port {
         let request = ReportJob {
             store: *store,
             place: report.place,
+            save: report.save,
             saved: report.saved,
+            not_saved: report.not_saved,
             stopped: report.stopped,
             message: report.message,
             held: report.held,
+            fork: report.fork,
+            kept_from: report.kept_from,
         };
         Ok(client.run(request).await?.save_wanted)
     }
@@ -177,6 +257,10 @@ impl Port {
 pub struct Report {
     /// Where the store stands, durably.
     pub place: Option<StorePlace>,
+    /// The job's own save, where one was just made or found.
+    pub save: Option<SaveFacts>,
+    /// Why it could not be made, where it was tried.
+    pub not_saved: Option<String>,
     /// What the last save covers, where one was just made.
     pub saved: Option<SavedPlace>,
     /// Why the job stops for good.
@@ -185,6 +269,10 @@ pub struct Report {
     pub message: Option<JobMessage>,
     /// Whether an operator holds the job, where that changed.
     pub held: Option<bool>,
+    /// What was decided behind this entry is taken out of the store.
+    pub fork: Option<Sequence>,
+    /// Where reading begins again then.
+    pub kept_from: Option<Sequence>,
 }
 
 /// A journal being read.
@@ -194,6 +282,15 @@ pub enum Feed {
     Socket(Box<Follower>),
     /// From the system in this process.
     Embedded(Box<SystemFollower>),
+    /// An orphan archive, from the system in this process.
+    Archive {
+        /// What the archive is.
+        facts: Box<JournalFacts>,
+        /// The archive.
+        reader: ArchiveReader,
+        /// The last entry given.
+        at: Sequence,
+    },
 }
 
 impl Feed {
@@ -202,6 +299,7 @@ impl Feed {
         match self {
             Self::Socket(follower) => follower.facts(),
             Self::Embedded(follower) => follower.facts(),
+            Self::Archive { facts, .. } => facts,
         }
     }
 
@@ -215,8 +313,21 @@ impl Feed {
         match self {
             Self::Socket(follower) => follower.next().await,
             Self::Embedded(follower) => follower.next().await,
+            Self::Archive { reader, at, .. } => {
+                let Some(bundle) = reader.next_bundles(0)?.pop() else {
+                    return Ok(Followed::Level(*at));
+                };
+                let opened = opened(bundle)?;
+                *at = opened.header().last();
+                Ok(Followed::Bundle(opened))
+            }
         }
     }
+}
+
+fn opened(bundle: StoredBundle) -> Result<SealedBundle, CommandError> {
+    codec::open(bundle.bytes, bundle.receiver.receiver)
+        .map_err(|error| CommandError::new(ErrorKind::Damaged, "RJN1002", error.to_string()))
 }
 
 /// A journal taking deposits.

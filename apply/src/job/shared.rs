@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::error::DatabaseError;
 use crate::machine::is_own_file;
-use crate::store::{SaveInfo, StoreError, StorePosition, StoreReader};
+use crate::store::{InProgress, SaveInfo, StoreError, StorePosition, StoreReader};
 
 /// An order to a running job.
 #[derive(Debug)]
@@ -120,14 +120,29 @@ pub enum Waited {
 #[derive(Debug)]
 struct Told {
     status: JobStatus,
-    /// The decision of the last transaction that was applied in steps, or is being applied.
-    large: Option<Sequence>,
+    /// The mark of what was done in steps last, or is being done, without how far it is.
+    large: Option<InProgress>,
 }
 
 impl Told {
-    fn mark(&self) -> Option<Sequence> {
-        let mark = self.status.position?.in_progress?;
-        Some(mark.decision)
+    fn mark(&self) -> Option<InProgress> {
+        self.status.position?.in_progress
+    }
+
+    /// Keeps what is being done in steps: one undo is one thing, so is one transaction.
+    fn note(&mut self) {
+        if let Some(mark) = self.mark() {
+            let decision = if mark.is_undo() {
+                Sequence::NONE
+            } else {
+                mark.decision
+            };
+            self.large = Some(InProgress {
+                decision,
+                done: Sequence::NONE,
+                ..mark
+            });
+        }
     }
 }
 
@@ -153,7 +168,10 @@ impl JobShared {
         position: Option<StorePosition>,
         orders: mpsc::Sender<Order>,
     ) -> Self {
+        let mark = position.and_then(|position| position.in_progress);
+        let back = mark.filter(InProgress::is_undo).map(|mark| mark.cycle);
         let applied = position.map_or(Sequence::NONE, |position| position.applied);
+        let applied = back.unwrap_or(applied);
         let status = JobStatus {
             position,
             found: position.map(|position| position.applied),
@@ -165,7 +183,7 @@ impl JobShared {
             status,
             large: None,
         };
-        told.large = told.mark();
+        told.note();
         Self {
             reader,
             progress: watch::Sender::new(Progress {
@@ -381,6 +399,12 @@ impl JobShared {
         });
     }
 
+    /// The store is taken back: what was decided behind an entry is not in it any more, or soon will not be.
+    pub(super) fn set_back(&self, fork: Sequence) {
+        self.progress
+            .send_modify(|progress| progress.applied = progress.applied.min(fork));
+    }
+
     pub(super) fn set_ended(&self) {
         self.progress.send_modify(|progress| progress.ended = true);
     }
@@ -393,17 +417,17 @@ impl JobShared {
     pub(super) fn update(&self, change: impl FnOnce(&mut JobStatus)) {
         let mut told = lock(&self.told);
         change(&mut told.status);
-        told.large = told.mark().or(told.large);
+        told.note();
     }
 
-    /// The decision until which reads would see half of a transaction; nothing in quiet times.
-    pub fn busy_until(&self) -> Option<Sequence> {
+    /// The mark while which reads would see half of something; nothing in quiet times.
+    pub fn mark(&self) -> Option<InProgress> {
         lock(&self.told).mark()
     }
 
-    /// The decision of the last transaction that was applied in steps, or is being applied: when it is the same before and
-    /// after a read, and none is being applied, the read saw no half of one.
-    pub fn large(&self) -> Option<Sequence> {
+    /// What was done in steps last, or is being done: when it is the same before and after a read, and nothing is being done
+    /// in steps, the read saw no half of it.
+    pub fn large(&self) -> Option<InProgress> {
         lock(&self.told).large
     }
 

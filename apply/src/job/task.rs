@@ -11,16 +11,19 @@ use rjournal::entry::record::Format;
 use rjournal::entry::{ObjectId, Sequence};
 use tokio::sync::{mpsc, oneshot};
 
-use super::beginning::{Beginning, NOT_OPEN, check_place};
+use super::beginning::{Beginning, NOT_OPEN};
 use super::port::{Feed, Port, Report};
 use super::saving::{Asker, Saving};
 use super::shared::{JobShared, Order};
+use super::undoing::{Place, place};
 use crate::error::{ApplyError, DatabaseError};
 use crate::machine::{ApplyMachine, Bounds, Output, SegmentStart, Skip, Step, resolve};
 use crate::store::{Batch, FileChange, ReplicaStore, SaveInfo, StoreError, StorePosition};
 
 /// What was applied is made durable and reported this often.
-const DURABLE_EVERY: Duration = Duration::from_secs(1);
+pub(super) const DURABLE_EVERY: Duration = Duration::from_secs(1);
+/// Where nothing moves, it is reported all the same every so many times.
+const QUIET_MAX: u32 = 2;
 /// A store that is full or locked is tried again after this long, doubling.
 const AGAIN_MIN: Duration = Duration::from_millis(100);
 /// ... up to this.
@@ -62,8 +65,12 @@ impl ApplyJob {
         store: Box<dyn ReplicaStore>,
         options: JobOptions,
     ) -> Result<Self, ApplyError> {
-        let facts = check_place(&port, store.reader().position()?).await?;
-        Self::run(port, store, options, Some(facts))
+        // A store that is to be taken back first is placed by the job itself.
+        let facts = match place(&port, store.reader().position()?).await? {
+            Place::Here(facts) => Some(*facts),
+            Place::Behind(_) | Place::Later(_) => None,
+        };
+        Self::run(port, store, options, facts)
     }
 
     /// As [`Self::start`], where the journal may not be open yet: the store can be read meanwhile. What [`Self::start`]
@@ -103,6 +110,7 @@ impl ApplyJob {
             options,
             placed: facts,
             saving: None,
+            save_owed: false,
         };
         let (send, ended) = oneshot::channel();
         // A runtime of its own: that of the caller may be gone before the job is.
@@ -173,6 +181,8 @@ pub(super) struct Task {
     pub(super) held: bool,
     pub(super) reported: Option<StorePosition>,
     pub(super) options: JobOptions,
+    /// How often nothing was reported, since something was.
+    pub(super) quiet: u32,
     pub(super) saving: Option<Saving>,
     /// The last entry of the segment that the next step leaves.
     pub(super) left: Option<Sequence>,
@@ -215,6 +225,7 @@ impl Task {
                 options: self.options,
                 placed: None,
                 saving: self.saving,
+                save_owed: false,
             }));
         }
         Over::Ended(self.end(outcome).await)
@@ -395,7 +406,9 @@ impl Task {
         if self.store.durable_position() != self.shared.reader.position()? {
             self.store.make_durable()?;
         }
-        if self.reported != self.store.durable_position() {
+        // What the daemon wants is told in its answer, so it is asked where nothing moves, too.
+        self.quiet += 1;
+        if self.reported != self.store.durable_position() || self.quiet >= QUIET_MAX {
             self.report(Report::default()).await;
         }
         Ok(())
@@ -403,6 +416,7 @@ impl Task {
 
     /// Reports where the store stands, with what else there is to say.
     async fn report(&mut self, report: Report) {
+        self.quiet = 0;
         let durable = self.store.durable_position();
         let place = durable.map(|position| StorePlace {
             applied: position.applied,
@@ -497,6 +511,7 @@ impl Task {
                     saving.path.display()
                 );
                 self.report(Report {
+                    not_saved: own.then(|| error.to_string()),
                     message: Some(message("RJN5005", Severity::Alarm, text.clone())),
                     ..Report::default()
                 })
@@ -510,6 +525,7 @@ impl Task {
                     info.position.applied
                 );
                 let report = Report {
+                    save: own.then(|| info.facts()),
                     saved: own.then(|| saved_place(&info.position)),
                     message: Some(message("RJN5007", Severity::Info, text)),
                     ..Report::default()
@@ -532,7 +548,7 @@ pub(crate) const fn saved_place(position: &StorePosition) -> SavedPlace {
     }
 }
 
-fn message(id: &str, severity: Severity, text: String) -> JobMessage {
+pub(super) fn message(id: &str, severity: Severity, text: String) -> JobMessage {
     JobMessage {
         id: id.to_owned(),
         severity,

@@ -295,22 +295,26 @@ impl ApplyMachine {
         Ok(())
     }
 
-    /// A file gets a format: where a cycle that is open has rows of the one before, that is kept for reading them again.
+    /// A file gets a format: the one before is kept, for rows of it that are read again, and for a fork before this entry.
     fn keep_older(&mut self, file: ObjectId, next: &Format, sequence: Sequence) {
         let before = self
             .formats
             .get(&file)
             .filter(|known| known.version() < next.version());
-        if let Some(before) = before.cloned()
-            && self.cycles.values().any(|cycle| cycle.may_change(file))
-        {
-            let restart = self.cycles.keys().next().map_or(sequence, |first| *first);
-            self.changes.extend(self.older.forget(restart, sequence));
-            self.older.keep(file, before, sequence);
-            if let Some((kept, changes)) = self.older.record(file, sequence) {
-                self.files.push(kept);
-                self.changes.extend(changes);
-            }
+        if let Some(before) = before.cloned() {
+            self.keep_format(file, before, sequence);
+        }
+    }
+
+    /// Keeps the format a file has up to an entry.
+    fn keep_format(&mut self, file: ObjectId, format: Format, until: Sequence) {
+        let restart = self.cycles.keys().next().map_or(until, |first| *first);
+        self.older.keep(file, format, until);
+        let forgotten = self.older.forget(restart, until);
+        if let Some((kept, changes)) = self.older.record(file, until) {
+            self.files.push(kept);
+            self.changes.extend(forgotten);
+            self.changes.extend(changes);
         }
     }
 
@@ -354,6 +358,9 @@ impl ApplyMachine {
             self.give_out(position_in(bundle, view.sequence.before())?);
             self.files.push(FileChange::Drop { id: file });
             self.changes.extend(self.ended.take(file, view.sequence));
+            if let Some(format) = self.formats.get(&file).cloned() {
+                self.keep_format(file, format, view.sequence);
+            }
         }
         self.formats.remove(&file);
         Ok(())

@@ -2,7 +2,7 @@
 //! same. What is open then is gone: the next term's first entry rolls it back, by rule (ruling 10). Must not know who says that
 //! it ended.
 
-use rjournal::entry::{GroupId, Position, SegmentId, Sequence};
+use rjournal::entry::{GroupId, Position, SegmentId};
 
 use super::entries::ApplyMachine;
 use crate::error::ApplyError;
@@ -48,7 +48,7 @@ impl ApplyMachine {
         self.buffered = 0;
         self.outside = None;
         // Nothing of this journal is read again.
-        let gone = self.older.forget(Sequence::LAST_USABLE, last.sequence);
+        let gone = self.older.leave(last.sequence);
         self.changes.extend(gone);
         let (file, moved) = self.skips.leave(self.journal, last.sequence);
         self.files.extend(file);

@@ -83,6 +83,29 @@ impl Skips {
         self.0.contains_key(&sequence)
     }
 
+    /// What takes those behind an entry from the store: the whole file where there are no others.
+    pub(super) fn take_out(&self, fork: Sequence) -> (Option<FileChange>, Vec<Change>) {
+        let recorded = |from| {
+            let from = self.0.range(from..);
+            from.filter(|(_, ordered)| ordered.recorded)
+        };
+        let behind: Vec<Change> = recorded(fork.next())
+            .filter_map(|(sequence, ordered)| {
+                let row = values(*sequence, &ordered.skip)?;
+                change(SKIPPED_ID, &format(), &row, *sequence)
+            })
+            .map(|change| Change {
+                row: None,
+                expect: Expect::Present,
+                ..change
+            })
+            .collect();
+        if !behind.is_empty() && behind.len() == recorded(Sequence::NONE).count() {
+            return (Some(FileChange::Drop { id: SKIPPED_ID }), Vec::new());
+        }
+        (None, behind)
+    }
+
     /// What goes into the store for an entry that is passed over, the first time it is.
     pub(super) fn record(&mut self, sequence: Sequence) -> Option<(FileChange, Change)> {
         let ordered = self

@@ -183,6 +183,7 @@ const fn may_help(error: &DatabaseError) -> bool {
         | DatabaseError::NotOpen { .. }
         | DatabaseError::NotPrimary
         | DatabaseError::Undecided { .. }
+        | DatabaseError::TakenBack { .. }
         | DatabaseError::Busy { .. } => true,
         DatabaseError::Refused { error } => matches!(
             error.kind,

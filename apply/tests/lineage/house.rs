@@ -110,7 +110,7 @@ impl Store {
                         | DatabaseError::NotOpen { .. }
                         | DatabaseError::Busy { .. }
                         | DatabaseError::Refused { .. },
-                    ) => tokio::time::sleep(Duration::from_millis(2)).await,
+                    ) => tokio::task::yield_now().await,
                     Err(error) => panic!("{error}"),
                 }
             }

@@ -15,3 +15,6 @@ mod segments;
 mod skips;
 mod stores;
 mod transactions;
+mod undo;
+mod undo_files;
+mod undo_random;

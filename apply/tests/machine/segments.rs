@@ -311,7 +311,13 @@ fn what_was_passed_over_in_one_journal_is_applied_in_the_next_and_stays_listed()
     first.put(ALONE, 1, 1, b"one");
     first.seal();
     let mut second = History::after(&first, BACKUP, 2);
-    while second.put(ALONE, 1, 100 + second.end().sequence.get() as i64, b"two") < bad {
+    while second.put(
+        ALONE,
+        1,
+        100 + second.end().sequence.get().cast_signed(),
+        b"two",
+    ) < bad
+    {
         second.seal();
     }
     second.seal();

@@ -8,11 +8,12 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::data_dir::JOURNALS_DIR;
+use super::first_copy::{LoadRecord, LoanRecord};
 use crate::disk::{Disk, SlotContent, SlotFile};
 use crate::entry::record::Format;
 use crate::entry::{
-    FileName, JournalId, Name, ObjectId, QualifiedName, RdbName, SegmentId, Sequence, SystemId,
-    Timestamp,
+    FileName, JournalId, Name, ObjectId, QualifiedName, RdbName, SaveFacts, SegmentId, Sequence,
+    SystemId, Timestamp,
 };
 use crate::error::SystemError;
 use crate::link::{Fingerprint, Partners};
@@ -135,6 +136,12 @@ pub struct JobRecord {
     pub stopped: Option<Stopped>,
     /// The entry an operator ordered to pass over last.
     pub skip: Option<SkipOrder>,
+    /// Its last store save, as the job told of it.
+    #[serde(default)]
+    pub save: Option<SaveFacts>,
+    /// The save of a partner it is being loaded from, until its job has gone on from there.
+    #[serde(default)]
+    pub load: Option<LoadRecord>,
 }
 
 /// Why a job stopped for good.
@@ -174,6 +181,8 @@ pub struct Catalog {
     pub files: BTreeMap<FileName, FileRecord>,
     /// Apply jobs by the name of their store.
     pub jobs: BTreeMap<Name, JobRecord>,
+    /// Store saves promised to partners.
+    pub loans: Vec<LoanRecord>,
 }
 
 impl Catalog {

@@ -14,7 +14,7 @@ use super::socket::{Followed, open};
 use super::system::{JournalRuntime, Shared, System};
 use crate::entry::{Draft, QualifiedName, Sequence};
 use crate::error::DepositError;
-use crate::journal::{Answer, Journal, Limit, Ticket};
+use crate::journal::{Answer, Archive, Journal, Limit, Ticket};
 use crate::receiver::StoredBundle;
 
 /// Bytes read at once.
@@ -234,6 +234,26 @@ impl SystemJournal {
             }
             moved.await;
         }
+    }
+
+    /// One of its orphan archives, for reading.
+    ///
+    /// # Errors
+    /// [`CommandError`] when there is none of that number, or its manifest cannot be read.
+    pub fn archive(&self, number: u64) -> Result<Arc<Archive>, CommandError> {
+        self.shared.archive_of(self.name(), number)
+    }
+
+    /// What one of its orphan archives is, told like a journal, and the chain head there at an entry.
+    ///
+    /// # Errors
+    /// As [`Self::archive`]; or it is damaged.
+    pub fn archive_facts(
+        &self,
+        number: u64,
+        at: Sequence,
+    ) -> Result<super::JournalFacts, CommandError> {
+        super::socket::archive_facts(&self.archive(number)?, self.name(), at)
     }
 
     /// What the journal is, and its chain head at an entry.

@@ -11,7 +11,9 @@ pub mod crank;
 mod data_dir;
 mod deposit;
 mod embedded;
+mod first_copy;
 mod group;
+mod health;
 mod jobs;
 mod messages;
 mod reading;
@@ -27,9 +29,12 @@ pub use command::{Command, CommandError, ErrorKind};
 pub use config::{CONFIG_FILE, Config};
 pub use data_dir::{DataDir, SystemRecord, check_data, read_config};
 pub use embedded::{SystemFollower, SystemJournal};
+pub use first_copy::{FetchedSave, LoadPhase, LoadRecord, LoadStanding, LoanRecord};
 pub use group::{SwitchReport, TakeoverReport, TakeoverView};
 pub use jobs::{EXIT_STOPPED, JobProgram, JobState};
 pub use messages::{OperatorMessage, Severity};
 pub use reading::{Along, JournalFacts, SegmentEnded};
-pub use socket::{Client, ClientTicket, ControlSocket, Followed, Follower, JournalClient, Want};
+pub use socket::{
+    ArchiveFollowed, Client, ClientTicket, ControlSocket, Followed, Follower, JournalClient, Want,
+};
 pub use system::{System, SystemOptions};

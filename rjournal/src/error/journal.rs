@@ -28,6 +28,14 @@ pub enum JournalError {
         /// What went wrong.
         reason: String,
     },
+    /// The journal belongs to a recovery group whose standing is not in the data directory: nobody knows who may write it.
+    #[error(
+        "it belongs to recovery group {group}, whose standing is not in directory groups of the data directory; put that back from a backup, or delete the journal here and add it anew from another member"
+    )]
+    GroupLost {
+        /// The group.
+        group: crate::entry::GroupId,
+    },
     /// A term of the recovery group could not be begun: nothing was written.
     #[error("the term could not be begun: {reason}")]
     Term {

@@ -11,7 +11,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::lineage::Lineage;
-use crate::entry::{HandOver, JournalId, Position, Sequence, SystemId, TERM_STEP_MAX, TermClaim};
+use crate::entry::{
+    ChainHead, HandOver, JournalId, Position, Sequence, SystemId, TERM_STEP_MAX, TermClaim,
+};
 use crate::remote::{Group, MemberRole};
 
 /// What was heard changes this.
@@ -175,6 +177,18 @@ impl Standing {
         Heard::Follows {
             demoted: acts(was) && is == MemberRole::Backup,
         }
+    }
+
+    /// Where the group's history in a journal ends, but for the term that goes on: every copy must have everything up to there, and
+    /// nothing behind it that is in no term. Nothing for the journal of the first term while that goes on.
+    pub fn end_of(&self, journal: JournalId) -> Option<Position> {
+        let none = || {
+            (!self.lineage.is_current(journal)).then(|| Position {
+                sequence: Sequence::NONE,
+                head: ChainHead::genesis(journal),
+            })
+        };
+        self.lineage.end_of(journal).or_else(none)
     }
 
     /// How far a journal is confirmed by close records whose entries are flushed here (ruling 31).

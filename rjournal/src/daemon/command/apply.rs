@@ -8,9 +8,10 @@ use serde::{Deserialize, Serialize};
 use super::{CommandError, ErrorKind};
 use crate::daemon::catalog::{JobRecord, SkipOrder, Stopped};
 use crate::daemon::data_dir::{SOCKET_PATH_MAX, STORES_DIR};
+use crate::daemon::first_copy::LoadRecord;
 use crate::daemon::jobs::JobState;
 use crate::daemon::system::{JournalRuntime, Shared};
-use crate::entry::{Name, QualifiedName, SegmentId, Sequence};
+use crate::entry::{Name, QualifiedName, SaveFacts, SegmentId, Sequence};
 
 /// STRAPY.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -57,6 +58,11 @@ pub struct ReportJob {
     pub store: Name,
     /// Where its store stands, as far as it knows.
     pub place: Option<StorePlace>,
+    /// The store save it can be made anew from, where one was just made or found.
+    pub save: Option<SaveFacts>,
+    /// Why that save could not be made, where one was tried.
+    #[serde(default)]
+    pub not_saved: Option<String>,
     /// What the store save it can be made anew from covers, where that is known.
     pub saved: Option<SavedPlace>,
     /// Why it stops for good, if it does.
@@ -66,6 +72,12 @@ pub struct ReportJob {
     /// Whether an operator holds it, where that changed.
     #[serde(default)]
     pub held: Option<bool>,
+    /// What was decided behind this entry is taken out of the store: what is saved, too, may lie behind it.
+    #[serde(default)]
+    pub fork: Option<Sequence>,
+    /// Where reading begins again then: entries behind it must stay.
+    #[serde(default)]
+    pub kept_from: Option<Sequence>,
 }
 
 /// Where a store stands.
@@ -149,31 +161,8 @@ const HELD: &str = "held by an operator: nothing is applied until RLSAPY release
 impl Shared {
     pub(super) fn start_apply(&self, request: StartApply) -> Result<JobDescription, CommandError> {
         let store = request.store;
-        let known = self.catalog(|catalog| catalog.jobs.get(&store).cloned());
-        let journal = match (&known, request.journal) {
-            (Some(known), None) => known.journal,
-            (Some(known), Some(journal)) if known.journal == journal => journal,
-            (Some(known), Some(_)) => {
-                let text = format!("store {store} is made from {}", known.journal);
-                return Err(CommandError::refused("RJN4019", text)
-                    .help("a store belongs to one journal; choose another name"));
-            }
-            (None, Some(journal)) => journal,
-            (None, None) => {
-                return Err(CommandError::not_found("store", store)
-                    .help("name its journal with JRN to make it"));
-            }
-        };
-        self.require_journal(journal)?;
-        self.require_short_path(store)?;
-        if let (Some(known), Some(kind)) = (&known, &request.kind)
-            && known.store != *kind
-        {
-            return Err(CommandError::refused(
-                "RJN4019",
-                format!("store {store} is of kind {}", known.store),
-            ));
-        }
+        let record = self.job_record(store, request.journal, request.kind.as_deref())?;
+        let journal = record.journal;
         if let Some(database) = self.other_database(store, journal) {
             let text = format!(
                 "store {database} is the database of journal {journal}, and there can be one only"
@@ -182,19 +171,19 @@ impl Shared {
                 "ENDAPY --store {database} ends it first; a second copy is made from a remote journal"
             )));
         }
-        let record = known.unwrap_or_else(|| JobRecord {
-            journal,
-            store: request.kind.unwrap_or_else(|| "sled".to_owned()),
-            active: false,
-            saved: Sequence::NONE,
-            applied: Sequence::NONE,
-            restart: Sequence::NONE,
-            at: None,
-            saved_at: None,
-            needs_reinit: false,
-            stopped: None,
-            skip: None,
-        });
+        // It would be made from the journal's beginning, and then be no place for what is fetched.
+        let is_new = !record.active && record.applied == Sequence::NONE;
+        if let Some(load) = self
+            .loads
+            .standing(store)
+            .filter(|load| is_new && load.is_running())
+        {
+            let text = format!("store {store} is {}", load.describe());
+            return Err(CommandError::refused("RJN5022", text).help(format!(
+                "RSTSTO --store {store} --rdb {} waits for it; ENDAPY --store {store} gives it up",
+                load.rdb
+            )));
+        }
         let not_started = |error| {
             let text = format!("the job of store {store} cannot be started: {error}");
             CommandError::new(ErrorKind::Internal, "RJN5001", text)
@@ -221,6 +210,58 @@ impl Shared {
         Ok(self.describe_job(store, &record))
     }
 
+    /// What is kept of a store, or will be of one that is made now. Nothing is changed.
+    ///
+    /// # Errors
+    /// Its journal is not there, or another one; it is of another kind; its socket would have no place.
+    pub(in crate::daemon) fn job_record(
+        &self,
+        store: Name,
+        journal: Option<QualifiedName>,
+        kind: Option<&str>,
+    ) -> Result<JobRecord, CommandError> {
+        let known = self.catalog(|catalog| catalog.jobs.get(&store).cloned());
+        let journal = match (&known, journal) {
+            (Some(known), None) => known.journal,
+            (Some(known), Some(journal)) if known.journal == journal => journal,
+            (Some(known), Some(_)) => {
+                let text = format!("store {store} is made from {}", known.journal);
+                return Err(CommandError::refused("RJN4019", text)
+                    .help("a store belongs to one journal; choose another name"));
+            }
+            (None, Some(journal)) => journal,
+            (None, None) => {
+                return Err(CommandError::not_found("store", store)
+                    .help("name its journal with JRN to make it"));
+            }
+        };
+        self.require_journal(journal)?;
+        self.require_short_path(store)?;
+        if let (Some(known), Some(kind)) = (&known, kind)
+            && known.store != kind
+        {
+            return Err(CommandError::refused(
+                "RJN4019",
+                format!("store {store} is of kind {}", known.store),
+            ));
+        }
+        Ok(known.unwrap_or_else(|| JobRecord {
+            journal,
+            store: kind.unwrap_or("sled").to_owned(),
+            active: false,
+            saved: Sequence::NONE,
+            applied: Sequence::NONE,
+            restart: Sequence::NONE,
+            at: None,
+            saved_at: None,
+            needs_reinit: false,
+            stopped: None,
+            skip: None,
+            save: None,
+            load: None,
+        }))
+    }
+
     /// Another store whose job is to run on a local journal: it keeps the locks of what it changes, so nobody else may change
     /// anything there. In a recovery group every journal may become one that is changed here.
     fn other_database(&self, store: Name, journal: QualifiedName) -> Option<Name> {
@@ -241,6 +282,18 @@ impl Shared {
             jobs.find(|(other, record)| **other != store && runs(record))
                 .map(|(other, _)| *other)
         })
+    }
+
+    /// Said of a store that is being loaded, or was and is not restored yet.
+    fn note_of_load(&self, store: Name, record: &JobRecord) -> Option<String> {
+        let load = record.load.as_ref()?;
+        // Its job has found the save: it was restored, and goes on.
+        if load.save.is_some() && record.active && load.save == record.save {
+            return None;
+        }
+        let standing = self.loads.standing(store).map(|load| load.describe());
+        let rest = || format!("being loaded from {}: RSTSTO goes on", load.rdb);
+        Some(standing.unwrap_or_else(rest))
     }
 
     /// Said of a store that an earlier release let run beside the database of its journal.
@@ -316,6 +369,7 @@ impl Shared {
     ) -> Result<JobDescription, CommandError> {
         let store = request.store;
         let unknown = || CommandError::not_found("store", store).help("WRKAPY lists them");
+        self.loads.stop(store);
         self.update_catalog(|catalog| {
             catalog.jobs.get_mut(&store).ok_or_else(unknown)?.active = false;
             Ok(())
@@ -329,6 +383,11 @@ impl Shared {
             }
             Ok(record)
         })?;
+        if request.remove
+            && let Err(error) = self.forget_load(store)
+        {
+            tracing::warn!(%store, %error, "what was fetched for it is not removed");
+        }
         Ok(self.describe_job(store, &record))
     }
 
@@ -344,7 +403,8 @@ impl Shared {
 
     pub(super) fn report_job(&self, request: ReportJob) -> Result<JobDescription, CommandError> {
         let store = request.store;
-        let record = self.update_catalog(|catalog| {
+        let fetching = self.loads.is_running(store);
+        let (record, loaded) = self.update_catalog(|catalog| {
             let record = catalog
                 .jobs
                 .get_mut(&store)
@@ -358,11 +418,40 @@ impl Shared {
                 record.saved = saved.restart;
                 record.saved_at = Some(saved.at);
             }
+            if let Some(save) = request.save {
+                record.save = Some(save);
+                if request.saved.is_none() {
+                    record.saved = save.restart;
+                }
+            }
+            // It goes on from the save it was loaded from.
+            let save = record.save;
+            let is_loaded = |load: &mut LoadRecord| save.is_some() && load.save == save;
+            let loaded = match request.place {
+                Some(_) if !fetching => record.load.take_if(is_loaded),
+                _ => None,
+            };
+            if let Some(fork) = request.fork {
+                // What is read again from there must stay, and a save behind it covers nothing any more.
+                record.saved = request.kept_from.unwrap_or(fork).min(record.saved);
+                record.save.take_if(|save| save.applied > fork);
+                // Another entry will have its number.
+                record.skip.take_if(|skip| skip.sequence > fork);
+            }
             if request.stopped.is_some() {
                 record.stopped.clone_from(&request.stopped);
             }
-            Ok(record.clone())
+            Ok((record.clone(), loaded))
         })?;
+        if request.save.is_some() {
+            self.lends.handle_made(store);
+        }
+        if let Some(why) = &request.not_saved {
+            self.lends.handle_not_made(store, why);
+        }
+        if let Some(load) = loaded {
+            self.load_done(store, record.journal, &load);
+        }
         let record = if record.needs_reinit && !self.is_before_save(&record) {
             self.update_catalog(|catalog| {
                 if let Some(kept) = catalog.jobs.get_mut(&store) {
@@ -466,11 +555,12 @@ impl Shared {
             lag_entries: self.store_lag(record),
             saved: record.saved,
             needs_reinit: record.needs_reinit,
-            save_wanted: self.is_save_wanted(record),
+            save_wanted: self.is_save_wanted(record) || self.lends.is_ordered(store),
             skip: self.skip_of(record),
             cache_mib: self.config().store_cache_mib,
-            note: stopped
-                .map(|stopped| stopped.reason.clone())
+            note: self
+                .note_of_load(store, record)
+                .or_else(|| stopped.map(|stopped| stopped.reason.clone()))
                 .or(held)
                 .or_else(|| self.note_of_another(store, record))
                 .or_else(|| self.jobs.note(store)),

@@ -23,6 +23,7 @@ impl Shared {
             Request::DescribeSystem(_) => Reply::DescribeSystem(self.describe_system()),
             Request::AdoptFiles(request) => Reply::AdoptFiles(self.adopt_files(request)?),
             Request::ListFiles(request) => Reply::ListFiles(self.list_files(&request)?),
+            Request::ListOrphans(request) => Reply::ListOrphans(self.list_orphans(&request)?),
             Request::ListJobs(_) => Reply::ListJobs(self.list_jobs()),
             Request::SendEntry(request) => Reply::SendEntry(self.send_entry(request).await?),
             Request::DisplayEntries(request) => {
@@ -34,6 +35,7 @@ impl Shared {
                 Reply::RepairJournal(self.repair_journal(request).await?)
             }
             Request::DescribeRepair(_) => Reply::DescribeRepair(self.repairs.standing()),
+            Request::DescribeLoad(request) => Reply::DescribeLoad(self.describe_load(&request)),
             Request::ReportJob(request) => Reply::ReportJob(self.report_job(request)?),
             Request::DescribeGroups(request) => {
                 Reply::DescribeGroups(self.describe_groups(&request)?)
@@ -41,11 +43,13 @@ impl Shared {
             Request::WhoIsPrimary(request) => Reply::WhoIsPrimary(self.who_is_primary(&request)?),
             // The group itself sees to it that one is under way at a time.
             Request::SwitchPrimary(request) => {
-                Reply::SwitchPrimary(self.switch_primary(request).await?)
+                Reply::SwitchPrimary(Box::pin(self.switch_primary(request)).await?)
             }
-            Request::TakeOver(request) => Reply::TakeOver(self.take_over_group(request).await?),
+            Request::TakeOver(request) => {
+                Reply::TakeOver(Box::pin(self.take_over_group(request)).await?)
+            }
             Request::CreateGroup(request) => {
-                Reply::CreateGroup(self.create_recovery_group(request).await?)
+                Reply::CreateGroup(Box::pin(self.create_recovery_group(request)).await?)
             }
             other => {
                 let _admin = self.admin.lock().await;
@@ -96,8 +100,9 @@ impl Shared {
             }
             Request::ChangeGroup(request) => Reply::ChangeGroup(self.change_group(request)?),
             Request::DeleteGroup(request) => {
-                Reply::DeleteGroup(self.delete_recovery_group(&request).await?)
+                Reply::DeleteGroup(Box::pin(self.delete_recovery_group(&request)).await?)
             }
+            Request::LoadStore(request) => Reply::LoadStore(self.load_store(&request)?),
             Request::StartApply(request) => Reply::StartApply(self.start_apply(request)?),
             Request::EndApply(request) => Reply::EndApply(self.end_apply(&request).await?),
             _ => {

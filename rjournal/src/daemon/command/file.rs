@@ -152,8 +152,11 @@ impl Shared {
         let record = self.require_file(&request.file)?;
         let runtime = self.require_journal(request.journal)?;
         if !matches!(runtime, JournalRuntime::Local(_)) {
-            let text = format!("{} is no local journal that is open", request.journal);
-            return Err(CommandError::refused("RJN4010", text).help("WRKJRNA says what it is"));
+            let closed = || {
+                let text = format!("{} is no local journal that is open", request.journal);
+                CommandError::refused("RJN4010", text).help("WRKJRNA says what it is")
+            };
+            return Err(self.closed_by_group(request.journal).unwrap_or_else(closed));
         }
         match record.journal {
             Some(journal) if journal == request.journal => {

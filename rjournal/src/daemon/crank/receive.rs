@@ -142,13 +142,19 @@ impl TargetCrank {
                 self.session.handle_head(sequence, head);
             }
             TargetOutput::Promise(epoch) => {
-                let path = self
-                    .session
-                    .hello()
-                    .map(|hello| hello.path.clone())
+                let hello = self.session.hello();
+                let (path, tip) = hello
+                    .map(|hello| (hello.path.clone(), hello.tip.sequence))
                     .unwrap_or_default();
-                copy.promise(epoch, path)?;
-                self.session.handle_promised();
+                // The group may have promised a higher term since the greeting.
+                let promised = copy.shared().promised();
+                if epoch.rank() < promised.rank() {
+                    self.session.handle_fenced(promised);
+                } else {
+                    copy.begin_behind(tip)?;
+                    copy.promise(epoch, path)?;
+                    self.session.handle_promised();
+                }
             }
             TargetOutput::Archive(at) => self.archive(copy, at, wall)?,
             TargetOutput::Attach(header) => copy.receive_header(&header, wall)?,
@@ -179,6 +185,12 @@ impl TargetCrank {
         at: Position,
         wall: Timestamp,
     ) -> Result<(), JournalError> {
+        // A close record may have confirmed more since the greeting: what is confirmed is never cut (I8).
+        let confirmed = copy.progress().confirmed;
+        if at.sequence < confirmed {
+            self.session.handle_confirmed(confirmed);
+            return Ok(());
+        }
         let reason = "the source's history goes on otherwise after the fork";
         self.archived = copy.archive_behind(at, reason, wall)?;
         let entries = self.archived.as_ref().map_or(0, |orphan| orphan.entries);

@@ -9,9 +9,7 @@ use crate::daemon::system::Shared;
 impl Shared {
     /// Whether this member follows the newest term it has promised: everything before is complete here, and nothing beyond it.
     pub(in crate::daemon) fn is_settled(&self, group: &GroupRuntime) -> bool {
-        let standing = group.standing();
-        let tips = self.group_tips(&standing.group);
-        self.follows(&standing, &tips) > 0
+        self.seen(group).follows() > 0
     }
 }
 

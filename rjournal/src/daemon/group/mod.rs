@@ -12,13 +12,17 @@
 //! | `feed` | one member fetches from another what it lacks |
 //! | `keys` | deposit keys that landed in the journals of others |
 //! | `open` | a term is opened; a journal goes to rest |
+//! | `hook` | the operator's command is run before and after each step |
 //! | `takeover`, `switch` | the two ways to a new term |
-//! | `join` | a group is made, and ends |
+//! | `join` | a group is made, changed, and ends |
+//! | `answer` | what others are answered |
 //! | `task` | all of it, every few seconds and whenever something happened |
 
+mod answer;
 mod feed;
 mod file;
 mod history;
+mod hook;
 mod join;
 mod keys;
 mod news;
@@ -29,6 +33,7 @@ mod switch;
 mod takeover;
 mod task;
 
+pub(crate) use hook::RoleHooks;
 pub(crate) use join::{NewGroup, NewMember};
 pub(crate) use runtime::{GroupRuntime, Groups};
 pub(crate) use switch::SwitchOrder;

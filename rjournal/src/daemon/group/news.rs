@@ -10,9 +10,7 @@ use crate::daemon::task::copy::CopyEvent;
 use crate::entry::{RdbName, SystemId, TermClaim, TermRecord};
 use crate::error::SystemError;
 use crate::link::{Fingerprint, is_signed_by};
-use crate::remote::{
-    Group, GroupNews, JournalTip, MemberRole, PromiseAsked, PromiseTold, ShipLimit,
-};
+use crate::remote::{Group, GroupNews, MemberRole, PromiseAsked, PromiseTold, ShipLimit};
 use crate::role::{Heard, Lineage};
 
 /// Whether a record is the word of the member it speaks of.
@@ -31,61 +29,6 @@ fn claim_is_proven(group: &Group, claim: &TermClaim) -> bool {
 }
 
 impl Shared {
-    /// What this system holds of a group's journals, flushed.
-    pub(super) fn group_tips(&self, group: &Group) -> Vec<JournalTip> {
-        let names = group.members.iter().filter_map(|member| {
-            let name = group.name_at(self.id, member.journal)?;
-            Some((member.journal, self.runtime_of(name)?))
-        });
-        names
-            .filter_map(|(journal, runtime)| {
-                let (reader, marks, epoch, confirmed) = match &runtime {
-                    JournalRuntime::Copy(copy) => {
-                        let marks = copy.copy.tail().marks();
-                        (
-                            copy.copy.reader(),
-                            marks,
-                            copy.copy.tip_epoch(),
-                            marks.settled,
-                        )
-                    }
-                    JournalRuntime::Local(local) => {
-                        let marks = local.journal.tail().marks();
-                        (
-                            local.journal.reader(),
-                            marks,
-                            local.journal.epoch(),
-                            marks.written,
-                        )
-                    }
-                    JournalRuntime::Opening(opening) => {
-                        return Some(JournalTip {
-                            journal,
-                            oldest: opening.reader.oldest(),
-                            tip: opening.tip,
-                            epoch: opening.control.epoch,
-                            confirmed: opening.tip.sequence,
-                        });
-                    }
-                    JournalRuntime::Broken(_) => return None,
-                };
-                let oldest = reader.oldest();
-                let head = reader.head_at(marks.written).ok().flatten();
-                let tip = head.map_or(oldest, |head| crate::entry::Position {
-                    sequence: marks.written,
-                    head,
-                });
-                Some(JournalTip {
-                    journal,
-                    oldest,
-                    tip,
-                    epoch,
-                    confirmed,
-                })
-            })
-            .collect()
-    }
-
     /// Whether this member's journal takes deposits now.
     pub(crate) fn is_group_open(&self, group: &GroupRuntime) -> bool {
         let own = group.look(|at| at.group.member(self.id).map(|member| member.own));
@@ -102,21 +45,21 @@ impl Shared {
 
     pub(super) fn group_news(&self, group: &GroupRuntime) -> GroupNews {
         let standing = group.standing();
-        let tips = self.group_tips(&standing.group);
+        let seen = self.seen(group);
         let applied = self.applied_of(&standing);
         GroupNews {
             system: self.id,
             role: standing.role(self.id),
             claim: standing.claim,
             handed_over: standing.handed_over,
-            follows: self.follows(&standing, &tips),
+            follows: seen.follows(),
             open: self.is_group_open(group),
             lineage: standing.lineage.records().to_vec(),
             group: standing.group,
-            tips,
+            tips: seen.tips(),
             applied,
             paths: group.paths(),
-            health: None,
+            health: self.health_address().map(|address| address.to_string()),
             at: self.clock.wall(),
         }
     }
@@ -136,7 +79,8 @@ impl Shared {
         group.note_heard(from, Ok(news), self.clock.wall(), self.clock.now());
         // A definition is the primary's word; who may sign is part of it, so it is taken from members alone.
         let later = news.group.version > known.group.version;
-        if later && news.group.member(self.id).is_some() {
+        let by_primary = known.promised_to() == Some(from);
+        if later && by_primary && news.group.member(self.id).is_some() {
             group.update(|at| at.handle_definition(&news.group))?;
         }
         let definition = group.look(|at| at.group.clone());
@@ -196,14 +140,14 @@ impl Shared {
             }
         }
         self.fence(group);
+        self.after_hearing(group, heard);
         group.wake();
     }
 
     /// Every copy of the group refuses whoever may not feed it, from now on.
     pub(super) fn fence(&self, group: &GroupRuntime) {
         let standing = group.standing();
-        let tips = self.group_tips(&standing.group);
-        let ready = self.missing(&standing, &tips).is_empty();
+        let ready = self.seen(group).is_whole();
         for member in &standing.group.members {
             let Some(name) = standing.group.name_at(self.id, member.journal) else {
                 continue;

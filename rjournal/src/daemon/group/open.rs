@@ -3,17 +3,24 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::runtime::GroupRuntime;
 use crate::daemon::crank::begin_confirmation;
 use crate::daemon::messages::Severity;
-use crate::daemon::system::{JournalRuntime, Shared, dir_of};
+use crate::daemon::system::{JournalRuntime, Shared, dir_of, lock};
 use crate::daemon::task::copy::CopyRuntime;
+use crate::entry::control_entry::Policy;
 use crate::entry::{Closed, Epoch, Position, Proof, QualifiedName, TermReason, TermRecord};
 use crate::error::JournalError;
-use crate::journal::{Copy, Recovered};
+use crate::journal::{Copy, Gate, Limit, Recovered};
 use crate::remote::MemberRole;
 use crate::role::{Lineage, Standing};
+
+/// The system that handed over has so long to join before deposits are taken without it.
+const JOIN_MAX: Duration = Duration::from_millis(400);
+/// What has no event of its own is looked at this often.
+const LOOK: Duration = Duration::from_millis(2);
 
 impl Shared {
     /// The own journal of a member that is not primary rests.
@@ -102,7 +109,7 @@ impl Shared {
         }
         let own = standing.group.member(self.id).map(|member| member.own);
         let own = own.ok_or_else(|| "this system is no member".to_owned())?;
-        let tips = self.group_tips(&standing.group);
+        let tips = self.seen(group).tips();
         let lineage = standing.lineage.held(|journal| {
             let tip = tips.iter().find(|tip| tip.journal == journal);
             tip.map(|tip| tip.tip.sequence)
@@ -132,7 +139,12 @@ impl Shared {
             opened.map_err(|error| (error, dir))
         };
         match tokio::task::spawn_blocking(opening).await {
-            Ok(Ok(record)) => Ok(record),
+            Ok(Ok(record)) => {
+                if reason != TermReason::HandedOver {
+                    self.after_opening(group, reason);
+                }
+                Ok(record)
+            }
             Ok(Err((error, dir))) => {
                 let control = resting.copy.control();
                 let text = error.to_string();
@@ -212,7 +224,9 @@ impl Shared {
             }
         })?;
         let confirmation = begin_confirmation(&journal, &[], self.clock.wall(), self.clock.now());
-        self.run_local(journal, writer, confirmation, true);
+        // Whoever handed over joins in a moment: until then an answer would be LOCAL for nothing.
+        let waits = reason == TermReason::HandedOver && group.look(|at| at.group.sync);
+        self.run_local(journal, writer, confirmation, !waits);
         tracing::info!(journal = %name, term, "a term begins");
         Ok(record)
     }
@@ -265,4 +279,26 @@ impl Shared {
             );
         }
     }
+}
+
+/// Lets deposits in once somebody is in the in-sync set, so that the first answer is as good as the last before the switch was.
+/// Where answers may be LOCAL, nobody is waited for longer than a moment.
+pub(super) async fn open_when_joined(shared: Arc<Shared>, group: Arc<GroupRuntime>) {
+    let Some(local) = shared.own_local(&group) else {
+        return;
+    };
+    let until = shared.clock.now() + JOIN_MAX;
+    let journal = &local.journal;
+    group.wake();
+    while lock(&local.confirmation).members().0.is_empty() {
+        let degrades = journal.attributes().policy == Policy::Degrade;
+        if shared.is_stopping() || (degrades && shared.clock.now() >= until) {
+            break;
+        }
+        let news = journal.tail().listen(Limit::Written);
+        drop(tokio::time::timeout(LOOK, news).await);
+    }
+    journal.set_gate(Gate::Open);
+    shared.after_opening(&group, TermReason::HandedOver);
+    group.wake();
 }

@@ -1,7 +1,7 @@
 //! Room `daemon`, recovery groups: one group of this system, from outside: its standing, what other members said last, what is
 //! under way. Must not judge.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
@@ -54,6 +54,8 @@ pub(crate) struct GroupRuntime {
     followed: Mutex<BTreeMap<SystemId, u64>>,
     told: Mutex<Option<u64>>,
     trouble: Mutex<Option<String>>,
+    /// Members that are being asked: one question at a time.
+    asking: Mutex<BTreeSet<SystemId>>,
     /// The group ends: its task does.
     pub(super) over: std::sync::atomic::AtomicBool,
 }
@@ -75,6 +77,7 @@ impl GroupRuntime {
             followed: Mutex::default(),
             told: Mutex::default(),
             trouble: Mutex::default(),
+            asking: Mutex::default(),
             over: std::sync::atomic::AtomicBool::new(false),
         })
     }
@@ -170,6 +173,15 @@ impl GroupRuntime {
     /// Has the group's task look at once.
     pub(crate) fn wake(&self) {
         self.wake.notify_one();
+    }
+
+    /// Whether a member may be asked now: it is not being asked yet.
+    pub(super) fn begin_asking(&self, system: SystemId) -> bool {
+        lock(&self.asking).insert(system)
+    }
+
+    pub(super) fn end_asking(&self, system: SystemId) {
+        lock(&self.asking).remove(&system);
     }
 
     /// What keeps the group from being furnished. Says whether that is new.

@@ -1,83 +1,147 @@
-//! Room `daemon`, recovery groups: the journals of a group are made to be what the standing of this member says: its own one open
-//! or at rest, the copies fenced, closed segments complete (ruling 6), what a flushed close record confirms confirmed
-//! (ruling 31), the links of a primary active to whoever follows. Must not judge: it compares and carries out.
+//! Room `daemon`, recovery groups: the journals of a group are made to be what the standing of this member says. What is to be
+//! done is looked up in room `role`; here it is done. Must not judge.
 
 use std::sync::Arc;
 
+use super::open::open_when_joined;
 use super::runtime::GroupRuntime;
 use crate::daemon::messages::Severity;
-use crate::daemon::system::{JournalRuntime, Shared};
+use crate::daemon::system::{JournalRuntime, Shared, lock};
 use crate::daemon::task::copy::{CopyEvent, CopyRuntime};
 use crate::daemon::task::link::LinkCommand;
-use crate::entry::{ChainHead, JournalId, Position, Sequence, SystemId};
+use crate::daemon::task::opening::OpenOrder;
+use crate::entry::{HandOver, JournalId, Position, Sequence, SystemId, TermReason};
 use crate::error::SystemError;
-use crate::remote::{JournalTip, MemberRole};
-use crate::role::{Standing, Stop};
+use crate::remote::{GroupNews, JournalTip, LinkState};
+use crate::role::{Chore, Held, OwnJournal, Standing, Stop, View};
 
-/// A journal of the group that is not what its closed segments say.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Lack {
-    pub(super) journal: JournalId,
-    /// Where its last closed segment ends.
-    pub(super) end: Position,
-    /// It has everything, and more behind it that is in no segment.
-    pub(super) only_beyond: bool,
+/// Chores lead to further ones: a segment that was fetched is closed, what is closed is followed.
+const TURNS_MAX: usize = 8;
+
+/// What a member looks at when it looks for chores.
+#[derive(Debug)]
+pub(super) struct Seen {
+    me: SystemId,
+    standing: Standing,
+    held: Vec<Held>,
+    own: OwnJournal,
+    heard: Vec<GroupNews>,
+}
+
+impl Seen {
+    fn look<T>(&self, look: impl FnOnce(View<'_>) -> T) -> T {
+        let heard: Vec<&GroupNews> = self.heard.iter().collect();
+        look(View {
+            me: self.me,
+            standing: &self.standing,
+            held: &self.held,
+            own: self.own,
+            heard: &heard,
+        })
+    }
+
+    /// As [`View::chores`].
+    pub(super) fn chores(&self) -> Vec<Chore> {
+        self.look(|view| view.chores())
+    }
+
+    /// As [`View::follows`].
+    pub(super) fn follows(&self) -> u64 {
+        self.look(|view| view.follows())
+    }
+
+    /// Whether nothing of the closed segments is missing or too much.
+    pub(super) fn is_whole(&self) -> bool {
+        self.look(|view| view.lacking().is_empty())
+    }
+
+    /// As [`View::handed_to_me`].
+    pub(super) fn handed_to_me(&self) -> Option<Chore> {
+        self.look(|view| view.handed_to_me())
+    }
+
+    /// What is held.
+    pub(super) fn tips(&self) -> Vec<JournalTip> {
+        self.held.iter().map(|held| held.tip).collect()
+    }
 }
 
 impl Shared {
-    /// What keeps this member from following the newest term.
-    pub(super) fn missing(&self, standing: &Standing, tips: &[JournalTip]) -> Vec<Lack> {
-        let lineage = &standing.lineage;
+    /// How things stand for this member now.
+    pub(super) fn seen(&self, group: &GroupRuntime) -> Seen {
+        let standing = group.standing();
         let journals = standing.group.members.iter().map(|member| member.journal);
-        journals
-            .filter_map(|journal| {
-                let closed = lineage.end_of(journal);
-                // Of a journal no term was ever written in, nothing belongs to the group.
-                let none = || {
-                    (!lineage.is_current(journal)).then(|| Position {
-                        sequence: Sequence::NONE,
-                        head: ChainHead::genesis(journal),
-                    })
-                };
-                let end = closed.or_else(none)?;
-                let tip = tips.iter().find(|tip| tip.journal == journal);
-                let has_end = end.sequence == Sequence::NONE
-                    || tip.is_some_and(|tip| {
-                        // One that was loaded later begins behind what it needs no more.
-                        tip.oldest.sequence > end.sequence
-                            || tip.tip == end
-                            || self.head_in_group(standing, journal, end.sequence) == Some(end.head)
-                    });
-                let beyond = tip.is_some_and(|tip| tip.tip.sequence > end.sequence);
-                let only_beyond = has_end && beyond && !lineage.is_current(journal);
-                (!has_end || only_beyond).then_some(Lack {
-                    journal,
-                    end,
-                    only_beyond,
-                })
-            })
-            .collect()
-    }
-
-    fn head_in_group(
-        &self,
-        standing: &Standing,
-        journal: JournalId,
-        at: Sequence,
-    ) -> Option<crate::entry::ChainHead> {
-        let name = standing.group.name_at(self.id, journal)?;
-        let source = self.runtime_of(name)?.source()?;
-        source.reader().head_at(at).ok().flatten()
-    }
-
-    /// The term this member follows: 0 where something keeps it from it.
-    pub(super) fn follows(&self, standing: &Standing, tips: &[JournalTip]) -> u64 {
-        let promised_more = standing.promised() > standing.lineage.term();
-        if promised_more || standing.stopped.is_some() || !self.missing(standing, tips).is_empty() {
-            0
-        } else {
-            standing.lineage.term()
+        let held = journals
+            .filter_map(|journal| self.held_of(&standing, journal))
+            .collect();
+        let own = standing.group.member(self.id).map(|member| member.own);
+        let own = match own.and_then(|own| self.runtime_of(own)) {
+            Some(JournalRuntime::Local(_)) => OwnJournal::Open,
+            Some(JournalRuntime::Opening(_)) => OwnJournal::Opening,
+            Some(JournalRuntime::Copy(_)) => OwnJournal::Resting,
+            Some(JournalRuntime::Broken(_)) | None => OwnJournal::Broken,
+        };
+        let heard = group.heard().into_values();
+        let heard = heard.filter(|heard| heard.error.is_none() && heard.since.is_some());
+        Seen {
+            me: self.id,
+            held,
+            own,
+            heard: heard.filter_map(|heard| heard.news).collect(),
+            standing,
         }
+    }
+
+    fn held_of(&self, standing: &Standing, journal: JournalId) -> Option<Held> {
+        let name = standing.group.name_at(self.id, journal)?;
+        let end = standing.end_of(journal);
+        let runtime = self.runtime_of(name)?;
+        let (reader, tip, epoch, confirmed, term) = match &runtime {
+            JournalRuntime::Copy(copy) => {
+                let marks = copy.copy.tail().marks();
+                let term = copy
+                    .copy
+                    .term()
+                    .filter(|(entry, _)| *entry <= marks.written);
+                let term = term.map_or(0, |(_, record)| record.term);
+                let epoch = copy.copy.tip_epoch();
+                (
+                    copy.copy.reader(),
+                    marks.written,
+                    epoch,
+                    marks.settled,
+                    term,
+                )
+            }
+            JournalRuntime::Local(local) => {
+                let (written, epoch) =
+                    (local.journal.tail().marks().written, local.journal.epoch());
+                (local.journal.reader(), written, epoch, written, epoch.term)
+            }
+            JournalRuntime::Opening(opening) => {
+                let (tip, epoch) = (opening.tip.sequence, opening.control.epoch);
+                (&opening.reader, tip, epoch, tip, 0)
+            }
+            JournalRuntime::Broken(_) => return None,
+        };
+        let oldest = reader.oldest();
+        let at = |sequence: Sequence| reader.head_at(sequence).ok().flatten();
+        let tip = at(tip).map_or(oldest, |head| Position {
+            sequence: tip,
+            head,
+        });
+        let tip = JournalTip {
+            journal,
+            oldest,
+            tip,
+            epoch,
+            confirmed,
+        };
+        Some(Held {
+            tip,
+            head_at_end: end.and_then(|end| at(end.sequence)),
+            term,
+        })
     }
 
     /// The copy of a journal of the group, or the own one at rest.
@@ -101,81 +165,94 @@ impl Shared {
         group: &Arc<GroupRuntime>,
     ) -> Result<(), SystemError> {
         let _turn = group.turn.lock().await;
-        self.rest_if_not_primary(group).await;
-        if let Err(error) = self.furnish(group).await {
-            let text = format!("what the group needs here cannot be made: {error}");
-            if group.set_trouble(Some(text.clone())) {
-                self.post_about("RJN7009", Severity::Alarm, group.name.as_str(), text);
-            }
-        } else {
-            group.set_trouble(None);
+        let furnished = self.furnish(group).await;
+        let trouble = furnished
+            .err()
+            .map(|error| format!("what the group needs here cannot be made: {error}"));
+        if group.set_trouble(trouble.clone())
+            && let Some(text) = trouble
+        {
+            self.post_about("RJN7009", Severity::Alarm, group.name.as_str(), text);
         }
-        self.fence(group);
-        let standing = group.standing();
-        if standing.role(self.id) == MemberRole::Stopped {
-            return Ok(());
-        }
-        self.complete(group).await?;
-        self.note_flushed(group).await?;
-        self.fence(group);
-        self.lead(group).await;
-        Ok(())
+        self.do_chores(group, |_| true).await
     }
 
-    /// Brings the copies of closed segments to their ends.
+    /// Does what is to be done, and what that leads to.
     ///
     /// Cancel safe: no.
-    pub(super) async fn complete(
+    pub(super) async fn do_chores(
         self: &Arc<Self>,
         group: &Arc<GroupRuntime>,
+        wanted: impl Fn(&Chore) -> bool,
+    ) -> Result<(), SystemError> {
+        let mut done: Vec<Chore> = Vec::new();
+        for _ in 0..TURNS_MAX {
+            let chores = self.seen(group).chores();
+            self.fence(group);
+            // What did not help the last time does not help now.
+            let fresh: Vec<Chore> = chores
+                .into_iter()
+                .filter(|chore| wanted(chore) && !done.contains(chore))
+                .collect();
+            if fresh.is_empty() {
+                break;
+            }
+            for chore in fresh {
+                self.do_chore(group, &chore).await?;
+                done.push(chore);
+            }
+        }
+        self.fence(group);
+        Ok(())
+    }
+
+    async fn do_chore(
+        self: &Arc<Self>,
+        group: &Arc<GroupRuntime>,
+        chore: &Chore,
     ) -> Result<(), SystemError> {
         let standing = group.standing();
-        for lack in self.missing(&standing, &self.group_tips(&standing.group)) {
-            let Some(copy) = self.group_copy(&standing, lack.journal) else {
-                continue;
-            };
-            if lack.only_beyond {
-                self.set_aside_behind(group, &copy, lack.end).await?;
-                continue;
+        match chore {
+            Chore::Rest => self.rest_if_not_primary(group).await,
+            Chore::SetAside { journal, end } => {
+                if let Some(copy) = self.group_copy(&standing, *journal) {
+                    self.set_aside_behind(group, &copy, *end).await?;
+                }
             }
-            for from in self.who_may_have(group, &standing, lack) {
-                match self.fetch_from(group, from, lack.journal).await {
-                    Ok(_) => {}
-                    Err(error) => {
-                        tracing::info!(group = %group.name, journal = %copy.copy.name(), %error, "a segment is not complete yet");
+            Chore::Fetch { journal, from } => {
+                for from in from {
+                    match self.fetch_from(group, *from, *journal).await {
+                        Ok(_) => break,
+                        Err(error) => {
+                            tracing::info!(group = %group.name, %journal, error, "a segment is not complete yet");
+                        }
                     }
                 }
-                let left = self.missing(&standing, &self.group_tips(&standing.group));
-                match left.iter().find(|left| left.journal == lack.journal) {
-                    None => break,
-                    Some(left) if left.only_beyond => {
-                        self.set_aside_behind(group, &copy, left.end).await?;
-                        break;
-                    }
-                    Some(_) => {}
+            }
+            Chore::NoteFlushed(term) => group.update(|at| at.flushed = *term)?,
+            Chore::Close { journal, upto } => {
+                if let Some(copy) = self.group_copy(&standing, *journal) {
+                    let (done, answer) = tokio::sync::oneshot::channel();
+                    let upto = *upto;
+                    copy.tell(CopyEvent::Close { upto, done }).await;
+                    drop(answer.await);
+                }
+            }
+            Chore::Feed(members) => self.feed(&standing, members).await,
+            Chore::LetOpen => {
+                let own = standing.group.member(self.id).map(|member| member.own);
+                let runtime = own.and_then(|own| self.runtime_of(own));
+                if let Some(JournalRuntime::Opening(opening)) = runtime {
+                    opening.order(OpenOrder::Contact).await;
+                }
+            }
+            Chore::TakeOverHanded { from, handed, at } => {
+                if let Err(error) = self.take_handed(group, *from, *handed, *at).await {
+                    tracing::info!(group = %group.name, error, "what was handed over is not taken yet");
                 }
             }
         }
         Ok(())
-    }
-
-    /// Members that may hold what is lacking, the primary first.
-    fn who_may_have(&self, group: &GroupRuntime, standing: &Standing, lack: Lack) -> Vec<SystemId> {
-        let heard = group.heard();
-        let primary = standing.lineage.newest().map(|newest| newest.primary);
-        let mut who: Vec<SystemId> = standing
-            .group
-            .others(self.id)
-            .map(|member| member.system)
-            .filter(|system| {
-                let news = heard.get(system).and_then(|heard| heard.news.as_ref());
-                let tip =
-                    news.and_then(|news| news.tips.iter().find(|tip| tip.journal == lack.journal));
-                tip.is_some_and(|tip| tip.tip.sequence >= lack.end.sequence)
-            })
-            .collect();
-        who.sort_by_key(|system| Some(*system) != primary);
-        who
     }
 
     /// Moves what lies behind the end of a closed segment into an archive.
@@ -194,7 +271,7 @@ impl Shared {
         }
     }
 
-    pub(super) fn abandon(&self, group: &GroupRuntime, text: String) -> Result<(), SystemError> {
+    fn abandon(&self, group: &GroupRuntime, text: String) -> Result<(), SystemError> {
         let stop = Stop::Abandoned { text };
         let told = stop.to_string();
         let fresh = group.update(|at| {
@@ -208,86 +285,69 @@ impl Shared {
         Ok(())
     }
 
-    /// The first entry of the newest term is flushed here: what its record closes is confirmed.
-    async fn note_flushed(&self, group: &GroupRuntime) -> Result<(), SystemError> {
-        let standing = group.standing();
-        let Some(newest) = standing.lineage.newest().copied() else {
-            return Ok(());
-        };
-        if standing.flushed < newest.term
-            && newest.primary != self.id
-            && let Some(copy) = self.group_copy(&standing, newest.journal)
-        {
-            let written = copy.copy.tail().marks().written;
-            let here = copy.copy.term();
-            if here.is_some_and(|(entry, record)| record.term == newest.term && entry <= written) {
-                group.update(|at| at.flushed = newest.term)?;
-            }
-        }
-        self.confirm_closed(group).await;
-        Ok(())
-    }
-
-    /// What the flushed close record says is confirmed, is.
-    pub(super) async fn confirm_closed(&self, group: &GroupRuntime) {
-        let standing = group.standing();
-        if standing.flushed < standing.lineage.term() {
-            return;
-        }
-        for member in &standing.group.members {
-            let Some(end) = standing.lineage.end_of(member.journal) else {
-                continue;
-            };
-            let Some(copy) = self.group_copy(&standing, member.journal) else {
-                continue;
-            };
-            let marks = copy.copy.tail().marks();
-            if marks.settled < end.sequence && marks.written >= end.sequence {
-                let (done, answer) = tokio::sync::oneshot::channel();
-                let upto = end.sequence;
-                copy.tell(CopyEvent::Close { upto, done }).await;
-                drop(answer.await);
-            }
-        }
-    }
-
-    /// As primary: whoever follows is fed.
-    async fn lead(&self, group: &GroupRuntime) {
-        let standing = group.standing();
-        let term = standing.lineage.term();
-        if standing.role(self.id) != MemberRole::Primary {
-            return;
-        }
+    /// Whoever follows is fed.
+    async fn feed(&self, standing: &Standing, members: &[SystemId]) {
         let own = standing.group.member(self.id).map(|member| member.own);
         let Some(runtime @ JournalRuntime::Local(_)) = own.and_then(|own| self.runtime_of(own))
         else {
             return;
         };
-        let heard = group.heard();
         for handle in runtime.links() {
-            let record = crate::daemon::system::lock(&handle.record).clone();
-            let news = heard
-                .get(&record.system)
-                .and_then(|heard| heard.news.as_ref());
-            let follows = news.is_some_and(|news| news.follows == term);
-            let waits = !handle.status().shown.streaming;
-            if !follows || !waits || standing.group.member(record.system).is_none() {
+            let mut record = lock(&handle.record).clone();
+            let state = handle.status().shown;
+            if !members.contains(&record.system) || state.streaming {
                 continue;
             }
-            if !record.active && handle.status().shown.state != crate::remote::LinkState::Inactive {
+            // One that an operator made inactive stays so; one that never was active becomes it.
+            if !record.active && state.state != LinkState::Inactive {
                 continue;
             }
+            record.active = true;
+            *lock(&handle.record) = record.clone();
             let (done, answer) = tokio::sync::oneshot::channel();
-            let mut active = record;
-            active.active = true;
-            *crate::daemon::system::lock(&handle.record) = active.clone();
-            handle
-                .command(LinkCommand::Nudge {
-                    record: active,
-                    done,
-                })
-                .await;
+            handle.command(LinkCommand::Nudge { record, done }).await;
             drop(answer.await);
         }
+    }
+
+    /// Takes the role that was handed to this member, once everything up to the hand-over entry is here. The turn is held.
+    ///
+    /// Cancel safe: no.
+    pub(super) async fn take_handed(
+        self: &Arc<Self>,
+        group: &Arc<GroupRuntime>,
+        from: SystemId,
+        handed: HandOver,
+        at: Position,
+    ) -> Result<(), String> {
+        let standing = group.standing();
+        let Some(newest) = standing.lineage.newest().copied() else {
+            return Ok(());
+        };
+        let has_all = || {
+            let tips = self.seen(group).tips();
+            tips.iter()
+                .any(|tip| tip.journal == newest.journal && tip.tip == at)
+        };
+        if !has_all() {
+            self.fetch_from(group, from, newest.journal).await?;
+        }
+        if !has_all() {
+            return Err("the copy does not end with the hand-over entry".to_owned());
+        }
+        if standing.promised() <= handed.term {
+            let claimed = self.claim(group, handed.term + 1).await;
+            claimed.map_err(|error| error.to_string())?;
+        }
+        let record = self.open_term(group, TermReason::HandedOver).await?;
+        let text = format!(
+            "this system was handed the role and is primary in term {}; the term before ended with entry {}",
+            record.term, at.sequence
+        );
+        self.post_about("RJN7002", Severity::Info, group.name.as_str(), text);
+        self.runtime
+            .spawn(open_when_joined(Arc::clone(self), Arc::clone(group)));
+        group.wake();
+        Ok(())
     }
 }

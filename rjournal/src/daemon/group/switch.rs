@@ -21,6 +21,9 @@ const ANSWER_MAX: Duration = Duration::from_secs(5);
 /// The new primary has so long to open before this command comes back; it goes on by itself.
 const TAKE_MAX: Duration = Duration::from_secs(10);
 
+/// What has no event of its own is looked at this often.
+const LOOK: Duration = Duration::from_millis(2);
+
 /// An operator's order.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SwitchOrder {
@@ -103,7 +106,7 @@ impl Shared {
         }
     }
 
-    fn own_local(&self, group: &GroupRuntime) -> Option<Arc<LocalRuntime>> {
+    pub(super) fn own_local(&self, group: &GroupRuntime) -> Option<Arc<LocalRuntime>> {
         let own = group.look(|at| at.group.member(self.id).map(|member| member.own))?;
         match self.runtime_of(own)? {
             JournalRuntime::Local(local) => Some(local),
@@ -182,11 +185,12 @@ impl Shared {
             return Err(not_ready(&report));
         }
         let _turn = group.turn.lock().await;
-        let Some(local) = self.own_local(group) else {
-            return Err(CommandError::refused("RJN7110", "the journal is not open"));
-        };
         group.set_doing(Some(format!("switch to {}", report.to)));
-        let outcome = self.run_switch(group, &local, to, &order).await;
+        let outcome = match self.before_switch(group, to).await {
+            Ok(()) => self.run_switch(group, to, &order).await,
+            Err(refused) => Err(refused),
+        };
+        self.after_switch(group, to, &outcome);
         group.set_doing(None);
         let (began, entry) = outcome?;
         report.last = entry;
@@ -214,10 +218,12 @@ impl Shared {
     async fn run_switch(
         self: &Arc<Self>,
         group: &Arc<GroupRuntime>,
-        local: &Arc<LocalRuntime>,
         to: SystemId,
         order: &SwitchOrder,
     ) -> Result<(Moment, Sequence), CommandError> {
+        let Some(local) = self.own_local(group) else {
+            return Err(CommandError::refused("RJN7110", "the journal is not open"));
+        };
         let journal = &local.journal;
         let patience = Duration::from_millis(journal.attributes().sync_timeout_ms);
         let began = self.clock.now();
@@ -227,12 +233,11 @@ impl Shared {
         let mut handed = Sequence::NONE;
         loop {
             let news = journal.tail().listen(Limit::Settled);
-            let marks = Self::switch_marks(local, to);
+            let marks = Self::switch_marks(&local, to);
             let now = self.clock.now();
             match switch.step(marks, now) {
                 SwitchStep::Drain | SwitchStep::Wait => {
-                    let look = Duration::from_millis(2);
-                    drop(tokio::time::timeout(look, news).await);
+                    drop(tokio::time::timeout(LOOK, news).await);
                 }
                 SwitchStep::Close => intake.set_drain(Some(Drain::Nothing)),
                 SwitchStep::HandOver => {
@@ -404,70 +409,6 @@ impl Shared {
         self.post_about("RJN7001", Severity::Alarm, group.name.as_str(), text);
         group.wake();
         Ok(record.term)
-    }
-
-    /// Takes the role that was handed to this member, once everything up to the hand-over entry is here.
-    ///
-    /// Cancel safe: no.
-    pub(super) async fn take_hand_over(
-        self: &Arc<Self>,
-        group: &Arc<GroupRuntime>,
-    ) -> Result<(), String> {
-        let Some((from, handed, at)) = self.handed_to_me(group) else {
-            return Ok(());
-        };
-        let _turn = group.turn.lock().await;
-        let standing = group.standing();
-        let Some(newest) = standing.lineage.newest().copied() else {
-            return Ok(());
-        };
-        let role = standing.role(self.id);
-        let claimed = standing
-            .claim
-            .is_some_and(|claim| claim.term == handed.term + 1);
-        let may = role == MemberRole::Backup || (role == MemberRole::Claiming && claimed);
-        if handed.term != newest.term || !may {
-            return Ok(());
-        }
-        let has_all = |shared: &Self| {
-            let tips = shared.group_tips(&standing.group);
-            tips.iter()
-                .any(|tip| tip.journal == newest.journal && tip.tip == at)
-        };
-        if !has_all(self) {
-            self.fetch_from(group, from, newest.journal).await?;
-        }
-        if !has_all(self) {
-            return Err("the copy does not end with the hand-over entry".to_owned());
-        }
-        if role == MemberRole::Backup {
-            let claimed = self.claim(group, handed.term + 1).await;
-            claimed.map_err(|error| error.to_string())?;
-        }
-        let record = self.open_term(group, TermReason::HandedOver).await?;
-        self.confirm_closed(group).await;
-        self.fence(group);
-        let text = format!(
-            "this system was handed the role and is primary in term {}; the term before ended with entry {}",
-            record.term, at.sequence
-        );
-        self.post_about("RJN7002", Severity::Info, group.name.as_str(), text);
-        group.wake();
-        Ok(())
-    }
-
-    /// A hand-over to this member that the primary of the newest term says is flushed there.
-    pub(super) fn handed_to_me(
-        &self,
-        group: &GroupRuntime,
-    ) -> Option<(SystemId, HandOver, Position)> {
-        let standing = group.standing();
-        let newest = standing.lineage.newest()?;
-        let heard = group.heard();
-        let news = heard.get(&newest.primary)?.news.as_ref()?;
-        let (handed, at) = news.handed_over?;
-        let fits = handed.to == self.id && handed.term == newest.term && handed.group == group.id;
-        fits.then_some((newest.primary, handed, at))
     }
 }
 

@@ -13,7 +13,12 @@ use crate::daemon::system::Shared;
 use crate::entry::control_entry::SetChange;
 use crate::entry::{Proof, Sequence, SystemId, TermClaim, TermReason, Timestamp};
 use crate::remote::{GroupNews, MemberRole, PartnerReply, PartnerRequest, PromiseAsked};
-use crate::role::{Assessment, MemberTip, Takeover, TakeoverFacts, TakeoverStep, assess, tip_of};
+use crate::role::{
+    Assessment, Chore, CopySays, MemberTip, Takeover, TakeoverFacts, TakeoverStep, assess, tip_of,
+};
+
+/// A member that did not answer when it was looked at has so long to promise.
+const SILENT_MAX: Duration = Duration::from_millis(150);
 
 /// An operator's order.
 #[derive(Debug, Clone, Copy)]
@@ -76,7 +81,13 @@ impl Shared {
         let newest = standing.lineage.newest().copied();
         let copy = newest.and_then(|newest| self.group_copy(&standing, newest.journal));
         let set: Option<SetChange> = copy.as_ref().and_then(|copy| Some(copy.copy.set()?.1));
-        let assessment = assess(&standing.lineage, self.id, &others, heard, set.as_ref());
+        let says = copy.as_ref().map(|copy| CopySays {
+            in_set: set
+                .iter()
+                .any(|set| set.members.iter().any(|member| member.system == self.id)),
+            local_answers_possible: copy.copy.local_answers_possible(self.id),
+        });
+        let assessment = assess(&standing.lineage, self.id, &others, heard, says);
         let name = |system: &SystemId| {
             let member = standing.group.member(*system);
             member.map_or_else(|| system.to_string(), |member| member.name.to_string())
@@ -117,7 +128,13 @@ impl Shared {
         order: TakeoverOrder,
     ) -> Result<TakeoverReport, CommandError> {
         let began = self.clock.now();
-        let heard = self.ask_all(group, order.wait).await;
+        // With an operator's word nothing depends on who answers now: it is found out while promises are asked for.
+        let known = order.accept_loss && !order.plan;
+        let heard = if known {
+            Vec::new()
+        } else {
+            self.ask_all(group, order.wait).await
+        };
         let view = self.takeover_view(group, &heard);
         self.require_takeover(group)?;
         if order.plan {
@@ -129,13 +146,35 @@ impl Shared {
         let _turn = group.turn.lock().await;
         self.require_takeover(group)?;
         group.set_doing(Some("takeover".to_owned()));
-        let outcome = self.run_takeover(group, order).await;
+        let heard = (!known).then_some(heard);
+        let allowed = self.before_takeover(group).await;
+        let outcome = match allowed.and_then(|()| self.require_takeover(group)) {
+            Ok(()) => self.run_takeover(group, order, heard.as_deref()).await,
+            Err(refused) => Err(refused),
+        };
+        self.after_takeover(group, &outcome);
         group.set_doing(None);
         let (takeover, fetched) = outcome?;
+        let silent = takeover.missing();
+        let view = if known {
+            let answered: Vec<SystemId> = group.look(|at| {
+                let others = at.group.others(self.id).map(|member| member.system);
+                others.filter(|other| !silent.contains(other)).collect()
+            });
+            TakeoverView {
+                heard: names(group, &answered),
+                silent: names(group, &silent),
+                ..view
+            }
+        } else {
+            view
+        };
         let standing = group.standing();
         let term = standing.lineage.term();
-        self.confirm_closed(group).await;
-        self.fence(group);
+        let closes = |chore: &Chore| matches!(chore, Chore::Close { .. });
+        if let Err(error) = self.do_chores(group, closes).await {
+            tracing::warn!(group = %group.name, %error, "what the close record says is confirmed later");
+        }
         let mut done = report(view, Some(term));
         done.takeover_ms = self.clock.now().since(began).as_millis() as u64;
         done.fetched = fetched;
@@ -184,7 +223,7 @@ impl Shared {
                     .unwrap_or_default(),
             );
         }
-        let tips = self.group_tips(&standing.group);
+        let tips = self.seen(group).tips();
         if tip_of(&standing.lineage, &tips) == MemberTip::default() {
             let text = format!(
                 "{} holds nothing of the group's history: there is nothing to take over",
@@ -199,6 +238,7 @@ impl Shared {
         self: &Arc<Self>,
         group: &Arc<GroupRuntime>,
         order: TakeoverOrder,
+        heard: Option<&[SystemId]>,
     ) -> Result<(Takeover, u64), CommandError> {
         let facts = {
             let standing = group.standing();
@@ -222,8 +262,14 @@ impl Shared {
                 }
                 TakeoverStep::Ask(members) => {
                     takeover.handle_asked();
-                    self.ask_promises(group, &mut takeover, members, order.wait, &mut told)
-                        .await;
+                    self.ask_promises(
+                        group,
+                        &mut takeover,
+                        members,
+                        (order.wait, heard),
+                        &mut told,
+                    )
+                    .await;
                 }
                 TakeoverStep::Fetch(from) => {
                     let before = self.own_tip(group).sequence;
@@ -259,10 +305,7 @@ impl Shared {
     }
 
     fn needs_word(group: &GroupRuntime, missing: &[SystemId], term: u64) -> CommandError {
-        let names: Vec<String> = group.look(|at| {
-            let found = missing.iter().filter_map(|system| at.group.member(*system));
-            found.map(|member| member.name.to_string()).collect()
-        });
+        let names = names(group, missing);
         let text = format!(
             "{} did not answer: answers may rest on them alone. Nothing is open; every term below {term} is fenced here",
             names.join(" and ")
@@ -274,7 +317,7 @@ impl Shared {
     /// How far this member is.
     pub(super) fn own_tip(&self, group: &GroupRuntime) -> MemberTip {
         let standing = group.standing();
-        tip_of(&standing.lineage, &self.group_tips(&standing.group))
+        tip_of(&standing.lineage, &self.seen(group).tips())
     }
 
     /// Claims a term: durable, and everything lower fenced here, when this comes back.
@@ -312,7 +355,7 @@ impl Shared {
         group: &Arc<GroupRuntime>,
         takeover: &mut Takeover,
         members: Vec<SystemId>,
-        wait: Duration,
+        patience: (Duration, Option<&[SystemId]>),
         told: &mut std::collections::BTreeMap<SystemId, GroupNews>,
     ) {
         let Some(claim) = group.look(|at| at.claim) else {
@@ -321,6 +364,12 @@ impl Shared {
         let mut asking = Vec::new();
         for to in members {
             let shared = Arc::clone(self);
+            // Whoever was silent a moment ago is asked all the same, and not waited for as long again.
+            let wait = if patience.1.is_none_or(|heard| heard.contains(&to)) {
+                patience.0
+            } else {
+                patience.0.min(SILENT_MAX)
+            };
             let asked = PromiseAsked {
                 claim,
                 abort: false,
@@ -370,7 +419,8 @@ impl Shared {
         from: SystemId,
         news: Option<&GroupNews>,
     ) {
-        if let Err(error) = self.complete(group).await {
+        let closed = |chore: &Chore| matches!(chore, Chore::Fetch { .. } | Chore::SetAside { .. });
+        if let Err(error) = self.do_chores(group, closed).await {
             tracing::warn!(group = %group.name, %error, "earlier terms are not complete");
         }
         let lineage = group.look(|at| at.lineage.clone());
@@ -385,6 +435,13 @@ impl Shared {
             tracing::warn!(group = %group.name, %error, "a tail was not fetched");
         }
     }
+}
+
+fn names(group: &GroupRuntime, systems: &[SystemId]) -> Vec<String> {
+    group.look(|at| {
+        let found = systems.iter().filter_map(|system| at.group.member(*system));
+        found.map(|member| member.name.to_string()).collect()
+    })
 }
 
 fn report(view: TakeoverView, term: Option<u64>) -> TakeoverReport {

@@ -7,10 +7,9 @@ use std::time::Duration;
 
 use super::runtime::GroupRuntime;
 use crate::daemon::messages::Severity;
-use crate::daemon::system::{JournalRuntime, Shared};
-use crate::daemon::task::opening::OpenOrder;
+use crate::daemon::system::Shared;
 use crate::entry::{JournalId, SystemId};
-use crate::remote::{GroupNews, MemberRole, PartnerReply, PartnerRequest};
+use crate::remote::{GroupNews, PartnerReply, PartnerRequest};
 
 /// Others are asked this often when nothing happens.
 const ASK_EVERY: Duration = Duration::from_secs(3);
@@ -37,48 +36,49 @@ impl Shared {
 
     async fn run_group(self: Arc<Self>, group: Arc<GroupRuntime>) {
         self.fence(&group);
+        let mut asked = self.clock.now();
+        self.ask_members(&group);
         while !self.is_stopping() && !group.over.load(Ordering::Acquire) {
-            self.ask_members(&group).await;
-            self.go_on(&group).await;
-            self.try_paths(&group).await;
-            let standing = group.standing();
-            let tips = self.group_tips(&standing.group);
-            let whole = self.follows(&standing, &tips) == standing.promised();
-            let wait = if whole && standing.handed_over.is_none() {
-                ASK_EVERY
-            } else {
-                ASK_SOON
-            };
+            let went_on = self.go_on(&group).await;
+            if self.try_paths(&group).await || went_on {
+                // Whoever waits for this member hears of it at once.
+                asked = self.clock.now();
+                self.ask_members(&group);
+            }
+            let wait = (asked + self.ask_again_after(&group)).since(self.clock.now());
             tokio::select! {
                 () = group.wake.notified() => {}
-                () = tokio::time::sleep(wait) => {}
+                () = tokio::time::sleep(wait) => {
+                    asked = self.clock.now();
+                    self.ask_members(&group);
+                }
             }
         }
     }
 
-    /// Does what follows from what is known now.
-    async fn go_on(self: &Arc<Self>, group: &Arc<GroupRuntime>) {
+    fn ask_again_after(&self, group: &GroupRuntime) -> Duration {
+        let standing = group.standing();
+        let whole = self.seen(group).follows() == standing.promised();
+        let open_ways = group.paths().iter().all(|path| path.error.is_none());
+        if whole && open_ways && standing.handed_over.is_none() {
+            ASK_EVERY
+        } else {
+            ASK_SOON
+        }
+    }
+
+    /// Does what follows from what is known now. Says whether there is something to tell.
+    async fn go_on(self: &Arc<Self>, group: &Arc<GroupRuntime>) -> bool {
+        let before = group.standing();
         if let Err(error) = self.settle(group).await {
             let text = format!("the standing of this member cannot be kept: {error}");
             self.post_about("RJN7007", Severity::Alarm, group.name.as_str(), text);
-            return;
+            return false;
         }
-        let before = group.standing();
-        if let Err(error) = self.take_hand_over(group).await {
-            tracing::info!(group = %group.name, error, "what was handed over is not taken yet");
-        }
-        let tips = self.group_tips(&before.group);
-        let changed =
-            group.standing() != before || group.told() != Some(self.follows(&before, &tips));
-        if changed {
-            // Whoever waits for this member hears of it at once.
-            group.set_told(self.follows(&before, &tips));
-            self.ask_members(group).await;
-            if let Err(error) = self.settle(group).await {
-                tracing::warn!(group = %group.name, %error, "not settled");
-            }
-        }
-        self.let_open(group).await;
+        let follows = self.seen(group).follows();
+        let told = group.told() == Some(follows);
+        group.set_told(follows);
+        !told || group.standing() != before
     }
 
     /// Asks a member something.
@@ -130,13 +130,32 @@ impl Shared {
         }
     }
 
-    /// Asks all other members where they stand, at once.
-    ///
-    /// Cancel safe: no.
-    pub(super) async fn ask_members(self: &Arc<Self>, group: &Arc<GroupRuntime>) {
-        self.ask_all(group, ANSWER_MAX).await;
+    /// Asks all other members where they stand, and waits for nobody: each answer wakes the group's task.
+    fn ask_members(self: &Arc<Self>, group: &Arc<GroupRuntime>) {
+        let others: Vec<SystemId> = group.look(|at| {
+            at.group
+                .others(self.id)
+                .map(|member| member.system)
+                .collect()
+        });
+        for to in others {
+            if !group.begin_asking(to) {
+                continue;
+            }
+            let (shared, group) = (Arc::clone(self), Arc::clone(group));
+            self.runtime.spawn(async move {
+                let heard = shared.ask_where(&group, to, ANSWER_MAX).await.is_ok();
+                group.end_asking(to);
+                if heard {
+                    group.wake();
+                }
+            });
+        }
     }
 
+    /// Asks all other members where they stand, and waits for each so long; gives those that answered.
+    ///
+    /// Cancel safe: no.
     pub(super) async fn ask_all(
         self: &Arc<Self>,
         group: &Arc<GroupRuntime>,
@@ -166,42 +185,20 @@ impl Shared {
         heard
     }
 
-    /// A primary that was started again opens once another member was heard that knows of no higher term (ruling 14).
-    async fn let_open(&self, group: &GroupRuntime) {
-        let standing = group.standing();
-        if standing.role(self.id) != MemberRole::Primary {
-            return;
-        }
-        let own = standing.group.member(self.id).map(|member| member.own);
-        let Some(JournalRuntime::Opening(opening)) = own.and_then(|own| self.runtime_of(own))
-        else {
-            return;
-        };
-        let term = standing.promised();
-        let heard = group.heard().into_values().any(|heard| {
-            heard.news.is_some_and(|news| {
-                let claimed = news.claim.map_or(0, |claim| claim.term);
-                heard.since.is_some() && heard.error.is_none() && claimed <= term
-            })
-        });
-        if heard {
-            opening.order(OpenOrder::Contact).await;
-        }
-    }
-
     /// Whether every other member would let itself be fed by this one: found out when the group is made and daily, not when the
     /// house burns.
-    async fn try_paths(&self, group: &GroupRuntime) {
+    /// Says whether something else came of it than before.
+    async fn try_paths(&self, group: &GroupRuntime) -> bool {
+        let mut changed = false;
         let standing = group.standing();
         let Some(own) = standing.group.member(self.id).map(|member| member.journal) else {
-            return;
+            return false;
         };
         let now = self.clock.wall().as_micros();
         for (to, heard) in group.heard() {
             let due = match &heard.path {
-                None => true,
+                None | Some((Err(_), _)) => true,
                 Some((Ok(()), at)) => now.saturating_sub(at.as_micros()) >= PATH_EVERY_MICROS,
-                Some((Err(_), at)) => now.saturating_sub(at.as_micros()) >= 60 * 1_000_000,
             };
             if !due || heard.news.is_none() || heard.error.is_some() {
                 continue;
@@ -221,8 +218,10 @@ impl Shared {
                 );
                 self.post_about("RJN7008", Severity::Alarm, group.name.as_str(), text);
             }
+            changed |= was.as_ref() != Some(&path);
             group.note_path(to, path, self.clock.wall());
         }
+        changed
     }
 
     /// Whether a member would let itself be fed by this one.

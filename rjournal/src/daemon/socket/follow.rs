@@ -2,6 +2,7 @@
 //! whole and in order, for an apply job or any other reader; of a recovery group's journal also where it goes on. Must not know what is done with them.
 
 use bytes::{Bytes, BytesMut};
+use serde::{Deserialize, Serialize};
 use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
 
@@ -9,8 +10,21 @@ use super::frame::{BODY_BYTES_MAX, ControlFrame, ServerMessage, take_frame};
 use crate::daemon::command::{CommandError, ErrorKind};
 use crate::daemon::reading::{JournalFacts, SegmentEnded};
 use crate::entry::codec;
-use crate::entry::{ReceiverId, SealedBundle, Sequence};
+use crate::entry::{QualifiedName, ReceiverId, SealedBundle, Sequence};
 use crate::error::LinkError;
+
+/// What is wanted of an orphan archive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ArchiveFollowed {
+    /// The journal.
+    pub journal: QualifiedName,
+    /// The archive's number.
+    pub number: u64,
+    /// The last entry that is not wanted.
+    pub after: Sequence,
+    /// The last entry that is; everything to its end when not given.
+    pub upto: Option<Sequence>,
+}
 
 /// What a follower gets.
 #[derive(Debug, Clone)]

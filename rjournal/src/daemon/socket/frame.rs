@@ -4,6 +4,7 @@
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
+use super::follow::ArchiveFollowed;
 use crate::daemon::command::{CommandError, Reply, Request};
 use crate::daemon::reading::{Along, JournalFacts, SegmentEnded};
 use crate::entry::codec::BUNDLE_BYTES_MAX;
@@ -65,6 +66,13 @@ pub(super) enum ClientMessage {
         after: Sequence,
         /// The last entry it wants; the journal is followed when not given.
         upto: Option<Sequence>,
+    },
+    /// From now on this connection carries an orphan archive's bundles.
+    FollowArchive {
+        /// Repeated in the reply.
+        id: u64,
+        /// Which, and what of it.
+        wanted: ArchiveFollowed,
     },
 }
 

@@ -11,6 +11,7 @@ mod unit;
 
 pub use client::{Client, ClientTicket, JournalClient};
 pub(super) use follow::open;
-pub use follow::{Followed, Follower};
+pub use follow::{ArchiveFollowed, Followed, Follower};
 pub use frame::Want;
 pub use server::ControlSocket;
+pub(super) use server::archive_facts;

@@ -1,5 +1,7 @@
 //! Room `daemon`, the control socket: the daemon's end: one task for each connection.
 
+mod archive;
+
 use std::collections::VecDeque;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -27,6 +29,8 @@ use crate::daemon::user::user_name;
 use crate::entry::{Actor, Draft, QualifiedName, Sequence};
 use crate::error::{DepositError, LinkError, SystemError};
 use crate::journal::{Journal, Ticket};
+
+pub(in crate::daemon) use archive::archive_facts;
 
 /// Connections served at once.
 const CONNECTIONS_MAX: usize = 1024;
@@ -178,6 +182,9 @@ impl Connection {
                         let begun = Reading::begin(&self.shared, journal, along, after, upto);
                         return self.follow(id, begun).await;
                     }
+                    ControlFrame::Client(ClientMessage::FollowArchive { id, wanted }) => {
+                        return self.follow_archive(id, wanted).await;
+                    }
                     ControlFrame::Client(message) => self.take_message(message).await?,
                     ControlFrame::Server(_)
                     | ControlFrame::Answer(_)
@@ -277,7 +284,7 @@ impl Connection {
                 result: self.attach(journal, &actor, exclusive),
             },
             // Taken by the caller.
-            ClientMessage::Follow { .. } => return Ok(()),
+            ClientMessage::Follow { .. } | ClientMessage::FollowArchive { .. } => return Ok(()),
             ClientMessage::Hello { .. } => {
                 return Err(LinkError::Malformed {
                     reason: "a second hello".to_owned(),
@@ -295,10 +302,11 @@ impl Connection {
     ) -> Result<JournalFacts, CommandError> {
         let runtime = self.shared.require_journal(name)?;
         let JournalRuntime::Local(local) = &runtime else {
-            let text = format!("journal {name} takes no deposits here");
-            return Err(
+            let closed = || {
+                let text = format!("journal {name} takes no deposits here");
                 CommandError::refused("CPF7003", text).help("WRKJRNA says what it is and why")
-            );
+            };
+            return Err(self.shared.closed_by_group(name).unwrap_or_else(closed));
         };
         let journal = Arc::clone(&local.journal);
         let actor = journal

@@ -5,7 +5,7 @@ use super::runtime::JournalRuntime;
 use super::shared::{Shared, lock};
 use crate::daemon::command::CommandError;
 use crate::daemon::messages::Severity;
-use crate::entry::QualifiedName;
+use crate::entry::{QualifiedName, Sequence};
 use crate::journal::Hold;
 
 impl Shared {
@@ -38,9 +38,14 @@ impl Shared {
             }
         }
         let jobs = self.catalog(|catalog| catalog.jobs.clone());
-        for (store, job) in jobs.iter().filter(|(_, job)| !job.needs_reinit) {
-            // Receivers are kept until a save covers them (ruling 8).
-            if let Some(after) = self.store_needs(job, journal) {
+        for (store, job) in &jobs {
+            // Receivers are kept until a save covers them (ruling 8), and behind the save a store is loaded from.
+            let saved = self.store_needs(job, journal).filter(|_| !job.needs_reinit);
+            let loaded = job.load.as_ref().and_then(|load| load.save);
+            let loaded = loaded
+                .filter(|_| job.journal == journal)
+                .map(|save| save.restart);
+            if let Some(after) = saved.into_iter().chain(loaded).min() {
                 holds.push(Hold {
                     who: format!("store {store}"),
                     after,
@@ -48,6 +53,19 @@ impl Shared {
                 });
             }
         }
+        self.catalog(|catalog| {
+            let loans = catalog.loans.iter();
+            holds.extend(
+                loans
+                    .filter(|loan| loan.journal == journal)
+                    .map(|loan| Hold {
+                        who: loan.who(),
+                        after: loan.save.restart,
+                        expendable: true,
+                    }),
+            );
+        });
+        holds.extend(self.group_holds(&runtime));
         if let JournalRuntime::Local(local) = &runtime
             && let Some(after) = local.journal.keys_needed_after()
         {
@@ -59,6 +77,31 @@ impl Shared {
         }
         holds.extend(self.key_hold(&runtime));
         holds
+    }
+
+    /// What members of the journal's group have not got yet, as they said last: it is fetched from whoever has it.
+    fn group_holds(&self, runtime: &JournalRuntime) -> Vec<Hold> {
+        let Some(journal) = runtime.id() else {
+            return Vec::new();
+        };
+        let Some(group) = self.groups.of_journal(journal) else {
+            return Vec::new();
+        };
+        let definition = group.look(|at| at.group.clone());
+        let heard = group.heard();
+        let others = definition.others(self.id).map(|member| {
+            let news = heard
+                .get(&member.system)
+                .and_then(|heard| heard.news.as_ref());
+            let tip = news.and_then(|news| news.tips.iter().find(|tip| tip.journal == journal));
+            Hold {
+                who: format!("member {} of group {}", member.name, definition.name),
+                // One that was not heard since the start may lack anything.
+                after: tip.map_or(Sequence::NONE, |tip| tip.tip.sequence),
+                expendable: true,
+            }
+        });
+        others.collect()
     }
 
     /// Gives consumers up: durably, before anything they need is deleted (failures.md DEL-1, BRD-4).
@@ -106,11 +149,17 @@ impl Shared {
         let stores = self.update_catalog(|catalog| {
             for (store, needs_reinit) in &given {
                 if let Some(job) = catalog.jobs.get_mut(store) {
-                    job.needs_reinit = *needs_reinit;
+                    job.needs_reinit |= *needs_reinit;
+                    if let Some(load) = &mut job.load {
+                        load.save = None;
+                    }
                 }
             }
             Ok(given.into_iter().map(|(store, _)| store))
         })?;
+        for loan in self.end_loans(|loan| loan.journal == journal && who.contains(&loan.who()))? {
+            self.post_given_up(&loan, "the receivers are above their cap");
+        }
         for store in stores {
             let text =
                 "receivers it would need to be rebuilt were deleted; make a store save now: SAVSTO";

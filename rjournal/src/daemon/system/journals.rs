@@ -149,7 +149,8 @@ impl Shared {
         let Some(JournalRuntime::Local(local)) = self.runtime_of(name) else {
             return;
         };
-        if let Some(group) = self.groups.of_journal(local.journal.id()) {
+        let group = self.groups.of_journal(local.journal.id());
+        if let Some(group) = group.filter(|_| refusal.code == RefusalCode::Fenced) {
             // It gives no further answer; whose term it is now, other members say, and prove.
             let text = format!("closed for deposits: {}", refusal.text);
             local.journal.close();

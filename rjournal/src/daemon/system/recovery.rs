@@ -112,6 +112,17 @@ impl Shared {
             self.post("RJN1004", Severity::Alarm, control.name, text);
         }
         let disk = Arc::clone(&self.disk);
+        let lost = control
+            .group
+            .filter(|group| self.groups.find(*group).is_none());
+        if let Some(group) = lost {
+            return Some(Found {
+                name: control.name,
+                dir: dir.to_path_buf(),
+                control: Some(Box::new(control)),
+                outcome: Err(JournalError::GroupLost { group }),
+            });
+        }
         let opened = match control.kind {
             JournalKind::Local => Recovered::open(disk, dir, self.owner()).and_then(|recovered| {
                 self.report_leftovers(control.name, recovered.leftovers());

@@ -16,7 +16,9 @@ impl Shared {
             looks.is_multiple_of(KEEP_EVERY)
         };
         self.read_keys().await;
+        self.look_after_loans();
         for (name, runtime) in self.runtimes_by_name() {
+            self.note_open_cycles(name, &runtime);
             self.retire_receivers(name, &runtime).await;
             Self::trim_receivers(&runtime).await;
             if keep {

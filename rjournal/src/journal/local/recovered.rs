@@ -92,10 +92,14 @@ impl Recovered {
             checkpoint: crate::journal::control::Checkpoint::default(),
             links: Vec::new(),
             cut: None,
+            group: None,
             orphans: 0,
             stopped: None,
             set_unknown: false,
             next_name: Some(first_receiver),
+            policy_ordered: None,
+            untold: Vec::new(),
+            began_behind: None,
         };
         create_dirs(&*disk, dir)?;
         ControlFile::create(Arc::clone(&disk), dir, control)?;

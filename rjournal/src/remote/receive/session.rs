@@ -142,6 +142,23 @@ impl TargetSession {
         }
     }
 
+    /// A higher epoch was promised here since the greeting: nothing of this session counts.
+    pub fn handle_fenced(&mut self, promised: Epoch) {
+        if !matches!(self.state, State::Ended) {
+            let text = format!("epoch {promised} was promised here meanwhile");
+            self.refuse(RefusalCode::Fenced, Sequence::NONE, text);
+        }
+    }
+
+    /// More is confirmed here since the greeting than the fork leaves: nothing is cut.
+    pub fn handle_confirmed(&mut self, confirmed: Sequence) {
+        if !matches!(self.state, State::Ended) {
+            let text =
+                format!("entry {confirmed} was confirmed here meanwhile: nothing was changed");
+            self.refuse(RefusalCode::Diverged, Sequence::NONE, text);
+        }
+    }
+
     /// Ends the session from this side.
     pub fn handle_close(&mut self, reason: EndReason) {
         if !matches!(self.state, State::Ended) {

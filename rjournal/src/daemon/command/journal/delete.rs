@@ -20,6 +20,11 @@ impl Shared {
     ) -> Result<Done, CommandError> {
         let name = request.journal;
         let runtime = self.require_journal(name)?;
+        self.require_no_group(
+            name,
+            "it is not deleted",
+            "DLTCRG ends the group first; the journals stay",
+        )?;
         let file = self.catalog(|catalog| {
             catalog
                 .files
@@ -67,6 +72,7 @@ impl Shared {
                 .help("inactivate it first, on the source: CHGRMTJRN JRNSTATE(*INACTIVE)"));
         }
         self.drop_journal(name).await?;
+        self.end_loans(|loan| loan.journal == name)?;
         Ok(Done {})
     }
 }
