@@ -2,7 +2,7 @@
 
 use rjournal::CommandError;
 use rjournal::daemon::{ErrorKind, Stopped};
-use rjournal::entry::{CodecError, FileName, Name, ObjectId, QualifiedName, Sequence};
+use rjournal::entry::{CodecError, FileName, JournalId, Name, ObjectId, QualifiedName, Sequence};
 use rjournal::link::OtherVersion;
 
 use crate::store::{InProgress, StoreError};
@@ -250,10 +250,16 @@ pub enum DatabaseError {
         fork: Sequence,
     },
     /// The key of the transaction was used before: it landed then.
-    #[error("this transaction landed before, as entry {sequence}")]
+    #[error(
+        "this transaction landed before, as entry {sequence}{}",
+        of_journal(*.journal)
+    )]
     LandedBefore {
         /// Its commit.
         sequence: Sequence,
+        /// The journal that is in, where it landed in an earlier term of the recovery group in another one.
+        #[serde(default)]
+        journal: Option<JournalId>,
     },
     /// The key of the transaction was used before, and what was deposited then has no answer that says it landed.
     #[error(
@@ -438,6 +444,12 @@ fn versions_text(job: u32, client: Option<u32>) -> impl std::fmt::Display {
         client,
     };
     versions.of("the store socket's protocol", "the client")
+}
+
+fn of_journal(journal: Option<JournalId>) -> String {
+    journal.map_or_else(String::new, |journal| {
+        format!(" of journal {journal}, in an earlier term")
+    })
 }
 
 fn of_store(store: Option<Name>) -> String {

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use rjournal::entry::record::{Value, decode_row, encode_key_values};
 use rjournal::entry::{DepositKey, FileName, Sequence};
-use rjournal::journal::{AckClass, Answer, UnknownReason};
+use rjournal::journal::{AckClass, Again, Answer, UnknownReason};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{ApplyError, DatabaseError};
@@ -423,9 +423,12 @@ fn not_journaled() -> DatabaseError {
 }
 
 /// What is said of a transaction whose key was used before: that the key is found says only that it was deposited.
-fn used_before(answer: Answer) -> DatabaseError {
+fn used_before(answer: Answer, again: Again) -> DatabaseError {
     match answer {
-        Answer::Landed { sequence, .. } => DatabaseError::LandedBefore { sequence },
+        Answer::Landed { sequence, .. } => DatabaseError::LandedBefore {
+            sequence,
+            journal: again.journal(),
+        },
         Answer::Unknown { sequence, .. } => DatabaseError::Undecided { sequence },
         Answer::Refused { .. } => not_journaled(),
     }
@@ -479,16 +482,19 @@ mod tests {
             class: AckClass::Sync,
             set: Sequence::NONE,
         };
+        let before = |journal| DatabaseError::LandedBefore { sequence, journal };
+        assert_eq!(used_before(landed, Again::Here), before(None));
+        let journal = rjournal::entry::JournalId::from_bytes([1; 16]);
         assert_eq!(
-            used_before(landed),
-            DatabaseError::LandedBefore { sequence }
+            used_before(landed, Again::In(journal)),
+            before(Some(journal))
         );
         let why = UnknownReason::NotReplicated;
         assert_eq!(
-            used_before(Answer::Unknown { sequence, why }),
+            used_before(Answer::Unknown { sequence, why }, Again::Here),
             DatabaseError::Undecided { sequence }
         );
-        let refused = used_before(Answer::Refused { sequence });
+        let refused = used_before(Answer::Refused { sequence }, Again::Here);
         assert!(matches!(refused, DatabaseError::Refused { .. }));
     }
 }

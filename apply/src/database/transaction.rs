@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use rjournal::entry::record::{Images, Value, encode_key, encode_row, record_number_key};
 use rjournal::entry::{DepositKey, Draft, FileName, Kind, ObjectId, Sequence};
+use rjournal::journal::Again;
 
 use super::file::DatabaseFile;
 use super::lock::LockGuard;
@@ -117,7 +118,7 @@ impl Transaction {
         };
         let numbered = self.way.depositor.number(&[draft]).await;
         let (sequence, again) = numbered.map_err(|error| self.inner.refused(&self.way, error))?;
-        if again {
+        if again.is_again() {
             self.over = true;
             return Err(self.found(&draft, sequence).await);
         }
@@ -131,10 +132,10 @@ impl Transaction {
         let drafts = [*draft];
         let asked = self.way.depositor.answer(&drafts);
         match tokio::time::timeout(self.inner.options.lock_timeout, asked).await {
-            Ok(Ok((answer, true))) => used_before(answer),
+            Ok(Ok((answer, again))) if again.is_again() => used_before(answer, again),
             Ok(Err(error)) => self.inner.refused(&self.way, error),
             // Not in time, or the daemon went away.
-            Ok(Ok((_, false))) | Err(_) => DatabaseError::Undecided { sequence },
+            Ok(Ok(_)) | Err(_) => DatabaseError::Undecided { sequence },
         }
     }
 
@@ -264,16 +265,16 @@ impl Transaction {
             ..Draft::new(Kind::CYCLE_COMMIT, &[])
         };
         match self.way.depositor.answer(&[draft]).await {
-            Ok((answer, false)) => {
+            Ok((answer, Again::No)) => {
                 let outcome = self.inner.settle(&self.way, answer).await;
                 if let Ok(outcome) = &outcome {
                     self.hold_locks_until(*outcome);
                 }
                 outcome
             }
-            Ok((answer, true)) => {
+            Ok((answer, again)) => {
                 self.roll_back_later();
-                Err(used_before(answer))
+                Err(used_before(answer, again))
             }
             Err(error) => {
                 self.roll_back_later();

@@ -10,10 +10,10 @@ use rjournal::daemon::{
     Along, ArchiveFollowed, ErrorKind, Followed, Follower, JournalClient, JournalFacts, Stopped,
     SystemFollower, SystemJournal, Want,
 };
+use rjournal::journal::{Again, Answer, ArchiveReader, Orphan};
 use rjournal::entry::{
     Draft, FileName, Name, QualifiedName, SaveFacts, SealedBundle, SegmentId, Sequence, codec,
 };
-use rjournal::journal::{Answer, ArchiveReader, Orphan};
 use rjournal::receiver::StoredBundle;
 use rjournal::{Client, CommandError, System};
 
@@ -346,7 +346,7 @@ impl Depositor {
     ///
     /// # Errors
     /// [`CommandError`]: refused, or the daemon is gone.
-    pub async fn number(&self, drafts: &[Draft<'_>]) -> Result<(Sequence, bool), CommandError> {
+    pub async fn number(&self, drafts: &[Draft<'_>]) -> Result<(Sequence, Again), CommandError> {
         match self {
             Self::Socket(client) => {
                 client
@@ -385,7 +385,7 @@ impl Depositor {
     ///
     /// # Errors
     /// [`CommandError`]: refused, now or earlier in this transaction.
-    pub async fn answer(&self, drafts: &[Draft<'_>]) -> Result<(Answer, bool), CommandError> {
+    pub async fn answer(&self, drafts: &[Draft<'_>]) -> Result<(Answer, Again), CommandError> {
         match self {
             Self::Socket(client) => {
                 client

@@ -115,7 +115,18 @@ impl SteadyClient {
                 }
                 // Deposited, and not decided yet: the key tells.
                 Ok(Outcome::Unknown { sequence, .. }) => DatabaseError::Undecided { sequence },
-                Err(DatabaseError::LandedBefore { sequence }) => {
+                // Whatever an earlier term decided is in the store before anything is begun in a later one.
+                Err(DatabaseError::LandedBefore {
+                    sequence,
+                    journal: Some(_),
+                }) => {
+                    return Ok(Landed {
+                        sequence,
+                        class: None,
+                        tries,
+                    });
+                }
+                Err(DatabaseError::LandedBefore { sequence, .. }) => {
                     // The next read is to see it.
                     match self.client().await?.wait(sequence, AGAIN_MAX).await {
                         Ok(true) => {

@@ -131,6 +131,17 @@ impl Store {
     }
 }
 
+/// Hands the role over, once the other can have it.
+pub(crate) async fn switch(group: &Group, from: &str, to: &str) {
+    group.deposit_sync(from, "in sync").await;
+    until(async || match group.switch(from, to).await {
+        Ok(_) => true,
+        Err(error) if error.id == "RJN7111" => false,
+        Err(error) => panic!("{error}"),
+    })
+    .await;
+}
+
 /// A group with file PRDLIB/ACCOUNT journaled on PRD.
 pub(crate) async fn group(members: &[&str]) -> Group {
     let group = Group::new(members, AttributePatch::default()).await;

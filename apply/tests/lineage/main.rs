@@ -5,3 +5,4 @@
 
 mod house;
 mod switch;
+mod takeover;

@@ -7,7 +7,7 @@ use rjournal_apply::database::Outcome;
 use rjournal_apply::error::DatabaseError;
 use rjournal_tests::groups::own;
 
-use crate::house::{Store, account, group, in_time, insert, update};
+use crate::house::{Store, account, group, in_time, insert, switch, update};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn databases_change_places_with_the_role_and_back_and_no_job_ends() {
@@ -23,8 +23,7 @@ async fn databases_change_places_with_the_role_and_back_and_no_job_ends() {
     let refused = bkp.database.write(insert(2, 2), None).await;
     assert_eq!(refused, Err(DatabaseError::NotPrimary));
 
-    group.deposit_sync("PRD", "in sync").await;
-    group.switch("PRD", "BKP").await.expect("a switch");
+    switch(&group, "PRD", "BKP").await;
     let written = bkp.write(update(1, 20)).await;
     assert!(matches!(written, Outcome::Landed { .. }), "{written:?}");
     prd.has(1, 20).await;
@@ -32,8 +31,7 @@ async fn databases_change_places_with_the_role_and_back_and_no_job_ends() {
     assert_eq!(refused, Err(DatabaseError::NotPrimary));
     group.settled("PRD", MemberRole::Backup, 2).await;
 
-    group.deposit_sync("BKP", "in sync").await;
-    group.switch("BKP", "PRD").await.expect("a switch");
+    switch(&group, "BKP", "PRD").await;
     prd.write(update(1, 40)).await;
     bkp.has(1, 40).await;
     for (store, term) in [(&prd, 3), (&bkp, 3)] {
@@ -60,8 +58,7 @@ async fn files_of_a_new_primary_are_those_of_its_store_with_their_identities() {
     };
     let of_prd = listed("PRD").await;
     assert_eq!(listed("BKP").await, []);
-    group.deposit_sync("PRD", "in sync").await;
-    group.switch("PRD", "BKP").await.expect("a switch");
+    switch(&group, "PRD", "BKP").await;
     bkp.write(update(1, 20)).await;
     let of_bkp = listed("BKP").await;
     assert_eq!(of_bkp.len(), 1);
@@ -97,8 +94,7 @@ async fn files_of_a_new_primary_are_those_of_its_store_with_their_identities() {
     in_time(journaled).await;
     prd.has(1, 30).await;
     system.run(EndJournaling { file: account() }).await.unwrap();
-    group.deposit_sync("BKP", "in sync").await;
-    group.switch("BKP", "PRD").await.expect("a switch");
+    switch(&group, "BKP", "PRD").await;
     prd.writable().await;
     let known = async {
         loop {
@@ -132,13 +128,11 @@ async fn a_job_that_did_not_run_during_the_switches_follows_them_afterwards() {
     prd.write(insert(1, 10)).await;
     bkp.has(1, 10).await;
     prd.stop().await;
-    group.deposit_sync("PRD", "in sync").await;
-    group.switch("PRD", "BKP").await.expect("a switch");
+    switch(&group, "PRD", "BKP").await;
     bkp.write(update(1, 20)).await;
     group.settled("PRD", MemberRole::Backup, 2).await;
     bkp.stop().await;
-    group.deposit_sync("BKP", "in sync").await;
-    group.switch("BKP", "PRD").await.expect("a switch");
+    switch(&group, "BKP", "PRD").await;
     // One stands in the first term, one in the second; the third is written.
     let prd = Store::start(&group, "PRD").await;
     prd.write(update(1, 30)).await;

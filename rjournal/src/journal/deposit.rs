@@ -184,7 +184,10 @@ impl Intake {
         let mut state = self.lock();
         state.check_gate(drafts)?;
         let key = match state.check_keys_and_cycles(drafts, content)? {
-            Checked::Landed(sequence) => return Ok(self.answers.ticket(sequence, true)),
+            Checked::Landed(sequence, None) => return Ok(self.answers.ticket(sequence, true)),
+            Checked::Landed(sequence, Some(journal)) => {
+                return Ok(self.answers.earlier(sequence, journal));
+            }
             Checked::New(key) => key,
         };
         if let Err(error) = state.check_room(bytes, drafts.len()) {

@@ -10,6 +10,7 @@ mod archive;
 mod control;
 mod copy;
 mod deposit;
+mod earlier;
 mod forgotten;
 mod keys;
 mod local;
@@ -25,7 +26,7 @@ mod tail;
 mod trail;
 mod write;
 
-pub use answer::{AckClass, Answer, Answers, Release, Ticket, UnknownReason};
+pub use answer::{AckClass, Again, Answer, Answers, Release, Ticket, UnknownReason};
 pub use archive::{Archive, ArchiveReader};
 pub use control::{
     Attributes, Control, ControlFile, DeliveryMode, JournalKind, LinkRecord, ManageReceivers,
@@ -33,6 +34,7 @@ pub use control::{
 };
 pub use copy::{Authority, Copy, CopyShared};
 pub use deposit::{Drain, Gate, Intake, Work};
+pub use earlier::{EarlierKeys, TermBegins};
 pub use keys::KeyFound;
 pub use local::{Journal, NewJournal, Owner, RecordTerm, Recovered};
 pub use name::{ReceiverNames, next_receiver_name};

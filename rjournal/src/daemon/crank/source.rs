@@ -96,7 +96,7 @@ impl Source {
         }
     }
 
-    fn tail_marks(&self) -> crate::journal::TailMarks {
+    pub(in crate::daemon) fn tail_marks(&self) -> crate::journal::TailMarks {
         match self {
             Self::Local(journal) => journal.tail().marks(),
             Self::Copy(copy) => copy.tail().marks(),

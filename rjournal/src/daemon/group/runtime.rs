@@ -39,6 +39,8 @@ pub(crate) struct GroupRuntime {
     heard: Mutex<BTreeMap<SystemId, HeardFrom>>,
     /// Something happened that the group's task should look at.
     pub(super) wake: Notify,
+    /// Deposit keys of the journals of others.
+    pub(super) keys: Mutex<super::keys::KeyCollector>,
     /// The standing changed.
     pub(super) changed: event_listener::Event,
     /// Whoever is on the way to another role, or settles what a role wants, holds this.
@@ -67,6 +69,7 @@ impl GroupRuntime {
             file: Mutex::new(file),
             heard: Mutex::default(),
             wake: Notify::new(),
+            keys: Mutex::default(),
             changed: event_listener::Event::new(),
             turn: tokio::sync::Mutex::default(),
             seat: tokio::sync::Mutex::default(),

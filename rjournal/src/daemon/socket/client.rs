@@ -25,7 +25,7 @@ use crate::daemon::command::{Command, CommandError, ErrorKind, Reply};
 use crate::daemon::data_dir::read_config;
 use crate::daemon::reading::{Along, JournalFacts};
 use crate::entry::{Draft, QualifiedName, Sequence};
-use crate::journal::{Answer, UnknownReason};
+use crate::journal::{Again, Answer, UnknownReason};
 
 /// A daemon that closed the connection has said why within this time, if it says so at all.
 const LAST_WORDS_MAX: Duration = Duration::from_secs(1);
@@ -451,7 +451,7 @@ impl ClientTicket {
     ///
     /// # Errors
     /// [`CommandError`]: refused, or the daemon is gone.
-    pub async fn number(self) -> Result<(Sequence, bool), CommandError> {
+    pub async fn number(self) -> Result<(Sequence, Again), CommandError> {
         match self.heard.await.map_err(|_| gone())? {
             Heard::Numbered(sequence, again)
             | Heard::Answered(Answer::Landed { sequence, .. }, again) => Ok((sequence, again)),
@@ -471,7 +471,7 @@ impl ClientTicket {
     ///
     /// # Errors
     /// [`CommandError`]: refused.
-    pub async fn answer(self) -> Result<(Answer, bool), CommandError> {
+    pub async fn answer(self) -> Result<(Answer, Again), CommandError> {
         match self.heard.await {
             Ok(Heard::Answered(answer, again)) => Ok((answer, again)),
             Ok(Heard::Numbered(sequence, again)) => Ok((
@@ -487,7 +487,7 @@ impl ClientTicket {
                     sequence: Sequence::NONE,
                     why: UnknownReason::Closed,
                 },
-                false,
+                Again::No,
             )),
         }
     }

@@ -26,7 +26,7 @@ use crate::daemon::reading::{JournalFacts, Read, Reading, facts};
 use crate::daemon::system::{JournalRuntime, Shared, System};
 use crate::daemon::task::local::Turn;
 use crate::daemon::user::user_name;
-use crate::entry::{Actor, Draft, QualifiedName};
+use crate::entry::{Actor, Draft, QualifiedName, Sequence};
 use crate::error::{DepositError, LinkError, SystemError};
 use crate::journal::{Journal, Ticket};
 
@@ -340,8 +340,13 @@ impl Connection {
                     &Heard::Numbered(ticket.sequence(), ticket.again()),
                 ),
                 Want::Answer => {
-                    // Answers come in order of number: one found by its key is not kept behind later ones that wait.
-                    let before = |other: &Waiting| other.ticket.sequence() <= ticket.sequence();
+                    // Answers come in order of number: one found by its key is not kept behind later ones that wait, and one
+                    // that is in another journal behind none.
+                    let number = |ticket: &Ticket| match ticket.again().journal() {
+                        Some(_) => Sequence::NONE,
+                        None => ticket.sequence(),
+                    };
+                    let before = |other: &Waiting| number(&other.ticket) <= number(&ticket);
                     let at = self.waiting.partition_point(before);
                     self.waiting.insert(at, Waiting { id, ticket });
                     Ok(())
@@ -399,7 +404,7 @@ impl Connection {
             |deposited| deposited.map_err(CommandError::from),
         );
         match &deposited {
-            Ok(ticket) if !ticket.again() => {
+            Ok(ticket) if !ticket.again().is_again() => {
                 self.cycles.note_deposited(&drafts, ticket.sequence());
             }
             Ok(_) => {}

@@ -78,6 +78,7 @@ impl Shared {
                 expendable: false,
             });
         }
+        holds.extend(self.key_hold(&runtime));
         holds
     }
 
