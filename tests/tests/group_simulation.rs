@@ -19,17 +19,19 @@ fn answers_hold_and_everybody_follows_whatever_operators_and_disks_do() {
     let mut all = Counts::default();
     let (mut sync, mut local, mut counted) = (0, 0, 0);
     for seed in seeds() {
-        let outcome = std::panic::catch_unwind(|| run(seed))
-            .unwrap_or_else(|_| {
-                let told = story().join("\n");
-                panic!("{told}\nseed {seed} failed; replay with RJOURNAL_SEED={seed}")
-            });
+        let outcome = std::panic::catch_unwind(|| run(seed)).unwrap_or_else(|_| {
+            let told = story().join("\n");
+            panic!("{told}\nseed {seed} failed; replay with RJOURNAL_SEED={seed}")
+        });
         sync += outcome.answered.0;
         local += outcome.answered.1;
         counted += usize::from(outcome.counts());
         all.add(&outcome.counts);
     }
-    println!("{counted} runs count; answered SYNC {sync}, LOCAL {local}; {:?}", all.all());
+    println!(
+        "{counted} runs count; answered SYNC {sync}, LOCAL {local}; {:?}",
+        all.all()
+    );
 }
 
 #[test]
@@ -42,7 +44,8 @@ fn a_seed_run_twice_goes_the_same_way() {
 #[test]
 fn every_mistake_is_found() {
     for wrong in Wrong::ALL {
-        let found = (0..200).find(|seed| std::panic::catch_unwind(|| run_wrong(*seed, wrong)).is_err());
+        let found =
+            (0..200).find(|seed| std::panic::catch_unwind(|| run_wrong(*seed, wrong)).is_err());
         assert!(found.is_some(), "{wrong:?} is not found");
     }
 }

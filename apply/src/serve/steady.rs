@@ -170,7 +170,9 @@ const fn may_help(error: &DatabaseError) -> bool {
         | DatabaseError::Over
         | DatabaseError::Held { .. }
         | DatabaseError::NotOpen { .. }
+        | DatabaseError::NotPrimary
         | DatabaseError::Undecided { .. }
+        | DatabaseError::TakenBack { .. }
         | DatabaseError::Busy { .. } => true,
         DatabaseError::Refused { error } => matches!(
             error.kind,

@@ -46,8 +46,7 @@ pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, C
     if args.check {
         check_log(&config.log)?;
         check_data(&context.data, &config, args.moved)?;
-        let value =
-            serde_json::json!({ "good": true, "name": config.name, "listen": config.listen });
+        let value = serde_json::json!({ "good": true, "name": config.name, "listen": config.listen, "health": config.health });
         context.output.result(&value, |_| {
             format!(
                 "The configuration of system {} and its directory are good.",

@@ -33,9 +33,18 @@ pub struct Config {
     /// Address partners connect to; none for a system that is never a target.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listen: Option<SocketAddr>,
+    /// Address (TCP) where proxies ask for role and health over HTTP; none where nobody does. Port 0 takes a free one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<SocketAddr>,
     /// Command run for every message, with the message as JSON on its standard input.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_message: Option<String>,
+    /// Command run before and after each step of a change of role in a recovery group.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_role: Option<String>,
+    /// That command is ended after so many seconds.
+    #[serde(default = "default_role_hook")]
+    pub role_hook_seconds: u32,
     /// What is logged to standard error, as in `info` or `rjournal=debug`.
     #[serde(default = "default_log")]
     pub log: String,
@@ -48,10 +57,17 @@ pub struct Config {
     /// Detached receivers are read from the medium once in so many days, to find what rots; 0: never.
     #[serde(default = "default_scrub")]
     pub scrub_days: u32,
+    /// First copies take at most so many MiB a second from this system; 0: no bound of their own.
+    #[serde(default)]
+    pub first_copy_mib: u32,
 }
 
 fn default_log() -> String {
     "info".to_owned()
+}
+
+const fn default_role_hook() -> u32 {
+    10
 }
 
 const fn default_cache() -> u32 {
@@ -69,11 +85,15 @@ impl Config {
             version: Some(VERSION),
             name,
             listen,
+            health: None,
             on_message: None,
+            on_role: None,
+            role_hook_seconds: default_role_hook(),
             log: default_log(),
             socket: None,
             store_cache_mib: default_cache(),
             scrub_days: default_scrub(),
+            first_copy_mib: 0,
         }
     }
 
@@ -111,14 +131,18 @@ impl Config {
         if config.scrub_days > 3650 {
             return Err(failed("scrub_days: 0 to 3650 are allowed".to_owned()));
         }
-        if config
-            .on_message
-            .as_ref()
-            .is_some_and(|command| command.trim().is_empty())
-        {
-            return Err(failed(
-                "on_message: the command is empty; leave the line out instead".to_owned(),
-            ));
+        if !(1..=600).contains(&config.role_hook_seconds) {
+            return Err(failed("role_hook_seconds: 1 to 600 are allowed".to_owned()));
+        }
+        for (key, command) in [
+            ("on_message", &config.on_message),
+            ("on_role", &config.on_role),
+        ] {
+            if command.as_ref().is_some_and(|text| text.trim().is_empty()) {
+                return Err(failed(format!(
+                    "{key}: the command is empty; leave the line out instead"
+                )));
+            }
         }
         Ok(config)
     }
@@ -129,6 +153,19 @@ impl Config {
             || "# listen = \"0.0.0.0:4433\"".to_owned(),
             |listen| format!("listen = \"{listen}\""),
         );
+        let health = self.health.map_or_else(
+            || "# health = \"127.0.0.1:8471\"".to_owned(),
+            |health| format!("health = \"{health}\""),
+        );
+        let command = |key: &str, command: &Option<String>, example: &str| {
+            let quoted = |text: &str| toml::Value::String(text.to_owned()).to_string();
+            command.as_ref().map_or_else(
+                || format!("# {key} = {}", quoted(example)),
+                |command| format!("{key} = {}", quoted(command)),
+            )
+        };
+        let on_message = command("on_message", &self.on_message, "mail -s rjournal operator");
+        let on_role = command("on_role", &self.on_role, "/usr/local/bin/move-address");
         format!(
             "# Configuration of this system. Checked with: rjournal daemon --check\n\
              version = {VERSION}\n\
@@ -139,8 +176,15 @@ impl Config {
              # Address partners connect to (UDP). Leave it out on a system that is never a target.\n\
              {listen}\n\
              \n\
+             # Address (TCP) where a proxy asks for role and health over HTTP.\n\
+             {health}\n\
+             \n\
              # Command run for every message, with the message as JSON on its standard input.\n\
-             # on_message = \"mail -s rjournal operator\"\n\
+             {on_message}\n\
+             \n\
+             # Command run before and after each step of a change of role in a recovery group; ended after so many seconds.\n\
+             {on_role}\n\
+             role_hook_seconds = {}\n\
              \n\
              # What is logged to standard error.\n\
              log = \"{}\"\n\
@@ -150,7 +194,7 @@ impl Config {
              \n\
              # Detached receivers are read from the medium once in so many days, to find what rots; 0: never.\n\
              scrub_days = {}\n",
-            self.name, self.log, self.store_cache_mib, self.scrub_days
+            self.name, self.role_hook_seconds, self.log, self.store_cache_mib, self.scrub_days
         )
     }
 }
@@ -170,6 +214,13 @@ mod tests {
             Some("127.0.0.1:4433".parse().unwrap()),
         );
         assert_eq!(parse(&config.to_text()).unwrap(), config);
+        let quoted = Config {
+            health: Some("127.0.0.1:8471".parse().unwrap()),
+            on_role: Some("logger \"$RJOURNAL_STEP\" 'of' \\1".to_owned()),
+            role_hook_seconds: 3,
+            ..config
+        };
+        assert_eq!(parse(&quoted.to_text()).unwrap(), quoted);
         let silent = Config::new(SystemName::new("PRD").unwrap(), None);
         assert_eq!(parse(&silent.to_text()).unwrap(), silent);
     }
@@ -195,6 +246,9 @@ mod tests {
             ("name = \"PRD\"\nsocket = \"relative\"", "absolute"),
             ("name = \"PRD\"\nstore_cache_mib = 0", "store_cache_mib"),
             ("name = \"PRD\"\non_message = \" \"", "on_message"),
+            ("name = \"PRD\"\non_role = \"\"", "on_role"),
+            ("name = \"PRD\"\nrole_hook_seconds = 0", "role_hook_seconds"),
+            ("name = \"PRD\"\nhealth = \"8471\"", "health"),
             ("name = \"PRD\"\nscrub_days = 4000", "scrub_days"),
         ] {
             let error = parse(text).unwrap_err().to_string();

@@ -248,6 +248,12 @@ impl Intake {
         self.lock().last
     }
 
+    /// The last number given, and the beginning of the oldest commit cycle that is open.
+    pub fn oldest_open(&self) -> (Sequence, Option<Sequence>) {
+        let state = self.lock();
+        (state.last, state.cycles.keys().min().copied())
+    }
+
     /// Bytes a deposit was refused for because the disk is full, until the disk can give them.
     pub fn room_missing(&self) -> Option<u64> {
         Some(self.lock().room_missing).filter(|missing| *missing > 0)

@@ -6,6 +6,7 @@
 //! carried here by the daemon.
 
 mod answer;
+mod archive;
 mod control;
 mod copy;
 mod deposit;
@@ -19,11 +20,13 @@ mod orphan;
 mod rebuild;
 mod repair;
 mod retire;
+mod sets;
 mod tail;
 mod trail;
 mod write;
 
 pub use answer::{AckClass, Answer, Answers, Release, Ticket, UnknownReason};
+pub use archive::{Archive, ArchiveReader};
 pub use control::{
     Attributes, Control, ControlFile, DeliveryMode, JournalKind, LinkRecord, ManageReceivers,
     SourceRecord, THRESHOLD_DEFAULT,
@@ -33,7 +36,7 @@ pub use deposit::{Drain, Gate, Intake, Work};
 pub use keys::KeyFound;
 pub use local::{Journal, NewJournal, Owner, RecordTerm, Recovered};
 pub use name::{ReceiverNames, next_receiver_name};
-pub use orphan::{Orphan, is_archived};
+pub use orphan::{Orphan, is_archived, orphans_in};
 pub use rebuild::{
     History, Order, Rebuilt, Remains, Role, Traced, decide, remains, sealed_by, stored_entries,
     traced,

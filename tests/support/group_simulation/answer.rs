@@ -1,7 +1,7 @@
 //! Package `tests`, groups under seeds: what a member answers when another asks something of it; in the daemon's order.
 
-use rjournal::entry::{Epoch, JournalId, Place, Position, Sequence};
 use rjournal::entry::control_entry::Level;
+use rjournal::entry::{Epoch, JournalId, Place, Position, Sequence};
 use rjournal::remote::{
     Extent, PartnerReply, PartnerRequest, Purpose, Refusal, RefusalCode, SessionFacts, ShipLimit,
     SourceSession,
@@ -19,18 +19,17 @@ impl Here {
         let reply = match request {
             PartnerRequest::Group(news) => {
                 let told = news.lineage.last().map_or(0, |record| record.term);
-                match self.take_news(from, &news).await {
-                    Err(text) => refused(text),
-                    Ok(()) => {
-                        self.take_what_is_handed().await;
-                        let behind = self.look(|at| at.lineage.term()) > told;
-                        let changed = news.follows > 0 && behind;
-                        let before = self.up(|up| up.followed.insert(news.system, news.follows));
-                        if changed || before != Some(news.follows) {
-                            self.wake();
-                        }
-                        PartnerReply::Group(Box::new(self.group_news()))
+                if let Err(text) = self.take_news(from, &news).await {
+                    refused(text)
+                } else {
+                    self.take_what_is_handed().await;
+                    let behind = self.look(|at| at.lineage.term()) > told;
+                    let changed = news.follows > 0 && behind;
+                    let before = self.up(|up| up.followed.insert(news.system, news.follows));
+                    if changed || before != Some(news.follows) {
+                        self.wake();
                     }
+                    PartnerReply::Group(Box::new(self.group_news()))
                 }
             }
             PartnerRequest::Promise(asked) => match self.promise(from, &asked).await {

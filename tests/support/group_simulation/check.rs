@@ -82,7 +82,9 @@ impl World {
         let place = |journal: JournalId, sequence: u64| {
             let within = |index: &usize| {
                 let segment = &segments[*index];
-                let last = segment.last.is_none_or(|last| sequence <= last.sequence.get());
+                let last = segment
+                    .last
+                    .is_none_or(|last| sequence <= last.sequence.get());
                 segment.journal == journal && sequence > segment.begins.sequence.get() && last
             };
             let index = (0..segments.len()).find(within)?;
@@ -122,14 +124,18 @@ impl World {
         let mut seen = BTreeMap::new();
         for member in &self.group.members {
             let copies = (0..self.members.len()).filter(|number| !self.is_stopped(*number));
-            let mut copies = copies.filter_map(|number| found.copies.get(&(number, member.journal)));
+            let mut copies =
+                copies.filter_map(|number| found.copies.get(&(number, member.journal)));
             let Some(copy) = copies.next() else {
                 continue;
             };
             for (sequence, id) in copy {
                 if covers(truth.newest(), member.journal, *sequence) {
                     let before = seen.insert(*id, (member.journal, *sequence));
-                    assert_eq!(before, None, "deposit {id} is there twice, at {sequence} again");
+                    assert_eq!(
+                        before, None,
+                        "deposit {id} is there twice, at {sequence} again"
+                    );
                 }
             }
         }

@@ -35,7 +35,11 @@ impl std::fmt::Debug for Deposit {
         let Self {
             id, member, term, ..
         } = self;
-        write!(f, "deposit {id} at member {member} in term {term}, {:?}", self.answer)
+        write!(
+            f,
+            "deposit {id} at member {member} in term {term}, {:?}",
+            self.answer
+        )
     }
 }
 
@@ -73,7 +77,9 @@ impl Ledger {
             deposit.answer = deposit.ticket.as_ref().and_then(Ticket::now);
             deposit.returned = world.moves();
             if let Some(answer) = &deposit.answer {
-                world.say(deposit.member, || format!("answers {}: {answer:?}", deposit.id));
+                world.say(deposit.member, || {
+                    format!("answers {}: {answer:?}", deposit.id)
+                });
             }
             if let Some(Answer::Landed {
                 sequence,
@@ -99,7 +105,8 @@ impl Ledger {
     /// A member died: who has no answer from it will never get one.
     pub(super) fn handle_death(&mut self, member: usize) {
         let deposits = &mut self.deposits;
-        self.waiting.retain(|index| deposits[*index].member != member);
+        self.waiting
+            .retain(|index| deposits[*index].member != member);
         for deposit in deposits.iter_mut().filter(|of| of.member == member) {
             deposit.ticket = None;
         }
@@ -143,13 +150,13 @@ impl World {
         };
         let journal = open.journal.id();
         let mut filling = filling;
-        let mut key = self.key_of(id);
+        let mut key = Self::key_of(id);
         let mut repeated = false;
         if !fresh
             && self.per_mille(100)
             && let Some(again) = ledger.unanswered(journal)
         {
-            (id, key, repeated) = (again, self.key_of(again), true);
+            (id, key, repeated) = (again, Self::key_of(again), true);
         }
         if key.is_some() {
             filling = 0;
@@ -173,26 +180,26 @@ impl World {
             is_repeated: repeated,
             ticket: None,
         };
-        match taken {
-            Ok(ticket) => {
-                deposit.again = ticket.again();
-                deposit.ticket = Some(ticket);
-                let index = ledger.deposits.len();
-                ledger.waiting.push(index);
-            }
-            Err(_) => {
-                let sequence = Sequence::NONE;
-                deposit.answer = Some(Answer::Refused { sequence });
-            }
+        if let Ok(ticket) = taken {
+            deposit.again = ticket.again();
+            deposit.ticket = Some(ticket);
+            let index = ledger.deposits.len();
+            ledger.waiting.push(index);
+        } else {
+            let sequence = Sequence::NONE;
+            deposit.answer = Some(Answer::Refused { sequence });
         }
         ledger.deposits.push(deposit);
         true
     }
 
     /// Every third deposit has a key.
-    fn key_of(&self, id: u64) -> Option<DepositKey> {
+    fn key_of(id: u64) -> Option<DepositKey> {
         let client = ClientId::from_bytes([7; 16]);
-        id.is_multiple_of(3).then_some(DepositKey { client, key: id + 1 })
+        id.is_multiple_of(3).then_some(DepositKey {
+            client,
+            key: id + 1,
+        })
     }
 
     /// Whether a member's disk died under it: nothing it says is heard.

@@ -111,7 +111,10 @@ impl World {
             let c = &line.connections[index];
             (c.id, c.from, c.to, c.journal, line.fetches.contains(&c.id))
         };
-        let (peer, system) = (self.group.members[from].system, self.group.members[to].system);
+        let (peer, system) = (
+            self.group.members[from].system,
+            self.group.members[to].system,
+        );
         let disk = self.members[to].borrow().shared_disk();
         let mut out = Vec::new();
         let mut refused = true;
@@ -206,7 +209,9 @@ impl World {
         crank.turn(copy, wall, &mut out);
         if let Some(orphan) = crank.archived.take() {
             let (name, fork, last) = (orphan.name, orphan.fork.sequence, orphan.last.sequence);
-            self.say(8, || format!("a copy of {name} sets aside ({fork}, {last}]"));
+            self.say(8, || {
+                format!("a copy of {name} sets aside ({fork}, {last}]")
+            });
             self.counts.borrow_mut().archived += 1;
         }
         if let Some(error) = crank.take_failure().filter(|error| !error.is_disk_full()) {
@@ -238,7 +243,9 @@ impl World {
                 return;
             };
             let mut out = Vec::new();
-            world.with_session(side, id, |crank, copy| crank.flush(copy, &*disk, wall, &mut out));
+            world.with_session(side, id, |crank, copy| {
+                crank.flush(copy, &*disk, wall, &mut out);
+            });
             did = !out.is_empty();
             if let Some(connection) = world.line.borrow_mut().connection(id) {
                 connection.back.extend(out);
@@ -270,7 +277,8 @@ impl World {
                 line.connections.remove(index);
             }
             // What an older connection still brings is dropped with it.
-            let newer = |c: &super::line::Connection| c.from == from && c.owner == owner && c.id > id;
+            let newer =
+                |c: &super::line::Connection| c.from == from && c.owner == owner && c.id > id;
             let shared = !matches!(owner, Owner::Feed | Owner::Gone);
             if shared && line.connections.iter().any(newer) {
                 return true;
@@ -318,7 +326,11 @@ impl World {
         let now = self.now.get();
         let due = |at: Option<rjournal::entry::Moment>| at.is_some_and(|due| due <= now);
         if let Some(up) = &mut self.members[me].borrow_mut().up {
-            for link in up.links.iter_mut().filter(|link| due(link.link.poll_timeout())) {
+            for link in up
+                .links
+                .iter_mut()
+                .filter(|link| due(link.link.poll_timeout()))
+            {
                 link.link.handle_timeout(now);
             }
             for feed in up.feeds.values_mut() {
@@ -382,7 +394,13 @@ impl World {
             }
             match side.copy.archive_behind(at, "in no term", world.wall()) {
                 Ok(archived) => {
-                    world.say(me, || format!("set aside of journal {journal} behind {}: {}", at.sequence, archived.is_some()));
+                    world.say(me, || {
+                        format!(
+                            "set aside of journal {journal} behind {}: {}",
+                            at.sequence,
+                            archived.is_some()
+                        )
+                    });
                     world.counts.borrow_mut().archived += u64::from(archived.is_some());
                 }
                 Err(error) => {

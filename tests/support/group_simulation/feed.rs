@@ -16,7 +16,11 @@ const STALL_MAX: Duration = Duration::from_secs(10);
 
 impl Here {
     /// Fetches what another member has flushed of a journal, as far as it goes.
-    pub(super) async fn fetch_from(&self, from: usize, journal: JournalId) -> Result<Position, String> {
+    pub(super) async fn fetch_from(
+        &self,
+        from: usize,
+        journal: JournalId,
+    ) -> Result<Position, String> {
         let writer = self.world.writer_of(journal).ok_or("no such journal")?;
         if !self.up(|up| matches!(up.sides[writer], Side::Copy(_))) {
             return Err("the journal is not at rest here".to_owned());
@@ -31,9 +35,9 @@ impl Here {
             epoch,
         };
         let call = self.world.line.borrow_mut().number();
-        let upto = match self.ask_call(call, from, request, ANSWER_MAX).await? {
-            PartnerReply::Feeding { upto } => upto,
-            _ => return Err("it said something else".to_owned()),
+        let told = self.ask_call(call, from, request, ANSWER_MAX).await?;
+        let PartnerReply::Feeding { upto } = told else {
+            return Err("it said something else".to_owned());
         };
         let id = {
             let mut line = self.world.line.borrow_mut();
@@ -66,7 +70,9 @@ impl Here {
         };
         let lost = || {
             let mut line = self.world.line.borrow_mut();
-            let open = line.connection(id).is_some_and(|c| !c.closed || !c.forth.is_empty());
+            let open = line
+                .connection(id)
+                .is_some_and(|c| !c.closed || !c.forth.is_empty());
             !open
         };
         let mut seen = has().0;

@@ -126,7 +126,10 @@ impl Found {
     fn note(&mut self, journal: JournalId, rank: Rank, view: &EntryView<'_>) -> Option<u64> {
         let sequence = view.sequence.get();
         let what = hash(0, &view.leaf());
-        let known = *self.entries.entry((journal, rank, sequence)).or_insert(what);
+        let known = *self
+            .entries
+            .entry((journal, rank, sequence))
+            .or_insert(what);
         assert_eq!(
             known, what,
             "P3: entry {sequence} of epoch {rank:?} in {journal} is two entries"
@@ -134,7 +137,10 @@ impl Found {
         let id = view.payload.bytes().first_chunk::<8>();
         let id = id.filter(|_| view.kind == Kind::USER);
         let id = u64::from_le_bytes(*id?);
-        self.users.entry((journal, sequence)).or_default().insert(id);
+        self.users
+            .entry((journal, sequence))
+            .or_default()
+            .insert(id);
         Some(id)
     }
 }

@@ -90,23 +90,44 @@ impl World {
                 self.start_again(me);
             }
         }
-        if self.primary().is_some_and(|me| self.here(me).is_group_open()) {
+        if self
+            .primary()
+            .is_some_and(|me| self.here(me).is_group_open())
+        {
             return;
         }
         // What was handed over is taken by itself.
-        let handed = (0..self.members.len()).filter(|me| self.here(*me).role() == MemberRole::HandedOver);
+        let handed =
+            (0..self.members.len()).filter(|me| self.here(*me).role() == MemberRole::HandedOver);
         let handed: Vec<usize> = handed.collect();
-        let newest = self.truth.borrow().newest().newest().map(|newest| newest.primary);
-        let stands = handed.iter().any(|me| Some(self.group.members[*me].system) == newest);
-        assert!(!stands, "what was handed over is not taken:\n{}", self.describe());
+        let newest = self
+            .truth
+            .borrow()
+            .newest()
+            .newest()
+            .map(|newest| newest.primary);
+        let stands = handed
+            .iter()
+            .any(|me| Some(self.group.members[*me].system) == newest);
+        assert!(
+            !stands,
+            "what was handed over is not taken:\n{}",
+            self.describe()
+        );
         // Whoever promised most of those that can.
         let able = (0..self.members.len()).filter(|me| {
             let here = self.here(*me);
-            !matches!(here.standing().stopped, Some(rjournal::role::Stop::Abandoned { .. }))
+            !matches!(
+                here.standing().stopped,
+                Some(rjournal::role::Stop::Abandoned { .. })
+            )
         });
         let most = able.max_by_key(|me| {
             let standing = self.here(*me).standing();
-            (standing.lineage.term(), standing.role(self.group.members[*me].system) == MemberRole::Claiming)
+            (
+                standing.lineage.term(),
+                standing.role(self.group.members[*me].system) == MemberRole::Claiming,
+            )
         });
         if let Some(me) = most {
             self.counts.borrow_mut().repaired += 1;
@@ -135,7 +156,11 @@ impl World {
             let mut moved = false;
             while self.go_on_with_a_task() {
                 moved = true;
-                assert!(self.moves() < before + 200_000, "tasks never rest:\n{}", self.describe());
+                assert!(
+                    self.moves() < before + 200_000,
+                    "tasks never rest:\n{}",
+                    self.describe()
+                );
             }
             while !self.line.borrow().mails.is_empty() {
                 self.deliver_mail(0);
@@ -153,7 +178,11 @@ impl World {
             if !moved {
                 return;
             }
-            assert!(round < 19_999, "the group does not rest:\n{}", self.describe());
+            assert!(
+                round < 19_999,
+                "the group does not rest:\n{}",
+                self.describe()
+            );
         }
     }
 
@@ -184,7 +213,7 @@ impl World {
 
     fn go_to_next_due(self: &Rc<Self>) {
         let now = self.now.get();
-        let mut due = self.next_sleep();
+        let mut due = self.next_pause();
         let mut earlier = |at: Option<Moment>| {
             if let Some(at) = at {
                 due = Some(due.map_or(at, |due| due.min(at)));
@@ -349,11 +378,22 @@ impl World {
         for c in &line.connections {
             lines.push(format!(
                 "{} {}->{} {:?} journal {} forth {} back {} closed {} greeted {}",
-                c.id, c.from, c.to, c.owner, c.journal, c.forth.len(), c.back.len(), c.closed, c.greeted
+                c.id,
+                c.from,
+                c.to,
+                c.owner,
+                c.journal,
+                c.forth.len(),
+                c.back.len(),
+                c.closed,
+                c.greeted
             ));
         }
         lines.push(format!("tasks {:?}", self.tasks.describe()));
-        lines.push(format!("lineage {:#?}", self.truth.borrow().newest().segments().collect::<Vec<_>>()));
+        lines.push(format!(
+            "lineage {:#?}",
+            self.truth.borrow().newest().segments().collect::<Vec<_>>()
+        ));
         lines.join("\n")
     }
 }

@@ -119,7 +119,9 @@ impl Line {
     }
 
     pub(super) fn connection(&mut self, id: u64) -> Option<&mut Connection> {
-        self.connections.iter_mut().find(|connection| connection.id == id)
+        self.connections
+            .iter_mut()
+            .find(|connection| connection.id == id)
     }
 
     /// The open connection of an owner that was made last.

@@ -147,7 +147,13 @@ impl World {
             let had = open.batch.is_some();
             open.seal(wall, now);
             let fresh = !had && open.batch.is_some();
-            fresh.then(|| (open.journal.id(), open.journal.epoch(), open.journal.tail().tip()))
+            fresh.then(|| {
+                (
+                    open.journal.id(),
+                    open.journal.epoch(),
+                    open.journal.tail().tip(),
+                )
+            })
         });
         let Some(Some((journal, epoch, tip))) = sealed else {
             return false;
@@ -230,7 +236,11 @@ impl World {
         }
         let now = self.now.get();
         if let Some(up) = &mut self.members[me].borrow_mut().up {
-            for link in up.links.iter_mut().filter(|link| left.contains(&link.key())) {
+            for link in up
+                .links
+                .iter_mut()
+                .filter(|link| left.contains(&link.key()))
+            {
                 link.link.handle_left(now);
             }
         }
@@ -287,7 +297,8 @@ impl World {
         });
         let mut line = self.line.borrow_mut();
         let opening = |owner: &Owner| matches!(owner, Owner::Opening(_));
-        line.dials.retain(|dial| dial.from != me || !opening(&dial.owner));
+        line.dials
+            .retain(|dial| dial.from != me || !opening(&dial.owner));
         for connection in &mut line.connections {
             if connection.from == me && opening(&connection.owner) {
                 connection.closed = true;

@@ -37,7 +37,9 @@ impl World {
         };
         let work = here.clone();
         here.spawn("command", async move {
-            work.world.say(me, || format!("takeover ordered, accept loss {accept_loss}"));
+            work.world.say(me, || {
+                format!("takeover ordered, accept loss {accept_loss}")
+            });
             let done = work.take_over(order).await;
             work.world.say(me, || format!("takeover: {done:?}"));
         });

@@ -90,7 +90,11 @@ fn make(mood: &Mood, mut seed: Seed, wrong: Option<Wrong>) -> Rc<World> {
         id: GroupId::from_bytes([99; 16]),
         name: "ORDERS".parse().expect("a name"),
         version: 1,
-        members: members.iter().enumerate().map(|(n, m)| defined(n, m)).collect(),
+        members: members
+            .iter()
+            .enumerate()
+            .map(|(n, m)| defined(n, m))
+            .collect(),
         sync: mood.sync,
         text: String::new(),
     };
@@ -205,7 +209,13 @@ fn links(group: &Group, number: usize) -> Vec<LinkRecord> {
 }
 
 /// The copies a member lacks.
-fn furnish(group: &Group, number: usize, member: &Member, attributes: &Attributes, wall: Timestamp) {
+fn furnish(
+    group: &Group,
+    number: usize,
+    member: &Member,
+    attributes: &Attributes,
+    wall: Timestamp,
+) {
     for (writer, other) in group.members.iter().enumerate() {
         if writer == number {
             continue;
@@ -216,7 +226,9 @@ fn furnish(group: &Group, number: usize, member: &Member, attributes: &Attribute
             journal: other.own,
             path: Vec::new(),
         };
-        let name = group.name_at(member.system, other.journal).expect("a member");
+        let name = group
+            .name_at(member.system, other.journal)
+            .expect("a member");
         let made = Copy::create(
             member.shared_disk(),
             &dir_of(writer),

@@ -231,7 +231,9 @@ impl World {
             up.woken = true;
         }
         if let Some((reason, epoch, journal, tip)) = opened {
-            self.say(me, || format!("opens again in {epoch} at {}: {reason:?}", tip.sequence));
+            self.say(me, || {
+                format!("opens again in {epoch} at {}: {reason:?}", tip.sequence)
+            });
             self.sealed(me, journal, epoch, tip);
             self.opened_again(me, reason, epoch);
         }
@@ -252,7 +254,11 @@ fn is_fencing(event: &LinkEvent) -> bool {
 
 impl FeedSide {
     /// How far the session may feed: what was flushed when it began; of it is confirmed what is known here to be.
-    pub(super) fn marks(source: &Source, epoch: rjournal::entry::Epoch, upto: Sequence) -> SourceMarks {
+    pub(super) fn marks(
+        source: &Source,
+        epoch: rjournal::entry::Epoch,
+        upto: Sequence,
+    ) -> SourceMarks {
         let marks = source.marks(ShipLimit::Written);
         SourceMarks {
             epoch,

@@ -1,7 +1,6 @@
 //! Package `tests`, groups under seeds: the journals of a member are made to be what its standing says, in the daemon's order:
 //! what is to be done is looked up in room `role`, here it is done.
 
-use rjournal::daemon::crank::OpeningState;
 use rjournal::entry::{HandOver, JournalId, Position, Sequence, SystemId, TermReason};
 use rjournal::journal::Authority;
 use rjournal::remote::{GroupNews, JournalTip, LinkState, MemberRole};
@@ -203,7 +202,9 @@ impl Here {
                         continue;
                     };
                     let fetched = self.fetch_from(from, *journal).await;
-                    self.world.say(self.me, || format!("fetches {journal} from {from}: {fetched:?}"));
+                    self.world.say(self.me, || {
+                        format!("fetches {journal} from {from}: {fetched:?}")
+                    });
                     if fetched.is_ok() {
                         self.world.counts.borrow_mut().completed += 1;
                         break;
@@ -230,7 +231,8 @@ impl Here {
             Chore::TakeOverHanded { from, handed, at } => {
                 if let Some(from) = self.world.number_of(*from) {
                     let taken = self.take_handed(from, *handed, *at).await;
-                    self.world.say(self.me, || format!("takes what {from} handed: {taken:?}"));
+                    self.world
+                        .say(self.me, || format!("takes what {from} handed: {taken:?}"));
                 }
             }
         }
@@ -307,14 +309,9 @@ impl Here {
 
     /// Whether this member's journal takes deposits now.
     pub(super) fn is_group_open(&self) -> bool {
-        self.up(|up| up.open(self.me).is_some_and(|open| open.is_taking_deposits()))
-    }
-
-    /// Whether the own journal waits for something that does not come by itself.
-    pub(super) fn is_refused(&self) -> bool {
-        self.up(|up| match &up.sides[self.me] {
-            Side::Opening(crank) => matches!(crank.state(), OpeningState::Refused { .. }),
-            _ => false,
+        self.up(|up| {
+            up.open(self.me)
+                .is_some_and(|open| open.is_taking_deposits())
         })
     }
 
@@ -324,14 +321,19 @@ impl Here {
         let tips = self.seen().tips();
         let tips = tips.iter().map(|tip| {
             let (term, boot) = tip.epoch.rank();
-            format!("{}@{term}.{boot} confirmed {}", tip.tip.sequence, tip.confirmed)
+            format!(
+                "{}@{term}.{boot} confirmed {}",
+                tip.tip.sequence, tip.confirmed
+            )
         });
         format!(
             "{:?} term {} promised {} to {:?}: {}",
             standing.role(self.id()),
             standing.lineage.term(),
             standing.promised(),
-            standing.promised_to().and_then(|to| self.world.number_of(to)),
+            standing
+                .promised_to()
+                .and_then(|to| self.world.number_of(to)),
             tips.collect::<Vec<_>>().join(", ")
         )
     }

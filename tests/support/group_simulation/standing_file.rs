@@ -51,7 +51,10 @@ impl StandingFile {
     }
 
     /// Changes it durably. What the disk refuses is not in force.
-    pub(super) fn update<T>(&mut self, change: impl FnOnce(&mut Standing) -> T) -> Result<T, String> {
+    pub(super) fn update<T>(
+        &mut self,
+        change: impl FnOnce(&mut Standing) -> T,
+    ) -> Result<T, String> {
         let before = self.standing.clone();
         let given = change(&mut self.standing);
         if self.standing != before

@@ -85,7 +85,7 @@ impl Here {
         loop {
             let marks = self.switch_marks(journal, to);
             match switch.step(marks, self.now()) {
-                SwitchStep::Drain | SwitchStep::Wait => self.sleep(LOOK).await,
+                SwitchStep::Drain | SwitchStep::Wait => self.rest_for(LOOK).await,
                 SwitchStep::Close => intake.set_drain(Some(Drain::Nothing)),
                 SwitchStep::HandOver => {
                     handed = journal.deposit_hand_over(&entry, self.world.wall());
@@ -148,7 +148,7 @@ impl Here {
             if self.now() >= until {
                 return None;
             }
-            self.sleep(Duration::from_millis(20)).await;
+            self.rest_for(Duration::from_millis(20)).await;
         }
     }
 

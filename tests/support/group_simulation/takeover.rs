@@ -9,7 +9,7 @@ use rjournal::remote::{
     GroupNews, MemberRole, PartnerReply, PartnerRequest, PromiseAsked, PromiseTold,
 };
 use rjournal::role::{
-    Chore, MemberTip, Stop, Takeover, TakeoverFacts, TakeoverStep, assess, tip_of,
+    Chore, CopySays, MemberTip, Stop, Takeover, TakeoverFacts, TakeoverStep, assess, tip_of,
 };
 
 use super::member::Side;
@@ -62,11 +62,20 @@ impl Here {
         let heard: Vec<SystemId> = heard.iter().map(system).collect();
         let newest = standing.lineage.newest().map(|newest| newest.journal);
         let writer = newest.and_then(|journal| self.world.writer_of(journal));
-        let set = self.up(|up| match up.sides.get(writer?) {
-            Some(Side::Copy(side)) => Some(side.copy.shared().set()?.1),
+        let me = self.id();
+        let says = self.up(|up| match up.sides.get(writer?) {
+            Some(Side::Copy(side)) => {
+                let copy = side.copy.shared();
+                let set = copy.set().map(|(_, set)| set);
+                let mut members = set.iter().flat_map(|set| &set.members);
+                Some(CopySays {
+                    in_set: members.any(|member| member.system == me),
+                    local_answers_possible: copy.local_answers_possible(me),
+                })
+            }
             _ => None,
         });
-        let assessed = assess(&standing.lineage, self.id(), &others, &heard, set.as_ref());
+        let assessed = assess(&standing.lineage, me, &others, &heard, says);
         assessed.doubts.len()
     }
 
@@ -110,7 +119,9 @@ impl Here {
         loop {
             self.pause().await;
             let step = takeover.step();
-            self.world.say(self.me, || format!("takeover {}: {step:?}", takeover.term()));
+            self.world.say(self.me, || {
+                format!("takeover {}: {step:?}", takeover.term())
+            });
             match step {
                 TakeoverStep::Claim(term) => {
                     self.claim(term).await?;

@@ -50,7 +50,9 @@ impl Tasks {
     }
 
     fn take_up(&self) {
-        self.running.borrow_mut().append(&mut self.begun.borrow_mut());
+        self.running
+            .borrow_mut()
+            .append(&mut self.begun.borrow_mut());
     }
 
     /// Goes on with one.

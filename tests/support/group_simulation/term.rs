@@ -7,9 +7,7 @@ use std::time::Duration;
 
 use rjournal::daemon::crank::Source;
 use rjournal::entry::control_entry::Policy;
-use rjournal::entry::{
-    Closed, Epoch, Position, Proof, TermClaim, TermReason, TermRecord,
-};
+use rjournal::entry::{Closed, Epoch, Position, Proof, TermClaim, TermReason, TermRecord};
 use rjournal::error::JournalError;
 use rjournal::journal::{Copy, Entropy, Gate, Recovered};
 use rjournal::remote::MemberRole;
@@ -98,7 +96,8 @@ impl Here {
             };
         });
         self.world.look_at_copy(self.me, self.me);
-        self.world.say(self.me, || format!("rests: {}", self.stands()));
+        self.world
+            .say(self.me, || format!("rests: {}", self.stands()));
         self.fence();
     }
 
@@ -197,7 +196,12 @@ impl Here {
         let tip = journal.tail().tip();
         self.world
             .sealed(self.me, journal.id(), journal.epoch(), tip);
-        self.world.say(self.me, || format!("opened term {term} {reason:?}, closing {:?}", closed.map(|closed| (closed.term, closed.last.sequence))));
+        self.world.say(self.me, || {
+            format!(
+                "opened term {term} {reason:?}, closing {:?}",
+                closed.map(|closed| (closed.term, closed.last.sequence))
+            )
+        });
         self.world.opened_term(self.me, &with);
         self.pause().await;
         // The close record is flushed: the term is this system's, and what it closes is confirmed (ruling 31).

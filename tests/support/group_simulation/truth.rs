@@ -121,6 +121,9 @@ impl Counts {
     }
 }
 
+/// Journal, epoch and sequence: what names one entry.
+type Place = (JournalId, (u64, u64, u64), u64);
+
 /// What really happened.
 #[derive(Default)]
 pub(super) struct Truth {
@@ -131,7 +134,7 @@ pub(super) struct Truth {
     newest: Lineage,
     /// Who answered SYNC in a term.
     answered: BTreeMap<u64, usize>,
-    heads: BTreeMap<(JournalId, (u64, u64, u64), u64), ChainHead>,
+    heads: BTreeMap<Place, ChainHead>,
     /// By member and journal: how far it was confirmed there.
     confirmed: BTreeMap<(usize, usize), Position>,
     /// The newest term when a member was started.

@@ -48,7 +48,12 @@ pub(super) struct World {
 }
 
 impl World {
-    pub(super) fn new(group: Group, members: Vec<Member>, seed: Seed, wrong: Option<Wrong>) -> Rc<Self> {
+    pub(super) fn new(
+        group: Group,
+        members: Vec<Member>,
+        seed: Seed,
+        wrong: Option<Wrong>,
+    ) -> Rc<Self> {
         STORY.with_borrow_mut(Vec::clear);
         Rc::new(Self {
             now: Cell::new(Moment::from_start(Duration::from_secs(1))),
@@ -130,7 +135,7 @@ impl World {
     }
 
     /// When the next task wants to go on.
-    pub(super) fn next_sleep(&self) -> Option<Moment> {
+    pub(super) fn next_pause(&self) -> Option<Moment> {
         let mut sleeps = self.sleeps.borrow_mut();
         let now = self.now.get();
         while sleeps.first().is_some_and(|due| *due <= now) {
@@ -222,7 +227,7 @@ impl Here {
     }
 
     /// Waits this long.
-    pub(super) async fn sleep(&self, time: Duration) {
+    pub(super) async fn rest_for(&self, time: Duration) {
         let due = self.now() + time;
         self.found_before(due, || None::<()>).await;
     }

@@ -133,7 +133,12 @@ fn an_operator_who_loosens_block_releases_what_waits_as_local() {
         .seconds(10)
         .answers("a", Said::Nothing);
     pair.change_policy(Policy::Degrade).settle();
+    // Who is to know cannot be told.
+    pair.answers("a", Said::Nothing);
+    assert_eq!(pair.policy(), (Policy::Block, Some(Policy::Degrade)));
+    pair.force_policy(Policy::Degrade).settle();
     pair.answers("a", Said::Local);
+    assert_eq!(pair.policy(), (Policy::Degrade, None));
     assert_eq!(pair.last_change(), Some(SetReason::TimedOut));
 }
 

@@ -177,13 +177,14 @@ impl Shared {
         let local = match &runtime {
             JournalRuntime::Local(local) => local,
             JournalRuntime::Copy(_) => {
-                return Err(CommandError::refused(
-                    "CPF7003",
-                    format!(
+                let remote = || {
+                    let text = format!(
                         "{} is a remote journal; deposit at its source",
                         request.journal
-                    ),
-                ));
+                    );
+                    CommandError::refused("CPF7003", text)
+                };
+                return Err(self.closed_by_group(request.journal).unwrap_or_else(remote));
             }
             JournalRuntime::Opening(_) | JournalRuntime::Broken(_) => {
                 let text = format!("journal {} is not open", request.journal);
@@ -301,7 +302,10 @@ impl Shared {
                             break 'bundles;
                         }
                     }
-                    entries.push_back(show(&view, view.sequence <= settled, request.payload_bytes));
+                    let mut shown = show(&view, view.sequence <= settled, request.payload_bytes);
+                    let of_term = self.meaning_of_term(view.kind, view.payload.bytes());
+                    shown.meaning = of_term.or(shown.meaning);
+                    entries.push_back(shown);
                 }
                 looked += bundle.bytes.len();
             }

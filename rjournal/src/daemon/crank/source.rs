@@ -226,7 +226,7 @@ const fn tail_limit(limit: ShipLimit) -> Limit {
 }
 
 /// The key of a link's target in the in-sync set.
-pub(super) const fn member_key(link: &LinkRecord) -> MemberKey {
+pub(in crate::daemon) const fn member_key(link: &LinkRecord) -> MemberKey {
     MemberKey {
         system: link.system,
         journal: link.target,

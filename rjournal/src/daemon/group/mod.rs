@@ -8,8 +8,10 @@
 //! | `runtime` | one group, from outside |
 //! | `news` | what is told to other members, and taken in from them |
 //! | `settle` | journals are made to be what the standing says: open, resting, complete |
+//! | `history` | what those who read a group's history are told of this member |
 //! | `feed` | one member fetches from another what it lacks |
 //! | `open` | a term is opened; a journal goes to rest |
+//! | `hook` | the operator's command is run before and after each step |
 //! | `takeover`, `switch` | the two ways to a new term |
 //! | `join` | a group is made, changed, and ends |
 //! | `answer` | what others are answered |
@@ -18,6 +20,8 @@
 mod answer;
 mod feed;
 mod file;
+mod history;
+mod hook;
 mod join;
 mod news;
 mod open;
@@ -27,6 +31,7 @@ mod switch;
 mod takeover;
 mod task;
 
+pub(crate) use hook::RoleHooks;
 pub(crate) use join::{NewGroup, NewMember};
 pub(crate) use runtime::{GroupRuntime, Groups};
 pub(crate) use switch::SwitchOrder;

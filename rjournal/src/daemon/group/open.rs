@@ -139,7 +139,12 @@ impl Shared {
             opened.map_err(|error| (error, dir))
         };
         match tokio::task::spawn_blocking(opening).await {
-            Ok(Ok(record)) => Ok(record),
+            Ok(Ok(record)) => {
+                if reason != TermReason::HandedOver {
+                    self.after_opening(group, reason);
+                }
+                Ok(record)
+            }
             Ok(Err((error, dir))) => {
                 let control = resting.copy.control();
                 let text = error.to_string();
@@ -293,5 +298,6 @@ pub(super) async fn open_when_joined(shared: Arc<Shared>, group: Arc<GroupRuntim
         drop(tokio::time::timeout(LOOK, news).await);
     }
     journal.set_gate(Gate::Open);
+    shared.after_opening(&group, TermReason::HandedOver);
     group.wake();
 }

@@ -39,6 +39,8 @@ pub(crate) struct GroupRuntime {
     heard: Mutex<BTreeMap<SystemId, HeardFrom>>,
     /// Something happened that the group's task should look at.
     pub(super) wake: Notify,
+    /// The standing changed.
+    pub(super) changed: event_listener::Event,
     /// Whoever is on the way to another role, or settles what a role wants, holds this.
     pub(super) turn: tokio::sync::Mutex<()>,
     /// Whoever changes what the journals of the group are here holds this, for a moment: a promise is given and a term is opened
@@ -65,6 +67,7 @@ impl GroupRuntime {
             file: Mutex::new(file),
             heard: Mutex::default(),
             wake: Notify::new(),
+            changed: event_listener::Event::new(),
             turn: tokio::sync::Mutex::default(),
             seat: tokio::sync::Mutex::default(),
             doing: Mutex::default(),
@@ -91,7 +94,9 @@ impl GroupRuntime {
         &self,
         change: impl FnOnce(&mut Standing) -> T,
     ) -> Result<T, SystemError> {
-        lock(&self.file).update(change)
+        let given = lock(&self.file).update(change);
+        self.changed.notify(usize::MAX);
+        given
     }
 
     pub(super) fn dir(&self) -> std::path::PathBuf {

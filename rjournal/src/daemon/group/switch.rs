@@ -88,10 +88,7 @@ impl Shared {
                 u64::MAX
             }
         });
-        let has_store = self.catalog(|catalog| {
-            let name = standing.group.member(self.id).map(|member| member.own);
-            catalog.jobs.values().any(|job| Some(job.journal) == name)
-        });
+        let has_store = self.applied_of(&standing).is_some();
         let tried = news
             .as_ref()
             .and_then(|news| news.paths.iter().find(|path| path.to == self.id));
@@ -188,11 +185,12 @@ impl Shared {
             return Err(not_ready(&report));
         }
         let _turn = group.turn.lock().await;
-        let Some(local) = self.own_local(group) else {
-            return Err(CommandError::refused("RJN7110", "the journal is not open"));
-        };
         group.set_doing(Some(format!("switch to {}", report.to)));
-        let outcome = self.run_switch(group, &local, to, &order).await;
+        let outcome = match self.before_switch(group, to).await {
+            Ok(()) => self.run_switch(group, to, &order).await,
+            Err(refused) => Err(refused),
+        };
+        self.after_switch(group, to, &outcome);
         group.set_doing(None);
         let (began, entry) = outcome?;
         report.last = entry;
@@ -220,10 +218,12 @@ impl Shared {
     async fn run_switch(
         self: &Arc<Self>,
         group: &Arc<GroupRuntime>,
-        local: &Arc<LocalRuntime>,
         to: SystemId,
         order: &SwitchOrder,
     ) -> Result<(Moment, Sequence), CommandError> {
+        let Some(local) = self.own_local(group) else {
+            return Err(CommandError::refused("RJN7110", "the journal is not open"));
+        };
         let journal = &local.journal;
         let patience = Duration::from_millis(journal.attributes().sync_timeout_ms);
         let began = self.clock.now();
@@ -233,7 +233,7 @@ impl Shared {
         let mut handed = Sequence::NONE;
         loop {
             let news = journal.tail().listen(Limit::Settled);
-            let marks = Self::switch_marks(local, to);
+            let marks = Self::switch_marks(&local, to);
             let now = self.clock.now();
             match switch.step(marks, now) {
                 SwitchStep::Drain | SwitchStep::Wait => {

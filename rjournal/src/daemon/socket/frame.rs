@@ -4,8 +4,9 @@
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
-use super::follow::JournalFacts;
+use super::follow::ArchiveFollowed;
 use crate::daemon::command::{CommandError, Reply, Request};
+use crate::daemon::reading::{Along, JournalFacts, SegmentEnded};
 use crate::entry::codec::BUNDLE_BYTES_MAX;
 use crate::entry::{
     ClientId, Cursor, DepositKey, Draft, EntryFlags, Kind, ObjectId, QualifiedName, ReceiverId,
@@ -59,10 +60,19 @@ pub(super) enum ClientMessage {
         id: u64,
         /// The journal.
         journal: QualifiedName,
+        /// It alone, or the history it belongs to.
+        along: Along,
         /// The last entry the client has.
         after: Sequence,
         /// The last entry it wants; the journal is followed when not given.
         upto: Option<Sequence>,
+    },
+    /// From now on this connection carries an orphan archive's bundles.
+    FollowArchive {
+        /// Repeated in the reply.
+        id: u64,
+        /// Which, and what of it.
+        wanted: ArchiveFollowed,
     },
 }
 
@@ -95,6 +105,16 @@ pub(super) enum ServerMessage {
     Level {
         /// The entry.
         upto: Sequence,
+    },
+    /// On a connection that follows: the journal is something else now.
+    Changed {
+        /// What it is.
+        facts: Box<JournalFacts>,
+    },
+    /// On a connection that follows: a segment of the group's history was sent to its end. The last that is said.
+    SegmentEnded {
+        /// Where it ended, and what follows.
+        ended: SegmentEnded,
     },
     /// On a connection that follows: the journal is closed, or cannot be read.
     Ended {

@@ -12,6 +12,7 @@ use crate::daemon::clock::{Clock, SystemClock};
 use crate::daemon::command::{Command, CommandError, ErrorKind};
 use crate::daemon::config::Config;
 use crate::daemon::data_dir::{DataDir, read_config};
+use crate::daemon::health::HealthEndpoint;
 use crate::daemon::jobs::JobProgram;
 use crate::daemon::task::{accept, scrub, ticker};
 use crate::entry::SystemName;
@@ -75,11 +76,16 @@ impl System {
             SystemError::io("could not be opened", ".", std::io::Error::other(error))
         })??;
         shared.open_journals().await?;
+        let health = match shared.config.health {
+            Some(address) => Some(HealthEndpoint::listen(&shared, address).await?),
+            None => None,
+        };
         let listen = shared.config.listen;
         let address = listen.unwrap_or(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)));
         let partners: Arc<dyn Partners> = Arc::clone(&shared.keys) as Arc<dyn Partners>;
         let endpoint = LinkEndpoint::bind(address, shared.data_dir.identity().clone(), partners)?;
         *lock(&shared.endpoint) = Some(endpoint);
+        *lock(&shared.health) = health;
         if listen.is_some() {
             shared.runtime.spawn(accept::run(Arc::clone(&shared)));
         }
@@ -123,6 +129,11 @@ impl System {
         &self.shared.config
     }
 
+    /// Where role and health are told over HTTP, if the configuration says so.
+    pub fn health_address(&self) -> Option<SocketAddr> {
+        self.shared.health_address()
+    }
+
     /// Whether a journal stopped after a write or flush went wrong: it must be looked at before it is started again.
     pub fn is_poisoned(&self) -> bool {
         self.shared.runtimes().iter().any(|runtime| match runtime {
@@ -147,11 +158,14 @@ impl Shared {
         if self.stopping.swap(true, Ordering::AcqRel) {
             return;
         }
+        self.loads.stop_all();
+        drop(lock(&self.health).take());
         self.jobs.stop_all().await;
         for runtime in self.runtimes() {
             Self::keep_acknowledged(&runtime);
             self.stop_journal(&runtime).await;
         }
+        self.hooks.rest().await;
         self.guests.leave().await;
         let endpoint = lock(&self.endpoint).take();
         if let Some(endpoint) = endpoint {

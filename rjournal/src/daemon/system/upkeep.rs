@@ -15,7 +15,9 @@ impl Shared {
             *looks = looks.wrapping_add(1);
             looks.is_multiple_of(KEEP_EVERY)
         };
+        self.look_after_loans();
         for (name, runtime) in self.runtimes_by_name() {
+            self.note_open_cycles(name, &runtime);
             self.retire_receivers(name, &runtime).await;
             Self::trim_receivers(&runtime).await;
             if keep {

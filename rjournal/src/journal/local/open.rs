@@ -292,8 +292,7 @@ impl Journal {
     /// Closes the journal: what is not released is UNKNOWN, also what is not sealed yet: a writer that still runs seals it.
     pub fn close(&self) {
         self.intake.stop();
-        self.answers
-            .end(UnknownReason::Closed, self.intake.last());
+        self.answers.end(UnknownReason::Closed, self.intake.last());
         self.tail.close();
     }
 

@@ -94,6 +94,9 @@ impl Recovered {
             stopped: None,
             set_unknown: false,
             next_name: Some(first_receiver),
+            policy_ordered: None,
+            untold: Vec::new(),
+            began_behind: None,
         };
         create_dirs(&*disk, dir)?;
         ControlFile::create(Arc::clone(&disk), dir, control)?;
