@@ -1,6 +1,6 @@
 //! Recovery groups over many seeds; some are run twice and must go the same way; mistakes made on purpose must be found.
 
-use rjournal_tests::group_simulation::{Counts, Wrong, run, run_wrong};
+use rjournal_tests::group_simulation::{Counts, Wrong, run, run_wrong, story};
 
 /// One seed, a range of them, or the usual ones: `RJOURNAL_SEED=17` or `RJOURNAL_SEED=500..2000` with
 /// `cargo test -p rjournal-tests --test group_simulation`.
@@ -19,8 +19,10 @@ fn answers_hold_and_everybody_follows_whatever_operators_and_disks_do() {
     let mut all = Counts::default();
     let (mut sync, mut local, mut counted) = (0, 0, 0);
     for seed in seeds() {
-        let outcome = std::panic::catch_unwind(|| run(seed))
-            .unwrap_or_else(|_| panic!("seed {seed} failed; replay with RJOURNAL_SEED={seed}"));
+        let outcome = std::panic::catch_unwind(|| run(seed)).unwrap_or_else(|_| {
+            let told = story().join("\n");
+            panic!("{told}\nseed {seed} failed; replay with RJOURNAL_SEED={seed}")
+        });
         sync += outcome.answered.0;
         local += outcome.answered.1;
         counted += usize::from(outcome.counts());

@@ -7,6 +7,7 @@ use rjournal::disk::{Disk, MemoryDisk};
 use rjournal::entry::JournalId;
 use rjournal::journal::{AckClass, Answer};
 use rjournal::receiver::ChainReader;
+use rjournal::role::Stop;
 
 use super::found::Found;
 use super::member::Side;
@@ -175,11 +176,11 @@ impl World {
         }
     }
 
-    /// Whether a member takes no part until an operator decides.
+    /// Whether a member takes no part until an operator decides; a conflict ends with the next term.
     pub(super) fn is_stopped(&self, member: usize) -> bool {
         let member = self.members[member].borrow();
         let up = member.up.as_ref();
-        up.is_none_or(|up| up.standing.get().stopped.is_some())
+        up.is_none_or(|up| matches!(up.standing.get().stopped, Some(Stop::Abandoned { .. })))
     }
 }
 

@@ -10,7 +10,7 @@ use super::member::Side;
 use super::world::World;
 
 /// One deposit as its client sees it.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct Deposit {
     /// Its payload begins with it.
     pub(super) id: u64,
@@ -28,6 +28,19 @@ pub(super) struct Deposit {
     /// It was made more than once.
     pub(super) is_repeated: bool,
     ticket: Option<Ticket>,
+}
+
+impl std::fmt::Debug for Deposit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            id, member, term, ..
+        } = self;
+        write!(
+            f,
+            "deposit {id} at member {member} in term {term}, {:?}",
+            self.answer
+        )
+    }
 }
 
 /// An answer SYNC.
@@ -63,6 +76,11 @@ impl Ledger {
             }
             deposit.answer = deposit.ticket.as_ref().and_then(Ticket::now);
             deposit.returned = world.moves();
+            if let Some(answer) = &deposit.answer {
+                world.say(deposit.member, || {
+                    format!("answers {}: {answer:?}", deposit.id)
+                });
+            }
             if let Some(Answer::Landed {
                 sequence,
                 class: AckClass::Sync,
@@ -117,9 +135,9 @@ impl Ledger {
 }
 
 impl World {
-    /// A client deposits at a member, if its journal runs there: something new, or what it has no answer to once more. Says
-    /// whether it ran.
-    pub(super) fn deposit(self: &Rc<Self>, me: usize, filling: usize) -> bool {
+    /// A client deposits at a member, if its journal runs there: something new, or (unless it is to be `fresh`) what
+    /// it has no answer to once more. Says whether it ran.
+    pub(super) fn deposit(self: &Rc<Self>, me: usize, filling: usize, fresh: bool) -> bool {
         let wall = self.wall();
         let mut ledger = self.ledger.borrow_mut();
         let mut id = ledger.deposits.len() as u64;
@@ -134,7 +152,8 @@ impl World {
         let mut filling = filling;
         let mut key = Self::key_of(id);
         let mut repeated = false;
-        if self.per_mille(100)
+        if !fresh
+            && self.per_mille(100)
             && let Some(again) = ledger.unanswered(journal)
         {
             (id, key, repeated) = (again, Self::key_of(again), true);

@@ -207,7 +207,11 @@ impl World {
         let mut out = Vec::new();
         act(crank, copy);
         crank.turn(copy, wall, &mut out);
-        if crank.archived.take().is_some() {
+        if let Some(orphan) = crank.archived.take() {
+            let (name, fork, last) = (orphan.name, orphan.fork.sequence, orphan.last.sequence);
+            self.say(8, || {
+                format!("a copy of {name} sets aside ({fork}, {last}]")
+            });
             self.counts.borrow_mut().archived += 1;
         }
         if let Some(error) = crank.take_failure().filter(|error| !error.is_disk_full()) {
@@ -390,6 +394,13 @@ impl World {
             }
             match side.copy.archive_behind(at, "in no term", world.wall()) {
                 Ok(archived) => {
+                    world.say(me, || {
+                        format!(
+                            "set aside of journal {journal} behind {}: {}",
+                            at.sequence,
+                            archived.is_some()
+                        )
+                    });
                     world.counts.borrow_mut().archived += u64::from(archived.is_some());
                 }
                 Err(error) => {

@@ -19,6 +19,7 @@ const OPERATOR_EVERY: Duration = Duration::from_secs(25);
 impl World {
     /// No more faults: everything starts, reaches everything, and must come level within bounded time.
     pub(super) fn heal(self: &Rc<Self>) {
+        self.say(9, || "heals".to_owned());
         {
             let mut line = self.line.borrow_mut();
             line.cut.clear();
@@ -57,11 +58,15 @@ impl World {
     fn deposits_are_answered_sync(self: &Rc<Self>) {
         let primary = self.primary().expect("it is level");
         let before = self.ledger.borrow().answered(AckClass::Sync);
-        assert!(self.deposit(primary, 10));
         let until = self.now.get() + Duration::from_mins(1);
+        let mut taken = false;
         loop {
+            if !taken {
+                // What has no room yet is tried again, as a client does.
+                taken = self.deposit(primary, 10, true) && self.ledger.borrow().waiting() > 0;
+            }
             self.settle_all();
-            if self.ledger.borrow().waiting() == 0 && self.is_level() {
+            if taken && self.ledger.borrow().waiting() == 0 && self.is_level() {
                 break;
             }
             assert!(
@@ -91,15 +96,31 @@ impl World {
         {
             return;
         }
+        // What was handed over is taken by itself.
+        let handed =
+            (0..self.members.len()).filter(|me| self.here(*me).role() == MemberRole::HandedOver);
+        let handed: Vec<usize> = handed.collect();
+        let newest = self
+            .truth
+            .borrow()
+            .newest()
+            .newest()
+            .map(|newest| newest.primary);
+        let stands = handed
+            .iter()
+            .any(|me| Some(self.group.members[*me].system) == newest);
+        assert!(
+            !stands,
+            "what was handed over is not taken:\n{}",
+            self.describe()
+        );
         // Whoever promised most of those that can.
         let able = (0..self.members.len()).filter(|me| {
             let here = self.here(*me);
-            let waits = here.role() == MemberRole::HandedOver || here.role() == MemberRole::Primary;
-            !waits
-                && !matches!(
-                    here.standing().stopped,
-                    Some(rjournal::role::Stop::Abandoned { .. })
-                )
+            !matches!(
+                here.standing().stopped,
+                Some(rjournal::role::Stop::Abandoned { .. })
+            )
         });
         let most = able.max_by_key(|me| {
             let standing = self.here(*me).standing();

@@ -168,6 +168,7 @@ impl World {
         self.members[me].borrow_mut().up = Some(up);
         self.born(me);
         self.look_at_standing(me);
+        self.say(me, || format!("starts as {}", self.here(me).stands()));
         let here = Here {
             world: Rc::clone(self),
             me,
@@ -195,6 +196,7 @@ impl World {
         catch_up_standing(system, standing, &recovered)?;
         if standing.get().lineage.term() > before {
             self.counts.borrow_mut().caught_up += 1;
+            self.say(me, || "finds a term in its journal".to_owned());
             self.opened_term(me, &standing.get().lineage);
         }
         if standing.get().role(system) == MemberRole::Primary {
@@ -227,6 +229,7 @@ impl World {
                 member.hurt = false;
             }
         }
+        self.say(me, || format!("dies, power {power}"));
         self.tasks.drop_of(me);
         self.line.borrow_mut().handle_death(me);
     }

@@ -47,4 +47,5 @@ mod wrong;
 
 pub use run::{Outcome, run, run_wrong};
 pub use truth::Counts;
+pub use world::story;
 pub use wrong::Wrong;

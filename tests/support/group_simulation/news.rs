@@ -85,6 +85,8 @@ impl Here {
             }
             Heard::Conflict { .. } => self.world.conflicted(self.me),
         }
+        self.world
+            .say(self.me, || format!("heard {heard:?}: {}", self.stands()));
         self.fence();
         self.wake();
     }
@@ -122,6 +124,13 @@ impl Here {
             self.quiesce_all().await;
         }
         self.pause().await;
+        self.world.say(self.me, || {
+            format!(
+                "promises term {} to {from}: {promised}, {}",
+                claim.term,
+                self.stands()
+            )
+        });
         let mut news = self.group_news();
         if let Some(early) = early {
             news.tips = early.tips;

@@ -37,7 +37,11 @@ impl World {
         };
         let work = here.clone();
         here.spawn("command", async move {
-            drop(work.take_over(order).await);
+            work.world.say(me, || {
+                format!("takeover ordered, accept loss {accept_loss}")
+            });
+            let done = work.take_over(order).await;
+            work.world.say(me, || format!("takeover: {done:?}"));
         });
     }
 
@@ -49,7 +53,9 @@ impl World {
         let here = self.here(me);
         let work = here.clone();
         here.spawn("command", async move {
-            drop(work.hand_over(to).await);
+            work.world.say(me, || format!("switch to {to} ordered"));
+            let done = work.hand_over(to).await;
+            work.world.say(me, || format!("switch: {done:?}"));
         });
     }
 
@@ -61,7 +67,9 @@ impl World {
         let here = self.here(me);
         let work = here.clone();
         here.spawn("command", async move {
-            drop(work.abort_switch().await);
+            work.world.say(me, || "abort ordered".to_owned());
+            let done = work.abort_switch().await;
+            work.world.say(me, || format!("abort: {done:?}"));
         });
     }
 
@@ -79,6 +87,7 @@ impl World {
                 return;
             }
         }
+        self.say(me, || "opened alone".to_owned());
         self.counts.borrow_mut().alone += 1;
         self.truth.borrow_mut().alone = true;
         self.pump(me);

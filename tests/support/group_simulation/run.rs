@@ -366,7 +366,7 @@ impl World {
                     self.prepare_spares(me);
                 }
                 let filling = self.below(3000);
-                self.deposit(me, filling)
+                self.deposit(me, filling, false)
             }
         }
     }
@@ -425,6 +425,7 @@ impl World {
                 return;
             }
             self.counts.borrow_mut().kills += 1;
+            self.say(me, || "is stopped: it failed".to_owned());
             self.crash(me, false);
         }
         if let Err(text) = self.start(me) {
@@ -441,6 +442,7 @@ impl World {
         }
         let mut line = self.line.borrow_mut();
         let pair = (me.min(other), me.max(other));
+        self.say(me, || format!("cut or mended: {pair:?}"));
         if !line.cut.remove(&pair) {
             line.cut.insert(pair);
             for index in 0..line.connections.len() {
@@ -455,6 +457,7 @@ impl World {
     fn darken_or_lighten(&self, me: usize) {
         let other = self.any();
         let mut line = self.line.borrow_mut();
+        self.say(me, || format!("dark or light to {other}"));
         if me != other && !line.dark.remove(&(me, other)) {
             line.dark.insert((me, other));
         }

@@ -39,6 +39,7 @@ impl World {
             }
         }
         if fenced {
+            self.say(me, || "is fenced by a target".to_owned());
             self.counts.borrow_mut().fenced_by_target += 1;
             self.close_journal(me);
         }
@@ -230,6 +231,9 @@ impl World {
             up.woken = true;
         }
         if let Some((reason, epoch, journal, tip)) = opened {
+            self.say(me, || {
+                format!("opens again in {epoch} at {}: {reason:?}", tip.sequence)
+            });
             self.sealed(me, journal, epoch, tip);
             self.opened_again(me, reason, epoch);
         }

@@ -201,7 +201,11 @@ impl Here {
                     let Some(from) = self.world.number_of(*from) else {
                         continue;
                     };
-                    if self.fetch_from(from, *journal).await.is_ok() {
+                    let fetched = self.fetch_from(from, *journal).await;
+                    self.world.say(self.me, || {
+                        format!("fetches {journal} from {from}: {fetched:?}")
+                    });
+                    if fetched.is_ok() {
                         self.world.counts.borrow_mut().completed += 1;
                         break;
                     }
@@ -226,7 +230,9 @@ impl Here {
             }
             Chore::TakeOverHanded { from, handed, at } => {
                 if let Some(from) = self.world.number_of(*from) {
-                    drop(self.take_handed(from, *handed, *at).await);
+                    let taken = self.take_handed(from, *handed, *at).await;
+                    self.world
+                        .say(self.me, || format!("takes what {from} handed: {taken:?}"));
                 }
             }
         }
@@ -275,10 +281,15 @@ impl Here {
         let Some(newest) = standing.lineage.newest().copied() else {
             return Ok(());
         };
+        // Behind the entry may stand what the journal says of itself.
         let has_all = || {
-            let tips = self.seen().tips();
-            tips.iter()
-                .any(|tip| tip.journal == newest.journal && tip.tip == at)
+            let writer = self.world.writer_of(newest.journal);
+            self.up(|up| match up.sides.get(writer?) {
+                Some(Side::Copy(side)) if side.copy.progress().written >= at.sequence => {
+                    side.copy.head_at(at.sequence).ok()?
+                }
+                _ => None,
+            }) == Some(at.head)
         };
         if !has_all() {
             self.fetch_from(from, newest.journal).await?;
@@ -302,6 +313,29 @@ impl Here {
             up.open(self.me)
                 .is_some_and(|open| open.is_taking_deposits())
         })
+    }
+
+    /// How it stands, for the story.
+    pub(super) fn stands(&self) -> String {
+        let standing = self.standing();
+        let tips = self.seen().tips();
+        let tips = tips.iter().map(|tip| {
+            let (term, boot) = tip.epoch.rank();
+            format!(
+                "{}@{term}.{boot} confirmed {}",
+                tip.tip.sequence, tip.confirmed
+            )
+        });
+        format!(
+            "{:?} term {} promised {} to {:?}: {}",
+            standing.role(self.id()),
+            standing.lineage.term(),
+            standing.promised(),
+            standing
+                .promised_to()
+                .and_then(|to| self.world.number_of(to)),
+            tips.collect::<Vec<_>>().join(", ")
+        )
     }
 
     /// Role of this member.

@@ -118,7 +118,11 @@ impl Here {
         let mut told: BTreeMap<SystemId, GroupNews> = BTreeMap::new();
         loop {
             self.pause().await;
-            match takeover.step() {
+            let step = takeover.step();
+            self.world.say(self.me, || {
+                format!("takeover {}: {step:?}", takeover.term())
+            });
+            match step {
                 TakeoverStep::Claim(term) => {
                     self.claim(term).await?;
                     takeover.handle_claimed(self.own_tip());
@@ -149,6 +153,9 @@ impl Here {
                 TakeoverStep::Open => {
                     if takeover.missing().len() > 1 {
                         self.world.lose(self.me);
+                    }
+                    if self.world.members.len() == 2 && !takeover.missing().is_empty() {
+                        self.world.truth.borrow_mut().split = true;
                     }
                     self.open_term(TermReason::TakenOver).await?;
                     if takeover.fenced_primary {

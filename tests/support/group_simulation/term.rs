@@ -39,6 +39,7 @@ impl Here {
                 return Err("another member has claimed a higher term meanwhile".to_owned());
             }
         }
+        self.world.say(self.me, || format!("claimed term {term}"));
         self.pause().await;
         self.rest_if_not_primary().await;
         self.pause().await;
@@ -95,6 +96,8 @@ impl Here {
             };
         });
         self.world.look_at_copy(self.me, self.me);
+        self.world
+            .say(self.me, || format!("rests: {}", self.stands()));
         self.fence();
     }
 
@@ -193,6 +196,12 @@ impl Here {
         let tip = journal.tail().tip();
         self.world
             .sealed(self.me, journal.id(), journal.epoch(), tip);
+        self.world.say(self.me, || {
+            format!(
+                "opened term {term} {reason:?}, closing {:?}",
+                closed.map(|closed| (closed.term, closed.last.sequence))
+            )
+        });
         self.world.opened_term(self.me, &with);
         self.pause().await;
         // The close record is flushed: the term is this system's, and what it closes is confirmed (ruling 31).

@@ -143,6 +143,8 @@ pub(super) struct Truth {
     pub(super) lost: bool,
     /// An operator opened a journal alone.
     pub(super) alone: bool,
+    /// Of two members one took over without the other: both may, and meet in one term (failures.md BRD-3).
+    pub(super) split: bool,
 }
 
 /// Whether an entry is in a lineage.
@@ -201,7 +203,7 @@ impl World {
             return;
         };
         let mut truth = self.truth.borrow_mut();
-        let lost = truth.lost;
+        let lost = truth.lost || truth.split;
         let of_term = truth.records.entry(record.term).or_default();
         if !of_term.contains(&record) {
             assert!(
@@ -237,8 +239,9 @@ impl World {
     /// A member met one term opened by two systems.
     pub(super) fn conflicted(&self, me: usize) {
         self.counts.borrow_mut().conflicts += 1;
+        let truth = self.truth.borrow();
         assert!(
-            self.truth.borrow().lost,
+            truth.lost || truth.split,
             "member {me} stopped with a conflict though nobody accepted loss"
         );
     }
@@ -247,7 +250,7 @@ impl World {
     pub(super) fn abandoned(&self, me: usize) {
         self.counts.borrow_mut().abandoned += 1;
         assert!(
-            !self.truth.borrow().is_exact(),
+            !self.truth.borrow().is_exact() || self.truth.borrow().split,
             "member {me} stopped as abandoned though nobody accepted loss"
         );
     }
@@ -308,8 +311,8 @@ impl World {
         }
         let explained = match &standing.stopped {
             None => true,
-            Some(Stop::Conflict { .. }) => truth.lost,
-            Some(Stop::Abandoned { .. }) => !truth.is_exact(),
+            Some(Stop::Conflict { .. }) => truth.lost || truth.split,
+            Some(Stop::Abandoned { .. }) => !truth.is_exact() || truth.split,
         };
         assert!(explained, "member {me} stopped: {:?}", standing.stopped);
     }
@@ -326,7 +329,12 @@ impl World {
         if member.disk.is_dead() {
             return;
         }
-        let confirmed = side.copy.progress().confirmed;
+        let mut confirmed = side.copy.progress().confirmed;
+        if me == journal {
+            // What it wrote itself is confirmed by close records alone.
+            let of = self.group.members[me].journal;
+            confirmed = confirmed.min(up.standing.get().confirmed_end(of));
+        }
         let mut truth = self.truth.borrow_mut();
         let known = truth.confirmed.get(&(me, journal)).copied();
         assert!(

@@ -19,6 +19,15 @@ use super::truth::{Counts, Truth};
 use super::wrong::Wrong;
 use crate::seed::Seed;
 
+thread_local! {
+    static STORY: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
+
+/// What happened in the last run of this thread, line by line: milliseconds, member, what.
+pub fn story() -> Vec<String> {
+    STORY.with_borrow(Clone::clone)
+}
+
 /// Everything.
 pub(super) struct World {
     pub(super) now: Cell<Moment>,
@@ -45,6 +54,7 @@ impl World {
         seed: Seed,
         wrong: Option<Wrong>,
     ) -> Rc<Self> {
+        STORY.with_borrow_mut(Vec::clear);
         Rc::new(Self {
             now: Cell::new(Moment::from_start(Duration::from_secs(1))),
             seed: RefCell::new(seed),
@@ -89,6 +99,12 @@ impl World {
     /// How often something went on.
     pub(super) fn moves(&self) -> u64 {
         self.moved.get()
+    }
+
+    /// Puts something a reader wants to know into the story of the run.
+    pub(super) fn say(&self, who: usize, what: impl FnOnce() -> String) {
+        let at = self.now.get().elapsed().as_millis();
+        STORY.with_borrow_mut(|story| story.push(format!("{at:>7} {who} {}", what())));
     }
 
     /// Puts something into the trace of the run.
