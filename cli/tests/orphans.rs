@@ -4,7 +4,6 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
 #[path = "../../apply/tests/job/fork.rs"]
-#[allow(dead_code, reason = "the tests of the job use more of it")]
 mod fork;
 #[path = "../../apply/tests/database/place.rs"]
 mod place;

@@ -101,6 +101,10 @@ impl Bounds {
 }
 
 /// One run.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "questions that have nothing to do with each other"
+)]
 #[derive(Clone, Copy, Debug)]
 pub struct Configuration {
     /// How many members.

@@ -10,10 +10,10 @@ use rjournal::daemon::{
     Along, ArchiveFollowed, ErrorKind, Followed, Follower, JournalClient, JournalFacts, Stopped,
     SystemFollower, SystemJournal, Want,
 };
-use rjournal::journal::{Again, Answer, ArchiveReader, Orphan};
 use rjournal::entry::{
     Draft, FileName, Name, QualifiedName, SaveFacts, SealedBundle, SegmentId, Sequence, codec,
 };
+use rjournal::journal::{Again, Answer, ArchiveReader, Orphan};
 use rjournal::receiver::StoredBundle;
 use rjournal::{Client, CommandError, System};
 

@@ -181,7 +181,7 @@ impl World {
             ticket: None,
         };
         if let Ok(ticket) = taken {
-            deposit.again = ticket.again();
+            deposit.again = ticket.again().is_again();
             deposit.ticket = Some(ticket);
             let index = ledger.deposits.len();
             ledger.waiting.push(index);

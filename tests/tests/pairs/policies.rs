@@ -97,9 +97,19 @@ fn a_retry_after_a_restart_waits_for_the_member_that_lacks_the_entry() {
         pair.kill(SOURCE).mend().start(SOURCE);
         pair.couple_without_flush(TARGET).cut();
         assert!(pair.is_open());
-        assert!(pair.deposit_keyed("had", 1).expect("taken").again());
+        assert!(
+            pair.deposit_keyed("had", 1)
+                .expect("taken")
+                .again()
+                .is_again()
+        );
         pair.settle().answers("had", Said::Sync);
-        assert!(pair.deposit_keyed("lacks", 2).expect("taken").again());
+        assert!(
+            pair.deposit_keyed("lacks", 2)
+                .expect("taken")
+                .again()
+                .is_again()
+        );
         pair.settle().answers("lacks", Said::Nothing);
         pair.only_on("lacks", &[SOURCE]);
         assert_eq!(pair.shown_settled(), ["had"], "readers see no more");
@@ -233,7 +243,12 @@ fn a_retry_after_unknown_under_reject_lands_once() {
     drop(pair.deposit_keyed("a", 1).expect("taken"));
     pair.seconds(3).answers("a", Said::Unknown);
     pair.mend().recover();
-    assert!(pair.deposit_keyed("a", 1).expect("found").again());
+    assert!(
+        pair.deposit_keyed("a", 1)
+            .expect("found")
+            .again()
+            .is_again()
+    );
     pair.recovers_whole();
     assert_eq!(pair.shows(SOURCE), ["a"]);
 }
