@@ -59,6 +59,24 @@ pub enum ApplyError {
         /// What is lacking.
         reason: String,
     },
+    /// The store stands in a term of its recovery group that is not in the group's history.
+    #[error(
+        "the store stands at {store}, in a term that is not in the history of its recovery group: restore it from a save \
+         (RSTSTO), or load it anew"
+    )]
+    Abandoned {
+        /// The store's position.
+        store: String,
+    },
+    /// The store cannot be brought into its journal's history in place. What is here is enough to make it anew, which is done
+    /// by whoever opens it.
+    #[error("{reason}. It is made anew from {from}")]
+    Anew {
+        /// Why it cannot.
+        reason: Box<Self>,
+        /// What it is made from.
+        from: MadeFrom,
+    },
     /// The store does not hold what an entry left that is to be taken out: somebody else changed it.
     #[error(
         "entry {sequence} cannot be taken out of the store: {found} in file {file}, where the entry left {expected}. It stays \
@@ -143,9 +161,27 @@ impl ApplyError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Store(error) => error.is_transient(),
-            Self::Journal(_) => true,
+            Self::Journal(_) | Self::Anew { .. } => true,
             _ => false,
         }
+    }
+}
+
+/// What a store is made anew from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MadeFrom {
+    /// The job's own save, and the journal behind it.
+    Save,
+    /// The journal alone, from its first entry.
+    Journal,
+}
+
+impl std::fmt::Display for MadeFrom {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Save => "its last save and the journal",
+            Self::Journal => "the journal",
+        })
     }
 }
 

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 
 use crate::database::{Database, DatabaseOptions};
 use crate::error::ApplyError;
-use crate::job::{ApplyJob, JobOptions, Port, Report, open_store, save_path, store_path};
+use crate::job::{ApplyJob, JobOptions, Port, Report, let_make, open_store, save_path, store_path};
 use crate::machine::Skip;
 use crate::serve::{StoreSocket, socket_path};
 use crate::store::StoreKind;
@@ -80,6 +80,7 @@ async fn run(arguments: JobArguments) -> Result<(), ApplyError> {
         () = &mut end => return Ok(()),
     };
     let Running {
+        port,
         mut job,
         database,
         socket,
@@ -95,6 +96,26 @@ async fn run(arguments: JobArguments) -> Result<(), ApplyError> {
     };
     drop(socket);
     match ended {
+        Some(Err(ApplyError::Anew { reason, from })) => {
+            drop((job, database));
+            let text = let_make(&arguments.data, arguments.store, &reason, from)?;
+            let message = Some(JobMessage {
+                id: "RJN5015".to_owned(),
+                severity: Severity::Alarm,
+                text,
+            });
+            // Whoever cannot be told finds the words with the store.
+            if let Err(error) = port
+                .report(Report {
+                    message,
+                    ..Report::default()
+                })
+                .await
+            {
+                tracing::warn!(%error, "the daemon was not told that the store is made anew");
+            }
+            Err(ApplyError::Anew { reason, from })
+        }
         Some(ended) => ended,
         None => job.stop().await.and(refused),
     }
@@ -107,6 +128,7 @@ async fn attach(database: &Database) -> Result<(), ApplyError> {
 }
 
 struct Running {
+    port: Port,
     job: ApplyJob,
     database: Database,
     socket: StoreSocket,
@@ -223,6 +245,7 @@ async fn start_on(
         CommandError::new(ErrorKind::Internal, "RJN5006", text)
     })?;
     Ok(Running {
+        port: port.clone(),
         job,
         database,
         socket,

@@ -10,12 +10,12 @@ use rjournal::entry::record::Format;
 use rjournal::entry::{ObjectId, Position, QualifiedName, Sequence};
 use tokio::sync::{mpsc, oneshot};
 
-use super::own_save;
 use super::port::{Port, Report};
 use super::saving::Saving;
 use super::shared::{JobShared, Order};
 use super::task::{JobOptions, Over, Task};
 use super::undoing::{Place, place};
+use super::{anew, own_save};
 use crate::error::{ApplyError, DatabaseError};
 use crate::machine::{ApplyMachine, Bounds, EndedFiles, OlderFormats, Skips};
 use crate::store::{ReplicaStore, StorePosition};
@@ -72,7 +72,10 @@ impl Beginning {
                     }
                 }
                 Ok(None) => break None,
-                Err(error) => break Some(error),
+                Err(error) => {
+                    let save = self.options.save.as_deref();
+                    break Some(anew::judge(&self.port, save, error).await);
+                }
             }
         };
         if let Some(error) = &failed {

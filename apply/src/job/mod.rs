@@ -2,6 +2,7 @@
 //! durable, reports - in a process of its own (`process`) or in the program that
 //! embeds the system. It decides nothing.
 
+mod anew;
 mod beginning;
 mod own_save;
 mod port;
@@ -13,6 +14,7 @@ mod task;
 mod undoing;
 mod way_back;
 
+pub(crate) use anew::let_make;
 pub use port::{Depositor, Feed, Port, Report};
 pub use restoring::{RestoreOrder, RestoredStore, restore_store};
 pub use shared::{JobShared, JobStatus, Lap, Order, Waited};

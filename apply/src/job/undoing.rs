@@ -38,7 +38,8 @@ pub(super) enum Place {
 /// Where a store stands, and that everything it needs next is there.
 ///
 /// # Errors
-/// As [`check_place`]; [`ApplyError::Ahead`] where no archive here holds what the store applied.
+/// As [`check_place`]; where no archive here holds what the store applied [`ApplyError::Ahead`], or [`ApplyError::Abandoned`]
+/// where its term is not in the group's history.
 pub(super) async fn place(
     port: &Port,
     position: Option<StorePosition>,
@@ -56,12 +57,16 @@ pub(super) async fn place(
         Err(ahead @ ApplyError::Ahead { .. }) => ahead,
         Err(error) => return Err(error),
     };
-    let name = port
+    let facts = port
         .facts(Some(segment_of(&position)), position.applied)
-        .await?
-        .name;
-    let Some(way) = Way::find(port, &position, name).await? else {
-        return Err(ahead);
+        .await?;
+    let Some(way) = Way::find(port, &position, facts.name).await? else {
+        let store = position.to_string();
+        return Err(if facts.abandoned {
+            ApplyError::Abandoned { store }
+        } else {
+            ahead
+        });
     };
     let facts = port.facts(Some(way.segment()), way.fork().sequence).await?;
     if facts.local || facts.last >= way.fork().sequence {

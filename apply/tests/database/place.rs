@@ -214,11 +214,19 @@ pub(crate) async fn create_file(
 }
 
 pub(crate) async fn start_journaling(system: &System, file: &FileName) -> Result<(), CommandError> {
+    journal_images(system, file, Images::Both).await
+}
+
+pub(crate) async fn journal_images(
+    system: &System,
+    file: &FileName,
+    images: Images,
+) -> Result<(), CommandError> {
     system
         .run(StartJournaling {
             file: file.clone(),
             journal: qualified("PRDLIB/JRN"),
-            images: Images::Both,
+            images,
         })
         .await
         .map(drop)

@@ -14,7 +14,7 @@ use rjournal::daemon::SystemJournal;
 use rjournal::daemon::command::library::CreateLibrary;
 use rjournal::disk::{Disk, OsDisk};
 use rjournal::entry::codec;
-use rjournal::entry::record::Value;
+use rjournal::entry::record::{Images, Value};
 use rjournal::entry::{Position, Sequence, SystemId, SystemName, Timestamp};
 use rjournal::journal::{Attributes, Copy, SourceRecord};
 use rjournal::receiver::StoredBundle;
@@ -25,8 +25,8 @@ use rjournal_apply::store::StoreKind;
 use tempfile::TempDir;
 
 use crate::place::{
-    LONG, Place, account, all_rows, delete, in_time, insert, main_store, port, qualified, row,
-    start_job, update,
+    LONG, Place, account, all_rows, delete, end_journaling, in_time, insert, journal_images,
+    main_store, port, qualified, row, start_job, update,
 };
 
 /// Where the copy's journal is, in its data directory.
@@ -62,6 +62,9 @@ pub(crate) struct Wanted {
     pub(crate) confirmed: bool,
     /// Whether the job made a save behind the fork.
     pub(crate) saved: bool,
+    /// Whether the job made a save before it.
+    pub(crate) saved_before: bool,
+    pub(crate) images: Images,
 }
 
 impl Default for Wanted {
@@ -71,6 +74,8 @@ impl Default for Wanted {
             rows: 40,
             confirmed: true,
             saved: false,
+            saved_before: false,
+            images: Images::Both,
         }
     }
 }
@@ -129,6 +134,14 @@ async fn database(
     (database.unwrap(), job)
 }
 
+/// The job makes the save its store can be made anew from.
+async fn save(job: &rjournal_apply::job::ApplyJob) {
+    let (done, saved) = tokio::sync::oneshot::channel();
+    let order = rjournal_apply::job::Order::Save { path: None, done };
+    assert!(job.shared().order(order).await);
+    in_time(saved).await.unwrap().unwrap();
+}
+
 async fn write(database: &Database, write: Write) {
     in_time(database.write(write, None)).await.unwrap();
 }
@@ -138,9 +151,18 @@ impl Fork {
     pub(crate) async fn new(wanted: Wanted) -> Self {
         let Place { dir, system } = Place::new().await;
         let data = dir.path().join("PRD");
+        if wanted.images == Images::After {
+            end_journaling(&system, &account()).await.unwrap();
+            journal_images(&system, &account(), Images::After)
+                .await
+                .unwrap();
+        }
         let (written, job) = database(&system, &data, wanted.kind).await;
         for id in 0..20 {
             write(&written, insert(id, "common", 0)).await;
+        }
+        if wanted.saved_before {
+            save(&job).await;
         }
         let mut open = written.begin(None).await.unwrap();
         for id in 0..10 {
@@ -170,10 +192,7 @@ impl Fork {
         let upto = journal.readable();
         assert!(in_time(job.shared().wait_applied(upto)).await);
         if wanted.saved {
-            let (done, saved) = tokio::sync::oneshot::channel();
-            let order = rjournal_apply::job::Order::Save { path: None, done };
-            assert!(job.shared().order(order).await);
-            in_time(saved).await.unwrap().unwrap();
+            save(&job).await;
         }
         let stood = job.shared().applied();
         job.stop().await.unwrap();
@@ -230,7 +249,7 @@ impl Fork {
         assert_eq!((archived.number, archived.fork), (1, fork));
         drop(copy);
         copy_dir(&main_store(&data), &main_store(&target));
-        if wanted.saved {
+        if wanted.saved || wanted.saved_before {
             let own = |data: &Path| save_path(data, "MAIN".parse().unwrap());
             std::fs::copy(own(&data), own(&target)).unwrap();
         }
