@@ -170,7 +170,8 @@ async fn what_was_not_taken_over_is_shown_exported_and_lands_once_where_it_still
         .iter()
         .filter_map(|one| one["key"].as_str())
         .collect();
-    assert_eq!(reasons, ["0", "100", "0"]);
+    // The last one fits behind the first, which made the row it found.
+    assert_eq!(reasons, ["0", "100"]);
     assert_eq!(other.amount("101"), None, "nothing was deposited");
     // Those that fit, by their entries.
     let fits: Vec<String> = transactions[2..5]
