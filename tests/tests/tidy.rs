@@ -38,7 +38,7 @@ const APPLY: [(&str, &[&str]); 6] = [
 ];
 
 /// Packages from elsewhere, and the only places that name them.
-const PLACES: [(&str, &[&str]); 7] = [
+const PLACES: [(&str, &[&str]); 8] = [
     ("quinn", &["rjournal/src/link/"]),
     ("rustls", &["rjournal/src/link/", "cli/src/"]),
     (
@@ -53,6 +53,7 @@ const PLACES: [(&str, &[&str]); 7] = [
         ],
     ),
     ("clap", &["cli/src/"]),
+    ("httparse", &["rjournal/src/daemon/health/"]),
     (
         "sled",
         &["apply/src/store/", "apply/tests/store_conformance/"],

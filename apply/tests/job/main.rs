@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
 mod exports;
+mod group;
 mod holds;
 #[path = "../database/place.rs"]
 mod place;

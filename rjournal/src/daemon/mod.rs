@@ -31,6 +31,7 @@ pub use group::{SwitchReport, TakeoverReport, TakeoverView};
 pub use jobs::{EXIT_STOPPED, JobProgram, JobState};
 pub use messages::{OperatorMessage, Severity};
 pub use socket::{
-    Client, ClientTicket, ControlSocket, Followed, Follower, JournalClient, JournalFacts, Want,
+    BackOff, Client, ClientTicket, ControlSocket, Followed, Follower, FoundPrimary, GroupClient,
+    GroupDeposit, GroupMembers, JournalClient, JournalFacts, Want,
 };
 pub use system::{System, SystemOptions};

@@ -5,12 +5,16 @@ mod client;
 mod cycles;
 mod follow;
 mod frame;
+mod group;
 mod hello;
+mod members;
 mod server;
 mod unit;
 
 pub use client::{Client, ClientTicket, JournalClient};
 pub use follow::{Followed, Follower, JournalFacts};
 pub use frame::Want;
+pub use group::{GroupClient, GroupDeposit};
+pub use members::{BackOff, FoundPrimary, GroupMembers};
 pub use server::ControlSocket;
 pub(super) use server::facts;
