@@ -2,10 +2,10 @@
 
 use rjournal::CommandError;
 use rjournal::daemon::{ErrorKind, Stopped};
-use rjournal::entry::{CodecError, FileName, Name, ObjectId, QualifiedName, Sequence};
+use rjournal::entry::{CodecError, FileName, JournalId, Name, ObjectId, QualifiedName, Sequence};
 use rjournal::link::OtherVersion;
 
-use crate::store::StoreError;
+use crate::store::{InProgress, StoreError};
 
 /// Why entries are no longer applied.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +42,51 @@ pub enum ApplyError {
         store: String,
         /// The last entry that may be read.
         journal: Sequence,
+    },
+    /// What was decided behind a fork cannot be taken out of the store; nothing was (failures.md PRO-8).
+    #[error(
+        "the store stands behind entry {fork}, where its journal was cut, and entry {sequence} of file {file} cannot be taken \
+         out of it: {reason}. Nothing was taken out: restore the store from a save made at or before entry {fork} (RSTSTO), or \
+         load it anew"
+    )]
+    UndoNotPossible {
+        /// The entry.
+        sequence: Sequence,
+        /// The file.
+        file: String,
+        /// The last entry that stays.
+        fork: Sequence,
+        /// What is lacking.
+        reason: String,
+    },
+    /// The store does not hold what an entry left that is to be taken out: somebody else changed it.
+    #[error(
+        "entry {sequence} cannot be taken out of the store: {found} in file {file}, where the entry left {expected}. It stays \
+         between entry {fork}, where its journal was cut, and where it stood: restore it from a save made at or before entry \
+         {fork} (RSTSTO), or load it anew"
+    )]
+    UndoConflict {
+        /// The entry.
+        sequence: Sequence,
+        /// The file.
+        file: String,
+        /// What the store holds.
+        found: String,
+        /// What the entry left.
+        expected: String,
+        /// The last entry that stays.
+        fork: Sequence,
+    },
+    /// What lies behind a fork cannot be read, so it cannot be taken out of the store; nothing was.
+    #[error(
+        "the store stands behind a fork of its journal, and orphan archive {archive}, which may hold what lies there, cannot \
+         be read: {error}. Put its file back from a backup, or restore the store from a save made before the fork (RSTSTO)"
+    )]
+    Archive {
+        /// Its number; zero for a manifest whose number is not known.
+        archive: u64,
+        /// Why.
+        error: CommandError,
     },
     /// Entries the store needs next were deleted.
     #[error(
@@ -151,6 +196,11 @@ pub enum DatabaseError {
     /// The store is a replica: it is changed by its journal only.
     #[error("this store is a replica; changes are made where its journal is local")]
     Replica,
+    /// The system is not the primary of the store's recovery group, or not any more.
+    #[error(
+        "this store is a replica now: its system is not the primary of its recovery group; WHOISPRIMARY says where rows are changed"
+    )]
+    NotPrimary,
     /// A row with this key is there already.
     #[error("a row with key {key} is in {file} already")]
     Duplicate {
@@ -191,11 +241,25 @@ pub enum DatabaseError {
         /// Its decision.
         until: Sequence,
     },
+    /// What was decided behind a fork is being taken out of the store: reads would see half of that.
+    #[error(
+        "what another system did not take over is being taken out of the store; reads are answered again when it stands at entry {fork}"
+    )]
+    TakenBack {
+        /// The last entry that stays.
+        fork: Sequence,
+    },
     /// The key of the transaction was used before: it landed then.
-    #[error("this transaction landed before, as entry {sequence}")]
+    #[error(
+        "this transaction landed before, as entry {sequence}{}",
+        of_journal(*.journal)
+    )]
     LandedBefore {
         /// Its commit.
         sequence: Sequence,
+        /// The journal that is in, where it landed in an earlier term of the recovery group in another one.
+        #[serde(default)]
+        journal: Option<JournalId>,
     },
     /// The key of the transaction was used before, and what was deposited then has no answer that says it landed.
     #[error(
@@ -266,6 +330,19 @@ pub enum DatabaseError {
     },
 }
 
+impl DatabaseError {
+    /// What readers are told while a mark stands.
+    pub(crate) const fn busy(mark: InProgress) -> Self {
+        if mark.is_undo() {
+            Self::TakenBack { fork: mark.cycle }
+        } else {
+            Self::Busy {
+                until: mark.decision,
+            }
+        }
+    }
+}
+
 impl From<DatabaseError> for CommandError {
     /// The same as a command's failure: with IBM's message id where the condition is known there.
     fn from(error: DatabaseError) -> Self {
@@ -279,11 +356,13 @@ impl From<DatabaseError> for CommandError {
             DatabaseError::NotOpen { .. } => (ErrorKind::Refused, "RJN4010"),
             DatabaseError::Held { .. } => (ErrorKind::Refused, "RJN6015"),
             DatabaseError::Replica => (ErrorKind::Refused, "RJN6001"),
+            DatabaseError::NotPrimary => (ErrorKind::Refused, "RJN6020"),
             DatabaseError::Duplicate { .. } => (ErrorKind::Exists, "CPF5034"),
             DatabaseError::NoRow { .. } => (ErrorKind::NotFound, "CPF5006"),
             DatabaseError::Locked { .. } => (ErrorKind::TimedOut, "CPF5027"),
             DatabaseError::Row { .. } => (ErrorKind::Invalid, "RJN6002"),
             DatabaseError::Busy { .. } => (ErrorKind::TimedOut, "RJN6003"),
+            DatabaseError::TakenBack { .. } => (ErrorKind::TimedOut, "RJN6025"),
             DatabaseError::LandedBefore { .. } => (ErrorKind::Exists, "RJN6004"),
             DatabaseError::Undecided { .. } => (ErrorKind::TimedOut, "RJN6018"),
             DatabaseError::Over => (ErrorKind::Refused, "RJN6005"),
@@ -365,6 +444,12 @@ fn versions_text(job: u32, client: Option<u32>) -> impl std::fmt::Display {
         client,
     };
     versions.of("the store socket's protocol", "the client")
+}
+
+fn of_journal(journal: Option<JournalId>) -> String {
+    journal.map_or_else(String::new, |journal| {
+        format!(" of journal {journal}, in an earlier term")
+    })
 }
 
 fn of_store(store: Option<Name>) -> String {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rjournal::daemon::command::apply::{JobDescription, JobMessage};
 use rjournal::daemon::{EXIT_STOPPED, ErrorKind, Severity};
-use rjournal::entry::{Name, Sequence, Timestamp};
+use rjournal::entry::{JournalId, Name, Sequence, Timestamp};
 use rjournal::{Client, CommandError};
 use tokio::sync::oneshot;
 
@@ -15,7 +15,7 @@ use crate::error::ApplyError;
 use crate::job::{ApplyJob, JobOptions, Port, Report, open_store, save_path, store_path};
 use crate::machine::Skip;
 use crate::serve::{StoreSocket, socket_path};
-use crate::store::{StoreKind, read_header};
+use crate::store::StoreKind;
 
 /// How often a daemon that starts is looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -100,9 +100,9 @@ async fn run(arguments: JobArguments) -> Result<(), ApplyError> {
     }
 }
 
-/// Attaches the journal once it is open, and comes back only when that is refused.
+/// Attaches the journal whenever one is open here for deposits, and comes back only when that is refused.
 async fn attach(database: &Database) -> Result<(), ApplyError> {
-    database.attach().await?;
+    database.keep_attached().await?;
     std::future::pending().await
 }
 
@@ -174,8 +174,6 @@ async fn start_on(
         .map_err(|error| CommandError::invalid(format!("{error}")))?;
     let (opened, message) = open_store(data, store, kind, record.cache_mib).await?;
     let saved = save_path(data, store);
-    // The save says itself what it covers.
-    let covered = read_header(&saved).ok().map(|info| info.position.restart);
     let found = opened.reader().position()?;
     // A store that was forgotten, and is started under its name again.
     let message = message.or_else(|| {
@@ -191,7 +189,6 @@ async fn start_on(
         })
     });
     port.report(Report {
-        saved: covered,
         message,
         ..Report::default()
     })
@@ -200,7 +197,12 @@ async fn start_on(
         save: Some(saved),
         ..JobOptions::default()
     };
-    if let Some(order) = &record.skip {
+    // In another journal its number is another entry's.
+    let is_here = |journal: Option<JournalId>| {
+        let at = found.map(|found| found.journal);
+        at.is_none() || journal.is_none() || at == journal
+    };
+    if let Some(order) = record.skip.as_ref().filter(|order| is_here(order.journal)) {
         let skip = Skip {
             reason: order.reason.clone(),
             at: Timestamp::from_micros(order.at.as_micros()),

@@ -92,7 +92,11 @@ fn fold_case(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
         }
         if !seen_command && !value_of_global && !text.starts_with('-') {
             // HELP is followed by the name of a command.
-            seen_command = !text.eq_ignore_ascii_case("help");
+            // ORPHANS by that of one of its verbs.
+            let goes_on = ["help", "orphans"]
+                .iter()
+                .any(|word| text.eq_ignore_ascii_case(word));
+            seen_command = !goes_on;
             return text.to_ascii_lowercase().into();
         }
         value_of_global = false;
@@ -141,6 +145,10 @@ mod tests {
         assert_eq!(
             folded(&["rjournal", "HELP", "CRTJRN"]),
             ["rjournal", "help", "crtjrn"]
+        );
+        assert_eq!(
+            folded(&["rjournal", "ORPHANS", "--json", "LIST", "--JRN", "A/B"]),
+            ["rjournal", "orphans", "--json", "list", "--jrn", "A/B"]
         );
     }
 

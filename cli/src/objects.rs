@@ -42,7 +42,8 @@ impl<'a> Objects<'a> {
         Ok(objects)
     }
 
-    fn put(&mut self, object: ObjectId, format: Format) {
+    /// Learns a format.
+    pub(crate) fn put(&mut self, object: ObjectId, format: Format) {
         self.formats
             .entry(object)
             .or_default()
@@ -105,6 +106,21 @@ impl<'a> Objects<'a> {
             self.learn(entry);
         }
         Ok(found.next)
+    }
+
+    /// Learns from all definitions in the journal.
+    pub(crate) async fn look_through(&mut self) -> Result<(), CliError> {
+        let mut from = Sequence::FIRST;
+        while let Some(next) = self.look(from).await? {
+            from = next;
+        }
+        self.looked = true;
+        Ok(())
+    }
+
+    /// A format of an object, where it is known.
+    pub(crate) fn format(&self, object: ObjectId, version: u32) -> Option<&Format> {
+        self.formats.get(&object)?.get(&version)
     }
 
     /// The object that is a file of this name.

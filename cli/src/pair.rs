@@ -196,7 +196,7 @@ impl SystemProcess {
                 );
                 return Err(CliError(CommandError::new(
                     ErrorKind::Internal,
-                    "RJN7001",
+                    "RJN8001",
                     text,
                 )));
             }
@@ -307,7 +307,7 @@ impl Running {
         let text = format!("{} ended with {}: {said}", self.what, output.status);
         Err(CliError(CommandError::new(
             ErrorKind::Internal,
-            "RJN7001",
+            "RJN8001",
             text,
         )))
     }
@@ -521,7 +521,7 @@ pub(crate) async fn until(
     while !so().await? {
         if tokio::time::Instant::now() >= deadline {
             let text = format!("{what}: it did not happen within {} s", PATIENCE.as_secs());
-            let error = CommandError::new(ErrorKind::TimedOut, "RJN7001", text);
+            let error = CommandError::new(ErrorKind::TimedOut, "RJN8001", text);
             return Err(CliError(error));
         }
         tokio::time::sleep(Duration::from_millis(20)).await;

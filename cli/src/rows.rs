@@ -83,7 +83,7 @@ async fn find(context: &Context<'_>, file: &FileName) -> Result<Name, CliError> 
     let client = context.client().await?;
     let mut jobs = client.run(ListJobs {}).await?.jobs;
     if let Some(journal) = journal_of(&client, file).await? {
-        jobs.retain(|job| job.journal == journal);
+        jobs.retain(|job| job.journals.contains(&journal));
     }
     let mut stores = Vec::new();
     for job in &jobs {

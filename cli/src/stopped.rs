@@ -39,7 +39,7 @@ async fn stopped(context: &Context<'_>, wanted: &Wanted) -> Option<CliError> {
     let jobs = client.run(ListJobs {}).await.ok()?.jobs;
     let of_store = |store: &Name| {
         let job = jobs.iter().find(|job| job.store == *store)?;
-        Some(job.journal)
+        Some(job.at)
     };
     let journal: QualifiedName = match wanted {
         Wanted::Store(store) => of_store(store)?,
@@ -48,7 +48,7 @@ async fn stopped(context: &Context<'_>, wanted: &Wanted) -> Option<CliError> {
             let found = files.into_iter().find(|known| known.file == *file);
             match (found.and_then(|known| known.journal), jobs.as_slice()) {
                 (Some(journal), _) => journal,
-                (None, [job]) => job.journal,
+                (None, [job]) => job.at,
                 (None, _) => return None,
             }
         }

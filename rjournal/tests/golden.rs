@@ -503,6 +503,9 @@ fn control(kind: JournalKind) -> Control {
         stopped: Some("an operator must decide".to_owned()),
         set_unknown: false,
         next_name: Some("PRDLIB/RCV0000003".parse().unwrap()),
+        policy_ordered: None,
+        untold: Vec::new(),
+        began_behind: None,
     };
     control.checkpoint.set = Some((Sequence::new(259), set_change()));
     control.checkpoint.last_keyed = Sequence::new(302);
@@ -512,7 +515,10 @@ fn control(kind: JournalKind) -> Control {
 
 #[test]
 fn control_file_fields() {
-    hold_control("control_local.json", &control(JournalKind::Local));
+    let mut local = control(JournalKind::Local);
+    local.policy_ordered = Some(Policy::Degrade);
+    local.untold = set_change().left;
+    hold_control("control_local.json", &local);
     let kind = JournalKind::Remote(SourceRecord {
         system: SYSTEM,
         name: "PRD".parse().unwrap(),
@@ -522,6 +528,7 @@ fn control_file_fields() {
     let mut copy = control(kind);
     copy.epoch = Epoch::NONE;
     copy.promised = EPOCH;
+    copy.began_behind = Some(Sequence::new(200));
     copy.cut = serde_json::from_value(serde_json::json!({ "at": at(300, 0xcd) })).unwrap();
     hold_control("control_remote.json", &copy);
 }

@@ -154,6 +154,35 @@ pub fn sync_answers_are_on_every_member(cluster: &Cluster, seed: u64) {
     }
 }
 
+/// What a copy rules out for who takes over there is true (ruling 13): nothing was answered that it lacks, power lost there this
+/// very moment, unless an operator gave it up at the source.
+///
+/// # Panics
+/// When something was.
+pub fn what_copies_rule_out_is_true(cluster: &mut Cluster) {
+    cluster.ledger.look();
+    for (number, node) in cluster.nodes.iter().enumerate().skip(1) {
+        let disk = node.disk.crash_to_synced().power_on();
+        let copy = Copy::open(std::sync::Arc::new(disk), Path::new(DIR), Sequence::NONE)
+            .expect("a copy recovers");
+        let set = copy.shared().set();
+        let said = set.as_ref().map_or(Sequence::NONE, |(at, _)| *at);
+        let voided = cluster.voided.get(&number).is_some_and(|at| said <= *at);
+        if voided || copy.shared().local_answers_possible(node.system) {
+            continue;
+        }
+        let found = content(copy.shared().reader(), copy.tip().sequence);
+        for (sequence, (id, class, _)) in cluster.ledger.landed() {
+            assert_eq!(
+                found.ids.get(&sequence),
+                Some(&id),
+                "entry {sequence} was answered {class:?} without {}, which rules that out by {set:?}",
+                node.name
+            );
+        }
+    }
+}
+
 /// Under block and reject only an operator makes the set smaller (ruling 13).
 ///
 /// # Panics

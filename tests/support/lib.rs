@@ -9,6 +9,7 @@
 pub mod bench_journal;
 pub mod checkers;
 pub mod cluster;
+pub mod group_simulation;
 pub mod groups;
 pub mod ledger;
 pub mod mood;

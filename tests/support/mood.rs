@@ -46,6 +46,7 @@ pub(crate) struct Mood {
     pub(crate) tick: u64,
     pub(crate) change: u64,
     pub(crate) operate: u64,
+    pub(crate) policy: u64,
 }
 
 impl Mood {
@@ -63,7 +64,8 @@ impl Mood {
             dark: one_of([0, 0, 5]),
             tick: one_of([20, 60, 150]),
             change: one_of([0, 10, 10]),
-            operate: one_of([0, 0, 5]),
+            operate: one_of([0, 0, 8]),
+            policy: one_of([0, 0, 10]),
         }
     }
 }

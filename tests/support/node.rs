@@ -12,7 +12,7 @@ use rjournal::entry::{Moment, SystemId, SystemName, Timestamp};
 use rjournal::journal::{
     Batch, Copy, Entropy, Gate, Journal, JournalKind, Owner, Recovered, Writer,
 };
-use rjournal::remote::{Activation, Confirmation};
+use rjournal::remote::Confirmation;
 
 use crate::bench_journal::DIR;
 use crate::seed::SeededEntropy;
@@ -170,13 +170,15 @@ impl Node {
                 journal.set_gate(Gate::Open);
                 let source = Source::Local(Arc::clone(&journal));
                 *links = links_of(&source, seed);
+                let confirmation = Mutex::new(confirmation);
                 for link in links.iter_mut() {
-                    activate(link, now);
+                    let begun = link.begin(Some(&confirmation), wall, now);
+                    begun.map_err(|error| error.to_string())?;
                 }
                 let open = OpenSide {
                     journal,
                     writer,
-                    confirmation: Mutex::new(confirmation),
+                    confirmation,
                     batch: None,
                     failed: false,
                 };
@@ -196,10 +198,4 @@ fn links_of(source: &Source, seed: u64) -> Vec<LinkCrank> {
     let jitter = |index: usize| seed ^ (index as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let made = |(index, record)| LinkCrank::new(record, source.clone(), jitter(index));
     links.into_iter().enumerate().map(made).collect()
-}
-
-/// Activates a link as its record says.
-pub fn activate(link: &mut LinkCrank, now: Moment) {
-    let sync = link.record.delivery == rjournal::journal::DeliveryMode::Sync;
-    link.link.activate(Activation { sync }, now);
 }

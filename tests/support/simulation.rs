@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rjournal::daemon::crank::LinkCrank;
+use rjournal::daemon::crank::{Ending, LinkCrank};
 use rjournal::disk::{CrashedDisk, MemoryDisk};
 use rjournal::entry::Sequence;
 use rjournal::entry::control_entry::Policy;
@@ -17,8 +17,11 @@ use crate::bench_journal::DIR;
 use crate::checkers;
 use crate::cluster::{Cluster, Plan, asynchronous, quick, sync};
 use crate::mood::{Faults, Mood};
-use crate::node::{Running, Side, activate};
+use crate::node::{Running, Side};
 use crate::seed::Seed;
+
+/// What a change of the policy is in the trace of a run.
+const POLICY_STEP: u64 = 13;
 
 /// How a run went, equal for equal seeds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,11 +87,16 @@ pub fn run(seed_number: u64) -> Outcome {
     let mut trace = 0xcbf2_9ce4_8422_2325_u64;
     for _ in 0..400 + run.seed.below(600) {
         let did = run.step();
+        if did == POLICY_STEP || run.seed.below(40) == 0 {
+            checkers::what_copies_rule_out_is_true(&mut run.cluster);
+        }
         let last = run.cluster.last().get();
         trace = (trace ^ did ^ last << 8).wrapping_mul(0x0100_0000_01b3);
     }
     checkers::sync_answers_are_on_every_member(&run.cluster, run.seed.draw());
+    checkers::what_copies_rule_out_is_true(&mut run.cluster);
     run.heal();
+    checkers::what_copies_rule_out_is_true(&mut run.cluster);
     checkers::answers_are_true(&run.cluster);
     checkers::only_degrade_makes_the_set_smaller(&run.cluster);
     checkers::receivers_are_identical(&run.cluster);
@@ -134,6 +142,7 @@ impl Run {
             mood.tick,
             mood.change,
             mood.operate,
+            mood.policy,
         ];
         let mut drawn = self.seed.below(1000);
         let chosen = odds.iter().position(|odd| {
@@ -163,6 +172,7 @@ impl Run {
             Some(9) => self.tick(),
             Some(10) => self.cluster.order_change(),
             Some(11) => self.operate(),
+            Some(12) => self.change_policy(),
             _ => return 20 + u64::from(self.work()),
         }
         chosen.map_or(0, |index| index as u64 + 1)
@@ -193,8 +203,19 @@ impl Run {
         }
     }
 
+    /// An operator chooses another policy, and sometimes gives up who cannot be told.
+    fn change_policy(&mut self) {
+        let policy = [Policy::Degrade, Policy::Block, Policy::Reject][self.seed.below(3) as usize];
+        if self.seed.below(4) == 0 {
+            self.cluster.force_policy(policy);
+        } else {
+            self.cluster.change_policy(policy);
+        }
+    }
+
     fn crash(&mut self, node: usize) {
         self.faults.crashes += 1;
+        checkers::what_copies_rule_out_is_true(&mut self.cluster);
         let draw = self.seed.draw();
         self.cluster.crash(node, draw);
         // The disk that comes back is whole.
@@ -315,23 +336,32 @@ impl Run {
         }
     }
 
-    /// An operator inactivates a link, at once or when it is drained, or activates it again.
+    /// An operator inactivates a link, at once, when it is drained, or whatever its target knows; or activates it again.
     fn operate(&mut self) {
         let target = self.any_target();
         let (node, now) = (self.feeder(target), self.cluster.now);
-        let (draw, last) = (self.seed.draw(), self.cluster.last());
-        if let Some(Running { links, .. }) = &mut self.cluster.nodes[node].running
-            && !links.is_empty()
-        {
-            let index = draw as usize % links.len();
-            let link = &mut links[index];
-            if link.link.shown().state == LinkState::Inactive {
-                activate(link, now);
-            } else {
-                link.link.inactivate((draw % 3 == 0).then_some(last), now);
-            }
+        let draw = self.seed.draw();
+        let Some(Running { links, .. }) = &mut self.cluster.nodes[node].running else {
+            return;
+        };
+        if links.is_empty() {
+            return;
         }
-        self.cluster.pump(node);
+        let index = draw as usize % links.len();
+        let link = &mut links[index];
+        let state = link.link.shown().state;
+        let again = state == LinkState::ControlledEnd && draw.is_multiple_of(5);
+        if state == LinkState::Inactive || again {
+            link.activate(now);
+            self.cluster.pump(node);
+            return;
+        }
+        let how = match draw % 7 {
+            0 | 1 => Ending::Controlled,
+            2 => Ending::Forced,
+            _ => Ending::Immediate,
+        };
+        self.cluster.inactivate(node, index, how);
     }
 
     fn tick(&mut self) {
@@ -387,7 +417,7 @@ impl Run {
                 for link in links.iter_mut().filter(off) {
                     let state = link.link.shown().state;
                     assert_ne!(state, LinkState::Failed, "{:?}", link.link.shown());
-                    activate(link, now);
+                    link.activate(now);
                 }
             }
             self.cluster.pump(node);

@@ -5,9 +5,9 @@ use std::path::Path;
 
 use rjournal::daemon::command::directory::DescribeSystem;
 use rjournal::daemon::command::journal::AttributePatch;
-use rjournal::daemon::{ControlSocket, ErrorKind, JournalClient, Want};
+use rjournal::daemon::{Along, ControlSocket, ErrorKind, JournalClient, Want};
 use rjournal::entry::{Draft, Kind, Sequence, SystemName};
-use rjournal::journal::Answer;
+use rjournal::journal::{Again, Answer};
 use rjournal::{Client, CommandError, Config, System};
 use rjournal_tests::systems::{PATIENCE, Single, name};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -57,7 +57,7 @@ async fn a_commit_does_not_land_when_an_entry_of_its_cycle_was_refused() {
         answers.push(ticket.answer().await);
     }
     assert!(
-        matches!(answers[0], Ok((Answer::Landed { .. }, false))),
+        matches!(answers[0], Ok((Answer::Landed { .. }, Again::No))),
         "{answers:?}"
     );
     assert!(answers[1].is_err(), "{answers:?}");
@@ -195,7 +195,7 @@ async fn a_client_refuses_a_daemon_of_another_version_whatever_it_wants() {
         client.run(DescribeSystem {}).await
     };
     let attach = || Client::attach(&data, journal, Default::default(), false);
-    let follow = || Client::follow(&data, journal, Sequence::NONE, None);
+    let follow = || Client::follow(&data, journal, Along::Journal, Sequence::NONE, None);
     let newer = server_hello(7);
     let told = [
         stranger.hears(&newer, ask()).await,

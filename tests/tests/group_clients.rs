@@ -11,7 +11,7 @@ use rjournal::daemon::command::journal::AttributePatch;
 use rjournal::daemon::command::status::{DescribeStatus, Health};
 use rjournal::daemon::{ControlSocket, GroupDeposit};
 use rjournal::entry::{Draft, Kind, Sequence};
-use rjournal::journal::{AckClass, Answer};
+use rjournal::journal::{AckClass, Again, Answer};
 use rjournal::remote::MemberRole;
 use rjournal::{GroupClient, System};
 use rjournal_tests::groups::Group;
@@ -195,11 +195,11 @@ async fn a_key_is_one_entry_and_what_cannot_be_helped_is_told() {
     let client = GroupClient::new(places(&group), Some("ORDERS".parse().expect("a name")));
     let draft = Draft::new(Kind::USER, b"first");
     let first = client.deposit(&draft, PATIENCE).await.expect("a deposit");
-    assert_eq!((first.tries, first.again), (1, false));
+    assert_eq!((first.tries, first.again), (1, Again::No));
     // The same key again is the same entry, whoever asks.
     let again = client.deposit_under(first.key, &draft, PATIENCE).await;
     let again = again.expect("a deposit");
-    assert!(again.again, "{again:?}");
+    assert!(again.again.is_again(), "{again:?}");
     assert_eq!(again.answer, first.answer);
     // What is wrong with the entry itself is told at once.
     let opened = Draft::new(Kind::OPENED, b"");

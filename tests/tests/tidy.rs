@@ -63,6 +63,7 @@ const PLACES: [(&str, &[&str]); 8] = [
         &["apply/src/store/", "apply/tests/store_conformance/"],
     ),
     ("rmp_serde", &["rjournal/src/", "apply/src/"]),
+    ("stateright", &["tests/model/"]),
 ];
 
 fn root() -> PathBuf {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rjournal::entry::record::Format;
-use rjournal::entry::{FileName, Name, ObjectId};
+use rjournal::entry::{FileName, Name, ObjectId, QualifiedName};
 
 use crate::error::DatabaseError;
 use crate::job::{JobShared, Port, Waited};
@@ -87,21 +87,20 @@ impl Files {
             return Ok(file);
         }
         // The catalog may know it while the store has not seen its definition yet.
-        let journal = self.port.journal();
         let defined = self
             .port
             .file(name)
             .await?
-            .is_some_and(|file| file.journal == Some(journal));
+            .is_some_and(|file| file.journal.is_some_and(|at| self.is_applied(at, job)));
         if defined {
             let appears = async {
                 loop {
-                    let seen = job.applied();
+                    let (lap, seen) = (job.lap(), job.applied());
                     if let Some(file) = self.look_up(name, job)? {
                         return Ok(file);
                     }
-                    match job.wait_unheld(seen.next()).await {
-                        Waited::Applied => {}
+                    match job.wait_unheld(lap, seen.next()).await {
+                        Waited::Applied | Waited::Gone => {}
                         Waited::Held => {
                             let store = self.store();
                             return Err(DatabaseError::Held { store });
@@ -115,6 +114,12 @@ impl Files {
             }
         }
         Err(DatabaseError::NoFile { file: name.clone() })
+    }
+
+    /// Whether what is deposited into a journal comes into the store.
+    fn is_applied(&self, journal: QualifiedName, job: &JobShared) -> bool {
+        let now = job.facts().map(|facts| facts.name);
+        journal == self.port.journal() || now == Some(journal)
     }
 
     fn look_up(
@@ -154,12 +159,14 @@ impl Files {
         let journaled = if let Some(journaled) = job.is_journaled(file.id) {
             journaled
         } else {
-            let journal = self.port.journal();
-            let journaled = self
-                .port
-                .file(&file.name)
-                .await?
-                .is_some_and(|known| known.journal == Some(journal));
+            let known = self.port.file(&file.name).await?;
+            let journaled = match known.filter(|known| known.id == file.id) {
+                Some(known) => known
+                    .journal
+                    .is_some_and(|at| job.is_in_group() || self.is_applied(at, job)),
+                // The catalog of a system that became primary may not know it; the store lists those whose journaling ended.
+                None => job.is_in_group(),
+            };
             job.assume_journaled(file.id, journaled);
             journaled
         };
@@ -168,6 +175,7 @@ impl Files {
         }
         let name = file.name.clone();
         Err(match self.port.file(&name).await? {
+            None if job.is_in_group() => DatabaseError::NotJournaled { file: name },
             Some(_) => DatabaseError::NotJournaled { file: name },
             None => DatabaseError::Deleted { file: name },
         })

@@ -4,28 +4,29 @@
 //! commits and changes outside a cycle wait for an answer; a commit comes back when it is applied here. Must not know how
 //! entries travel.
 
+mod access;
 mod file;
 mod lock;
 mod transaction;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rjournal::entry::record::{Value, decode_row, encode_key_values};
 use rjournal::entry::{DepositKey, FileName, Sequence};
-use rjournal::journal::{AckClass, Answer, UnknownReason};
+use rjournal::journal::{AckClass, Again, Answer, UnknownReason};
 use serde::{Deserialize, Serialize};
-use tokio::sync::OnceCell;
 
 use crate::error::{ApplyError, DatabaseError};
-use crate::job::{Depositor, JobShared, Port, Waited};
+use crate::job::{JobShared, Port, Waited};
 use crate::store::{KeyedRow, StoreError, StoreReader, StoredFile};
 
 pub use file::DatabaseFile;
 pub use transaction::{Transaction, Write};
 
+pub(crate) use access::Way;
+use access::{Access, Waiting};
 use file::Files;
-use lock::LockTable;
 
 /// How a change was answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,6 +72,9 @@ pub enum UnappliedReason {
 /// How long a change waits for a journal that is not open.
 const OPENED_WITHIN: Duration = Duration::from_millis(500);
 
+/// A journal that changed while it was attached is tried again after this long.
+const ATTACH_AGAIN: Duration = Duration::from_millis(20);
+
 /// Settings of a database.
 #[derive(Debug, Clone)]
 pub struct DatabaseOptions {
@@ -98,25 +102,18 @@ pub struct Database {
 #[derive(Debug)]
 pub(crate) struct Inner {
     pub(crate) job: Arc<JobShared>,
-    /// Nothing before the journal is open.
-    access: OnceCell<Access>,
-    pub(crate) locks: LockTable,
+    access: Access,
     pub(crate) files: Files,
     pub(crate) options: DatabaseOptions,
 }
 
-/// The way to an open journal.
-#[derive(Debug)]
-struct Access {
-    /// Nothing where the store is a replica.
-    depositor: Option<Depositor>,
-    /// What was deposited before this database must be in the store before anything is changed: its locks are not here.
-    settled_from: Sequence,
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Database {
     /// The database of a running job. Where the journal is remote it can only be read; so it can where the journal is not
-    /// open yet, until [`Self::attach`] was called.
+    /// open yet, until it is. In a recovery group it can be changed while this system is primary.
     ///
     /// Cancel safe: yes.
     ///
@@ -131,8 +128,7 @@ impl Database {
         let database = Self {
             inner: Arc::new(Inner {
                 job,
-                access: OnceCell::new(),
-                locks: LockTable::default(),
+                access: Access::default(),
                 files,
                 options,
             }),
@@ -143,7 +139,7 @@ impl Database {
         Ok(database)
     }
 
-    /// Waits until the journal is open, and attaches it for deposits.
+    /// Waits until the journal is open, and attaches it if it takes deposits here.
     ///
     /// Cancel safe: yes.
     ///
@@ -153,17 +149,51 @@ impl Database {
         self.inner.attach().await
     }
 
+    /// Attaches whatever journal the job comes to apply that takes deposits here, so that the first change need not; until the
+    /// job ends.
+    ///
+    /// Cancel safe: yes.
+    ///
+    /// # Errors
+    /// [`ApplyError::Journal`] when a journal outside a recovery group takes no deposits.
+    pub async fn keep_attached(&self) -> Result<(), ApplyError> {
+        let inner = &self.inner;
+        let mut known = None;
+        while let Some((now, _)) = inner.job.wait_changed(known.as_ref()).await {
+            if now.is_some() {
+                match inner.attach().await {
+                    // It became something else meanwhile, which is told next.
+                    Err(error) if inner.job.is_in_group() => {
+                        tracing::info!(%error, "the journal takes no deposits here yet");
+                        tokio::time::sleep(ATTACH_AGAIN).await;
+                        continue;
+                    }
+                    attached => attached?,
+                }
+                if let Some(way) = inner.access.way(&inner.job) {
+                    let files = &inner.files;
+                    drop(way.settled(&inner.job, files.port(), &inner.options).await);
+                }
+            }
+            known = now;
+        }
+        Ok(())
+    }
+
     /// Says no while the journal is not open.
     ///
     /// # Errors
     /// [`DatabaseError::NotOpen`].
     pub(crate) fn require_open(&self) -> Result<(), DatabaseError> {
-        self.inner.access().map(drop)
+        match self.inner.job.facts() {
+            Some(_) => Ok(()),
+            None => Err(self.inner.not_open()),
+        }
     }
 
     /// Whether it can be changed.
     pub fn is_writable(&self) -> bool {
-        self.inner.depositor().is_ok()
+        self.inner.access.way(&self.inner.job).is_some()
     }
 
     /// The job below it.
@@ -239,17 +269,14 @@ impl Database {
         read: impl FnOnce(&dyn StoreReader) -> Result<T, StoreError>,
     ) -> Result<T, DatabaseError> {
         let job = &self.inner.job;
-        let busy = |until: Option<Sequence>| until.map(|until| DatabaseError::Busy { until });
         let large = job.large();
-        if let Some(busy) = busy(job.busy_until()) {
-            return Err(busy);
+        if let Some(mark) = job.mark() {
+            return Err(DatabaseError::busy(mark));
         }
         let found = read(&*job.reader)?;
         let large_after = job.large();
-        if large_after != large
-            && let Some(busy) = busy(large_after)
-        {
-            return Err(busy);
+        if let Some(mark) = large_after.filter(|_| large_after != large) {
+            return Err(DatabaseError::busy(mark));
         }
         Ok(found)
     }
@@ -260,7 +287,8 @@ impl Database {
     ///
     /// # Errors
     /// [`DatabaseError::LandedBefore`] when the key was used, `Undecided` when what it was used for has no answer yet, after
-    /// waiting for one as long as for a row, `Replica` when the store cannot be changed, `Held` while its job is held.
+    /// waiting for one as long as for a row, `Replica` and `NotPrimary` when the store cannot be changed, `Held` while its job is
+    /// held.
     pub async fn begin(&self, key: Option<DepositKey>) -> Result<Transaction, DatabaseError> {
         Transaction::begin(Arc::clone(&self.inner), key).await
     }
@@ -288,38 +316,34 @@ impl Database {
 
 impl Inner {
     async fn attach(&self) -> Result<(), ApplyError> {
-        // A job that ended before needs no journal.
-        if !self.job.wait_opened().await {
-            return Ok(());
-        }
-        let attach = || async {
-            let depositor = if self.job.facts().is_some_and(|facts| facts.local) {
-                let actor = self.options.actor.clone();
-                Some(self.files.port().depositor(actor).await?)
-            } else {
-                None
-            };
-            let settled_from = depositor
-                .as_ref()
-                .map_or(Sequence::NONE, Depositor::deposited);
-            Ok::<_, ApplyError>(Access {
-                depositor,
-                settled_from,
-            })
-        };
-        // Once only: a second depositor would take over from the first.
-        self.access.get_or_try_init(attach).await.map(drop)
+        let port = self.files.port();
+        self.access.attach(&self.job, port, &self.options).await
     }
 
-    fn access(&self) -> Result<&Access, DatabaseError> {
-        self.access.get().ok_or_else(|| DatabaseError::NotOpen {
+    fn not_open(&self) -> DatabaseError {
+        DatabaseError::NotOpen {
             journal: self.files.port().journal(),
-        })
+        }
     }
 
-    pub(crate) fn depositor(&self) -> Result<&Depositor, DatabaseError> {
-        let depositor = self.access()?.depositor.as_ref();
-        depositor.ok_or(DatabaseError::Replica)
+    /// Why nothing can be changed where no journal is attached.
+    fn no_way(&self) -> DatabaseError {
+        match self.job.facts() {
+            Some(facts) if facts.local => self.not_open(),
+            _ if self.job.is_in_group() => DatabaseError::NotPrimary,
+            Some(_) => DatabaseError::Replica,
+            None => self.not_open(),
+        }
+    }
+
+    /// What a deposit that was refused means here.
+    pub(crate) fn refused(&self, way: &Way, error: rjournal::CommandError) -> DatabaseError {
+        let lost = self.job.is_in_group() && !way.is_of(self.access.way(&self.job).as_deref());
+        if lost {
+            DatabaseError::NotPrimary
+        } else {
+            DatabaseError::Refused { error }
+        }
     }
 
     /// What is deposited while the job is held would wait for an operator: it is refused while nothing is deposited yet.
@@ -339,36 +363,29 @@ impl Inner {
         }
     }
 
-    /// Waits until everything deposited by others before is in the store.
-    pub(crate) async fn ready(&self) -> Result<(), DatabaseError> {
-        if self.access.get().is_none() {
+    /// The way to an open journal; waits until everything deposited by others before is in the store.
+    pub(crate) async fn ready(&self) -> Result<Arc<Way>, DatabaseError> {
+        let waits = self.job.facts().is_none_or(|facts| facts.local);
+        let mut way = self.access.way(&self.job);
+        if way.is_none() && waits {
             // The journal is looked for now and then: one that opened meanwhile is no reason to refuse. What else is wrong
             // is told by the job, which ends.
             drop(tokio::time::timeout(OPENED_WITHIN, self.attach()).await);
+            way = self.access.way(&self.job);
         }
-        self.depositor()?;
+        let way = way.ok_or_else(|| self.no_way())?;
         self.not_held()?;
-        let settled_from = self.access()?.settled_from;
-        if self.job.applied() >= settled_from {
-            return Ok(());
-        }
-        match tokio::time::timeout(
-            self.options.lock_timeout,
-            self.job.wait_unheld(settled_from),
-        )
-        .await
-        {
-            Ok(Waited::Applied) => Ok(()),
-            Ok(Waited::Held) => Err(self.held()),
-            Ok(Waited::Ended) => Err(DatabaseError::Stopping),
-            Err(_) => Err(DatabaseError::Busy {
-                until: settled_from,
-            }),
+        let settled = way.settled(&self.job, self.files.port(), &self.options);
+        match settled.await {
+            Ok(()) => Ok(way),
+            Err(Waiting::Held) => Err(self.held()),
+            Err(Waiting::Gone) => Err(self.no_way()),
+            Err(Waiting::Error(error)) => Err(error),
         }
     }
 
     /// Waits until a change that landed is in the store, but not for a hold: that it landed is known, and is said.
-    pub(crate) async fn settle(&self, answer: Answer) -> Result<Outcome, DatabaseError> {
+    pub(crate) async fn settle(&self, way: &Way, answer: Answer) -> Result<Outcome, DatabaseError> {
         match answer {
             Answer::Landed {
                 sequence, class, ..
@@ -378,10 +395,15 @@ impl Inner {
                     class,
                     why,
                 };
-                Ok(match self.job.wait_unheld(sequence).await {
+                Ok(match self.job.wait_unheld(way.lap, sequence).await {
                     Waited::Applied => Outcome::Landed { sequence, class },
                     Waited::Held => unapplied(UnappliedReason::Held),
                     Waited::Ended => unapplied(UnappliedReason::Ended),
+                    // It was kept here only, and another system took over without it.
+                    Waited::Gone => Outcome::Unknown {
+                        sequence,
+                        why: UnknownReason::Closed,
+                    },
                 })
             }
             Answer::Unknown { sequence, why } => Ok(Outcome::Unknown { sequence, why }),
@@ -401,9 +423,12 @@ fn not_journaled() -> DatabaseError {
 }
 
 /// What is said of a transaction whose key was used before: that the key is found says only that it was deposited.
-fn used_before(answer: Answer) -> DatabaseError {
+fn used_before(answer: Answer, again: Again) -> DatabaseError {
     match answer {
-        Answer::Landed { sequence, .. } => DatabaseError::LandedBefore { sequence },
+        Answer::Landed { sequence, .. } => DatabaseError::LandedBefore {
+            sequence,
+            journal: again.journal(),
+        },
         Answer::Unknown { sequence, .. } => DatabaseError::Undecided { sequence },
         Answer::Refused { .. } => not_journaled(),
     }
@@ -457,16 +482,19 @@ mod tests {
             class: AckClass::Sync,
             set: Sequence::NONE,
         };
+        let before = |journal| DatabaseError::LandedBefore { sequence, journal };
+        assert_eq!(used_before(landed, Again::Here), before(None));
+        let journal = rjournal::entry::JournalId::from_bytes([1; 16]);
         assert_eq!(
-            used_before(landed),
-            DatabaseError::LandedBefore { sequence }
+            used_before(landed, Again::In(journal)),
+            before(Some(journal))
         );
         let why = UnknownReason::NotReplicated;
         assert_eq!(
-            used_before(Answer::Unknown { sequence, why }),
+            used_before(Answer::Unknown { sequence, why }, Again::Here),
             DatabaseError::Undecided { sequence }
         );
-        let refused = used_before(Answer::Refused { sequence });
+        let refused = used_before(Answer::Refused { sequence }, Again::Here);
         assert!(matches!(refused, DatabaseError::Refused { .. }));
     }
 }

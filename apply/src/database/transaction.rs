@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use rjournal::entry::record::{Images, Value, encode_key, encode_row, record_number_key};
 use rjournal::entry::{DepositKey, Draft, FileName, Kind, ObjectId, Sequence};
+use rjournal::journal::Again;
 
 use super::file::DatabaseFile;
 use super::lock::LockGuard;
-use super::{Inner, Outcome, used_before};
+use super::{Inner, Outcome, Way, used_before};
 use crate::error::DatabaseError;
 use crate::machine::key_text;
 
@@ -72,6 +73,8 @@ struct Entries {
 #[derive(Debug)]
 pub struct Transaction {
     inner: Arc<Inner>,
+    /// The term it belongs to: in a later one nothing of it is left.
+    way: Arc<Way>,
     cycle: Option<Sequence>,
     key: Option<DepositKey>,
     overlay: BTreeMap<(ObjectId, Vec<u8>), Option<Vec<u8>>>,
@@ -84,9 +87,10 @@ impl Transaction {
         inner: Arc<Inner>,
         key: Option<DepositKey>,
     ) -> Result<Self, DatabaseError> {
-        inner.ready().await?;
+        let way = inner.ready().await?;
         let mut transaction = Self {
             inner,
+            way,
             cycle: None,
             key,
             overlay: BTreeMap::new(),
@@ -112,8 +116,9 @@ impl Transaction {
             key: self.key,
             ..Draft::new(Kind::CYCLE_START, &[])
         };
-        let (sequence, again) = self.inner.depositor()?.number(&[draft]).await?;
-        if again {
+        let numbered = self.way.depositor.number(&[draft]).await;
+        let (sequence, again) = numbered.map_err(|error| self.inner.refused(&self.way, error))?;
+        if again.is_again() {
             self.over = true;
             return Err(self.found(&draft, sequence).await);
         }
@@ -124,17 +129,13 @@ impl Transaction {
     /// What is said of the key of `draft`, which was found at an entry: the answer of that entry is waited for as long as a row
     /// is, since what waits for the in-sync set has not landed yet.
     async fn found(&self, draft: &Draft<'_>, sequence: Sequence) -> DatabaseError {
-        let depositor = match self.inner.depositor() {
-            Ok(depositor) => depositor,
-            Err(error) => return error,
-        };
         let drafts = [*draft];
-        let asked = depositor.answer(&drafts);
+        let asked = self.way.depositor.answer(&drafts);
         match tokio::time::timeout(self.inner.options.lock_timeout, asked).await {
-            Ok(Ok((answer, true))) => used_before(answer),
-            Ok(Err(error)) => error.into(),
+            Ok(Ok((answer, again))) if again.is_again() => used_before(answer, again),
+            Ok(Err(error)) => self.inner.refused(&self.way, error),
             // Not in time, or the daemon went away.
-            Ok(Ok((_, false))) | Err(_) => DatabaseError::Undecided { sequence },
+            Ok(Ok(_)) | Err(_) => DatabaseError::Undecided { sequence },
         }
     }
 
@@ -203,7 +204,7 @@ impl Transaction {
     async fn lock(&mut self, file: &DatabaseFile, key: &[u8]) -> Result<(), DatabaseError> {
         let place = (file.id, key.to_vec());
         if !self.locks.contains_key(&place) {
-            let guard = take_lock(&self.inner, file, key).await?;
+            let guard = take_lock(&self.inner, &self.way, file, key).await?;
             self.locks.insert(place, guard);
         }
         Ok(())
@@ -225,11 +226,12 @@ impl Transaction {
         let current = self.current(&file, &key)?;
         let images = images(&file, &write, &key, row, current, count)?;
         let cycle = self.start().await?;
-        if let Err(error) = send(&inner, &file, &images, cycle).await {
+        let drafts = drafts(&file, &images, cycle);
+        if let Err(error) = self.way.depositor.send(&drafts).await {
             // A commit must not land with an entry missing.
             self.over = true;
             self.roll_back_later();
-            return Err(error);
+            return Err(inner.refused(&self.way, error));
         }
         self.overlay.insert((file.id, key), images.after);
         Ok(())
@@ -257,27 +259,26 @@ impl Transaction {
             self.roll_back_later();
             return Err(held);
         }
-        let depositor = self.inner.depositor()?.clone();
         let draft = Draft {
             cycle,
             key: self.key,
             ..Draft::new(Kind::CYCLE_COMMIT, &[])
         };
-        match depositor.answer(&[draft]).await {
-            Ok((answer, false)) => {
-                let outcome = self.inner.settle(answer).await;
+        match self.way.depositor.answer(&[draft]).await {
+            Ok((answer, Again::No)) => {
+                let outcome = self.inner.settle(&self.way, answer).await;
                 if let Ok(outcome) = &outcome {
                     self.hold_locks_until(*outcome);
                 }
                 outcome
             }
-            Ok((answer, true)) => {
+            Ok((answer, again)) => {
                 self.roll_back_later();
-                Err(used_before(answer))
+                Err(used_before(answer, again))
             }
             Err(error) => {
                 self.roll_back_later();
-                Err(error.into())
+                Err(self.inner.refused(&self.way, error))
             }
         }
     }
@@ -289,9 +290,9 @@ impl Transaction {
             return;
         };
         let locks = std::mem::take(&mut self.locks);
-        let job = Arc::clone(&self.inner.job);
+        let (job, lap) = (Arc::clone(&self.inner.job), self.way.lap);
         tokio::spawn(async move {
-            job.wait_applied(sequence).await;
+            job.wait_decided(lap, sequence).await;
             drop(locks);
         });
     }
@@ -313,14 +314,15 @@ impl Transaction {
             cycle,
             ..Draft::new(Kind::CYCLE_ROLLBACK, &[])
         };
-        Ok(self.inner.depositor()?.send(&[draft]).await?)
+        let sent = self.way.depositor.send(&[draft]).await;
+        sent.map_err(|error| self.inner.refused(&self.way, error))
     }
 
     fn roll_back_later(&mut self) {
-        let (Some(cycle), Ok(depositor)) = (self.cycle.take(), self.inner.depositor()) else {
+        let Some(cycle) = self.cycle.take() else {
             return;
         };
-        let depositor = depositor.clone();
+        let depositor = self.way.depositor.clone();
         let locks = std::mem::take(&mut self.locks);
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
@@ -366,11 +368,11 @@ pub(super) async fn write_alone(
     inner: &Arc<Inner>,
     write: Write,
 ) -> Result<Outcome, DatabaseError> {
-    inner.ready().await?;
+    let way = inner.ready().await?;
     let file = inner.files.find(write.file(), &inner.job).await?;
     inner.files.require_journaled(&file, &inner.job).await?;
     let target = prepare(inner, &file, &write)?;
-    let guard = take_lock(inner, &file, &target.key).await?;
+    let guard = take_lock(inner, &way, &file, &target.key).await?;
     let current = inner.job.reader.get(file.id, &target.key)?;
     let images = images(
         &file,
@@ -380,21 +382,23 @@ pub(super) async fn write_alone(
         current,
         target.count,
     )?;
-    to_its_end(deposit_alone(Arc::clone(inner), file, images, guard)).await
+    to_its_end(deposit_alone(Arc::clone(inner), way, file, images, guard)).await
 }
 
 async fn deposit_alone(
     inner: Arc<Inner>,
+    way: Arc<Way>,
     file: Arc<DatabaseFile>,
     images: Entries,
     guard: LockGuard,
 ) -> Result<Outcome, DatabaseError> {
     let drafts = drafts(&file, &images, Sequence::NONE);
-    let (answer, _) = inner.depositor()?.answer(&drafts).await?;
-    let outcome = inner.settle(answer).await?;
+    let answered = way.depositor.answer(&drafts).await;
+    let (answer, _) = answered.map_err(|error| inner.refused(&way, error))?;
+    let outcome = inner.settle(&way, answer).await?;
     if let Some(sequence) = locked_until(outcome) {
         tokio::spawn(async move {
-            inner.job.wait_applied(sequence).await;
+            inner.job.wait_decided(way.lap, sequence).await;
             drop(guard);
         });
     }
@@ -403,12 +407,12 @@ async fn deposit_alone(
 
 async fn take_lock(
     inner: &Inner,
+    way: &Way,
     file: &DatabaseFile,
     key: &[u8],
 ) -> Result<LockGuard, DatabaseError> {
     let at_most = inner.options.lock_timeout;
-    inner
-        .locks
+    way.locks
         .take((file.id, key.to_vec()), at_most)
         .await
         .ok_or_else(|| DatabaseError::Locked {
@@ -548,16 +552,4 @@ fn drafts<'a>(file: &DatabaseFile, images: &'a Entries, cycle: Sequence) -> Vec<
         .into_iter()
         .chain([common(images.kind, &images.image)])
         .collect()
-}
-
-async fn send(
-    inner: &Inner,
-    file: &DatabaseFile,
-    images: &Entries,
-    cycle: Sequence,
-) -> Result<(), DatabaseError> {
-    Ok(inner
-        .depositor()?
-        .send(&drafts(file, images, cycle))
-        .await?)
 }

@@ -10,19 +10,22 @@ use rjournal::entry::record::Format;
 use rjournal::entry::{ObjectId, Position, QualifiedName, Sequence};
 use tokio::sync::{mpsc, oneshot};
 
+use super::own_save;
 use super::port::{Port, Report};
+use super::saving::Saving;
 use super::shared::{JobShared, Order};
-use super::task::{JobOptions, Task};
+use super::task::{JobOptions, Over, Task};
+use super::undoing::{Place, place};
 use crate::error::{ApplyError, DatabaseError};
-use crate::machine::{ApplyMachine, Bounds, OlderFormats, Skips};
+use crate::machine::{ApplyMachine, Bounds, EndedFiles, OlderFormats, Skips};
 use crate::store::{ReplicaStore, StorePosition};
 
 /// How often a journal that is not open is looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// What the daemon says of one that is not.
-const NOT_OPEN: &str = "RJN4010";
+pub(super) const NOT_OPEN: &str = "RJN4010";
 
-/// A job that does not apply yet.
+/// A job that does not apply yet, or not any more until its journal is open again.
 pub(super) struct Beginning {
     /// Ends with whoever started the job.
     pub(super) wanted: oneshot::Receiver<()>,
@@ -32,30 +35,45 @@ pub(super) struct Beginning {
     pub(super) orders: mpsc::Receiver<Order>,
     pub(super) held: bool,
     pub(super) options: JobOptions,
+    /// What the journal was when the job was started, where that was looked at.
+    pub(super) placed: Option<JournalFacts>,
+    /// A save in the making.
+    pub(super) saving: Option<Saving>,
+    /// The job's own save was made behind a fork: another is made as soon as it applies.
+    pub(super) save_owed: bool,
 }
 
 impl Beginning {
     pub(super) async fn run(mut self) -> Result<(), ApplyError> {
-        let failed = match self.task_parts().await {
-            Ok(Some((machine, formats))) => {
-                return Task {
-                    wanted: self.wanted,
-                    port: self.port,
-                    store: self.store,
-                    machine,
-                    formats,
-                    shared: self.shared,
-                    orders: self.orders,
-                    held: self.held,
-                    reported: None,
-                    save: self.options.save,
-                    saving: None,
+        let failed = loop {
+            match self.task_parts().await {
+                Ok(Some((machine, formats))) => {
+                    let owed = self.options.save.clone().filter(|_| self.save_owed);
+                    let owed = owed
+                        .map(|save| Saving::begin(save, &self.shared.reader, Vec::new(), false));
+                    let task = Task {
+                        wanted: self.wanted,
+                        port: self.port,
+                        store: self.store,
+                        machine,
+                        formats,
+                        shared: self.shared,
+                        orders: self.orders,
+                        held: self.held,
+                        reported: None,
+                        quiet: 0,
+                        options: self.options,
+                        saving: self.saving.or(owed),
+                        left: None,
+                    };
+                    match task.run().await {
+                        Over::Ended(outcome) => return outcome,
+                        Over::NotOpen(again) => self = *again,
+                    }
                 }
-                .run()
-                .await;
+                Ok(None) => break None,
+                Err(error) => break Some(error),
             }
-            Ok(None) => None,
-            Err(error) => Some(error),
         };
         if let Some(error) = &failed {
             let report = Report {
@@ -80,16 +98,16 @@ impl Beginning {
         &mut self,
     ) -> Result<Option<(ApplyMachine, HashMap<ObjectId, Format>)>, ApplyError> {
         let reader = Arc::clone(&self.shared.reader);
-        let position = reader.position()?;
-        if self.shared.facts().is_none() {
-            match self.wait_until_open(position).await? {
-                Some(facts) => self.shared.set_facts(facts),
+        let facts = match self.placed.take() {
+            Some(facts) => facts,
+            None => match self.wait_until_open(reader.position()?).await? {
+                Some(facts) => facts,
                 None => return Ok(None),
-            }
-        }
-        let Some(facts) = self.shared.facts() else {
-            return Ok(None);
+            },
         };
+        self.save_owed = own_save::judge(&self.port, self.options.save.as_deref()).await?;
+        let position = reader.position()?;
+        self.shared.set_placed(facts.clone(), position.as_ref());
         let formats: HashMap<ObjectId, Format> = reader
             .files()?
             .into_iter()
@@ -99,40 +117,66 @@ impl Beginning {
             sequence: facts.oldest.sequence,
             head: facts.oldest.head,
         };
-        let options = &mut self.options;
-        let step_bytes_max = self
-            .store
-            .atomic_up_to()
-            .unwrap_or(usize::MAX)
-            .min(options.bounds.step_bytes_max);
-        let bounds = Bounds {
-            step_bytes_max,
-            ..options.bounds
-        };
+        let ended = EndedFiles::of_store(&*reader)?;
+        for file in ended.iter() {
+            self.shared.set_journaled(file, false);
+        }
+        let bounds = self.bounds();
         let mut skips = Skips::of_store(&*reader)?;
-        if let Some((sequence, skip)) = options.skip.take() {
+        if let Some((sequence, skip)) = self.options.skip.take() {
             skips.order(sequence, skip);
         }
         let machine = ApplyMachine::new(facts.journal, begin, position, formats.clone(), bounds)
             .with_skips(skips)
-            .with_older_formats(OlderFormats::of_store(&*reader)?);
+            .with_older_formats(OlderFormats::of_store(&*reader)?)
+            .with_ended_files(ended);
+        let machine = if facts.is_in_group() {
+            machine.in_segment(facts.group, facts.term)
+        } else {
+            machine
+        };
         Ok(Some((machine, formats)))
     }
 
-    /// Waits until the journal is open; gives nothing when the job was told to end before. A journal that asks its in-sync
-    /// set first, or is stopped, may take as long as an operator likes.
+    /// The bounds of a machine, so that the store takes its steps.
+    pub(super) fn bounds(&self) -> Bounds {
+        let bounds = self.options.bounds;
+        let step_bytes_max = self
+            .store
+            .atomic_up_to()
+            .unwrap_or(usize::MAX)
+            .min(bounds.step_bytes_max);
+        Bounds {
+            step_bytes_max,
+            ..bounds
+        }
+    }
+
+    /// Waits until the journal is open, and takes the store back where it was cut behind it; gives nothing when the job was
+    /// told to end before. A journal that asks its in-sync set first, or is stopped, may take as long as an operator likes.
     async fn wait_until_open(
         &mut self,
-        position: Option<StorePosition>,
+        mut position: Option<StorePosition>,
     ) -> Result<Option<JournalFacts>, ApplyError> {
         loop {
-            match check_place(&self.port, position).await {
-                Err(ApplyError::Journal(error)) if error.id == NOT_OPEN => {
+            match (place(&self.port, position).await, position) {
+                (Err(ApplyError::Journal(error)), _) if error.id == NOT_OPEN => {
                     self.shared.set_not_open(error.to_string());
                 }
-                placed => {
+                (Ok(Place::Behind(way)), Some(stands)) => {
+                    position = self.take_back(&way, stands).await?;
+                    if position.is_none() {
+                        return Ok(None);
+                    }
+                    continue;
+                }
+                (Ok(Place::Later(note)), _) => self.shared.set_not_open(note),
+                (placed, _) => {
                     self.shared.update(|status| status.note = None);
-                    return placed.map(Some);
+                    let Place::Here(facts) = placed? else {
+                        return Ok(None);
+                    };
+                    return Ok(Some(*facts));
                 }
             }
             let mut look = std::pin::pin!(tokio::time::sleep(LOOK_EVERY));
@@ -152,7 +196,7 @@ impl Beginning {
     }
 
     /// Takes an order. Says whether the job goes on.
-    async fn take_order(&mut self, order: Option<Order>) -> bool {
+    pub(super) async fn take_order(&mut self, order: Option<Order>) -> bool {
         // Who asked may be gone.
         match order {
             Some(Order::Hold(done)) => {
@@ -186,13 +230,14 @@ impl Beginning {
     }
 }
 
-/// Whether a store stands in its journal's history, and everything it needs next is there (failures.md APL-7, APL-8).
+/// Whether a store stands in its journal's history, and everything it needs next is there (failures.md APL-7, APL-8). Of a
+/// recovery group's journal that is the group's history: the position may lie in any segment of it, also at its end.
 pub(super) async fn check_place(
     port: &Port,
     position: Option<StorePosition>,
 ) -> Result<JournalFacts, ApplyError> {
     let Some(position) = position else {
-        let facts = port.facts(Sequence::NONE).await?;
+        let facts = port.facts(None, Sequence::NONE).await?;
         if facts.oldest.sequence > Sequence::NONE {
             return Err(ApplyError::Missing {
                 needed: Sequence::NONE,
@@ -201,7 +246,8 @@ pub(super) async fn check_place(
         }
         return Ok(facts);
     };
-    let facts = port.facts(position.applied).await?;
+    let segment = Some(position.segment());
+    let facts = port.facts(segment, position.applied).await?;
     require_place(&facts, position, port.journal())?;
     Ok(facts)
 }
@@ -212,13 +258,18 @@ fn require_place(
     position: StorePosition,
     journal: QualifiedName,
 ) -> Result<(), ApplyError> {
-    if facts.journal != position.journal {
+    if facts.journal != position.journal && !facts.abandoned {
         return Err(ApplyError::OtherJournal { journal });
     }
-    // A local journal that was just opened may know of fewer answers than it gave before, of the same entries.
-    let is_here = facts.local && facts.head == Some(position.head);
+    // A local journal that was just opened may know of fewer answers than it gave before, of the same entries; of a segment that
+    // ended all entries count, whether that was heard yet or not.
+    let counts = match facts.ends {
+        Some(ends) => position.applied <= ends.sequence,
+        None => facts.local,
+    };
+    let is_here = counts && facts.head == Some(position.head);
     let beyond = position.applied > facts.last && !is_here;
-    if beyond || facts.head.is_some_and(|head| head != position.head) {
+    if beyond || facts.abandoned || facts.head.is_some_and(|head| head != position.head) {
         return Err(ApplyError::Ahead {
             store: position.to_string(),
             journal: facts.last,
@@ -259,6 +310,7 @@ mod tests {
         let facts = |local, head| JournalFacts {
             journal,
             group: GroupId::from(journal),
+            term: 1,
             name,
             local,
             epoch: Epoch::NONE,
@@ -267,6 +319,8 @@ mod tests {
                 head: ChainHead::genesis(journal),
             },
             last: Sequence::new(45),
+            ends: None,
+            abandoned: false,
             deposited: Sequence::new(50),
             head,
             actor: false,
@@ -277,5 +331,20 @@ mod tests {
         assert!(!placed(&facts(true, Some(ChainHead::from_bytes([3; 32])))));
         // A copy may yet set aside what is not confirmed.
         assert!(!placed(&facts(false, Some(head))));
+        // What a close record counts in, counts.
+        let closed = |last: u64| JournalFacts {
+            ends: Some(Position {
+                sequence: Sequence::new(last),
+                head,
+            }),
+            ..facts(false, Some(head))
+        };
+        assert!(placed(&closed(50)) && placed(&closed(60)));
+        assert!(!placed(&closed(49)), "beyond the end of its segment");
+        let abandoned = JournalFacts {
+            abandoned: true,
+            ..closed(60)
+        };
+        assert!(!placed(&abandoned));
     }
 }

@@ -3,19 +3,21 @@
 
 use std::path::PathBuf;
 
-use rjournal::daemon::command::apply::{JobMessage, ReportJob, StorePlace};
-use rjournal::daemon::command::file::{FileDescription, ListFiles};
+use rjournal::daemon::command::apply::{JobMessage, ReportJob, SavedPlace, StorePlace};
+use rjournal::daemon::command::file::{AdoptFiles, FileDescription, ListFiles, StoredDefinition};
+use rjournal::daemon::command::orphan::ListOrphans;
 use rjournal::daemon::{
-    Followed, Follower, JournalClient, JournalFacts, Stopped, SystemJournal, Want,
+    Along, ArchiveFollowed, ErrorKind, Followed, Follower, JournalClient, JournalFacts, Stopped,
+    SystemFollower, SystemJournal, Want,
 };
-use rjournal::entry::{Draft, FileName, Name, QualifiedName, Sequence, codec};
-use rjournal::journal::Answer;
+use rjournal::entry::{
+    Draft, FileName, Name, QualifiedName, SaveFacts, SealedBundle, SegmentId, Sequence, codec,
+};
+use rjournal::journal::{Again, Answer, ArchiveReader, Orphan};
+use rjournal::receiver::StoredBundle;
 use rjournal::{Client, CommandError, System};
 
-/// Bytes read at once from an embedded system.
-const READ_BYTES: usize = 1024 * 1024;
-
-/// The journal of a job.
+/// The journal of a job, or any of a recovery group: then the job applies the group's history.
 #[derive(Debug, Clone)]
 pub enum Port {
     /// Over the control socket of the daemon in a data directory.
@@ -55,7 +57,8 @@ impl Port {
         }
     }
 
-    /// Reads the journal after an entry, to its end and along with it, or up to an entry.
+    /// Reads along the history the journal belongs to: from the segment a position is in, or the first one, after an entry; to
+    /// its end and along with it, or up to an entry. A journal outside a recovery group is its own history.
     ///
     /// Cancel safe: yes.
     ///
@@ -63,52 +66,124 @@ impl Port {
     /// [`CommandError`] when it cannot be read.
     pub async fn follow(
         &self,
+        segment: Option<SegmentId>,
         after: Sequence,
         upto: Option<Sequence>,
     ) -> Result<Feed, CommandError> {
+        let along = Along::Lineage(segment);
         match self {
             Self::Daemon { data, journal, .. } => Ok(Feed::Socket(Box::new(
-                Client::follow(data, *journal, after, upto).await?,
+                Client::follow(data, *journal, along, after, upto).await?,
             ))),
-            Self::Embedded { journal, .. } => {
-                let facts = journal.facts(after)?;
-                Ok(Feed::Embedded {
-                    journal: journal.clone(),
-                    facts: Box::new(facts),
-                    at: after,
-                    upto,
-                    level: None,
-                    ready: Vec::new(),
-                })
+            Self::Embedded { system, journal } => {
+                let follower = system.follow(journal.name(), along, after, upto)?;
+                Ok(Feed::Embedded(Box::new(follower)))
             }
         }
     }
 
-    /// What the journal is, and its chain head at an entry.
+    /// Reads an orphan archive of a journal of the history after an entry, up to one.
     ///
     /// Cancel safe: yes.
     ///
     /// # Errors
     /// [`CommandError`] when it cannot be read.
-    pub async fn facts(&self, at: Sequence) -> Result<JournalFacts, CommandError> {
+    pub async fn follow_archive(
+        &self,
+        journal: QualifiedName,
+        number: u64,
+        after: Sequence,
+        upto: Option<Sequence>,
+    ) -> Result<Feed, CommandError> {
         match self {
-            Self::Daemon { .. } => Ok(self.follow(at, Some(at)).await?.facts().clone()),
-            Self::Embedded { journal, .. } => journal.facts(at),
+            Self::Daemon { data, .. } => {
+                let wanted = ArchiveFollowed {
+                    journal,
+                    number,
+                    after,
+                    upto,
+                };
+                let follower = Client::follow_archive(data, wanted).await?;
+                Ok(Feed::Socket(Box::new(follower)))
+            }
+            Self::Embedded { system, .. } => {
+                let journal = system.journal(journal)?;
+                Ok(Feed::Archive {
+                    facts: Box::new(journal.archive_facts(number, after)?),
+                    reader: journal.archive(number)?.reader(after)?,
+                    at: after,
+                })
+            }
         }
     }
 
-    /// Attaches the journal for deposits.
+    /// What an orphan archive of a journal is, and its chain head at an entry.
+    ///
+    /// Cancel safe: yes.
+    ///
+    /// # Errors
+    /// [`CommandError`] when it cannot be read.
+    pub async fn archive_facts(
+        &self,
+        journal: QualifiedName,
+        number: u64,
+        at: Sequence,
+    ) -> Result<JournalFacts, CommandError> {
+        let feed = self.follow_archive(journal, number, at, Some(at)).await?;
+        Ok(feed.facts().clone())
+    }
+
+    /// The orphan archives of a journal that can be read, and why others cannot.
+    ///
+    /// Cancel safe: yes.
+    ///
+    /// # Errors
+    /// [`CommandError`] when the daemon is gone.
+    pub async fn orphans(
+        &self,
+        journal: QualifiedName,
+    ) -> Result<(Vec<Orphan>, Vec<String>), CommandError> {
+        let request = ListOrphans {
+            journal: Some(journal),
+        };
+        let found = match self {
+            Self::Daemon { client, .. } => client.run(request).await?,
+            Self::Embedded { system, .. } => system.run(request).await?,
+        };
+        let own = found.journals.into_iter().next();
+        Ok(own.map_or_else(Default::default, |own| (own.orphans, own.unreadable)))
+    }
+
+    /// What the journal of a segment is, and its chain head at an entry.
+    ///
+    /// Cancel safe: yes.
+    ///
+    /// # Errors
+    /// [`CommandError`] when it cannot be read.
+    pub async fn facts(
+        &self,
+        segment: Option<SegmentId>,
+        at: Sequence,
+    ) -> Result<JournalFacts, CommandError> {
+        Ok(self.follow(segment, at, Some(at)).await?.facts().clone())
+    }
+
+    /// Attaches a journal for deposits: the one that is applied, or the one its history has come to.
     ///
     /// Cancel safe: yes.
     ///
     /// # Errors
     /// [`CommandError`] when it takes no deposits here.
-    pub async fn depositor(&self, actor: [String; 3]) -> Result<Depositor, CommandError> {
+    pub async fn depositor(
+        &self,
+        journal: QualifiedName,
+        actor: [String; 3],
+    ) -> Result<Depositor, CommandError> {
         match self {
-            Self::Daemon { data, journal, .. } => Ok(Depositor::Socket(
-                Client::attach(data, *journal, actor, true).await?,
-            )),
-            Self::Embedded { journal, .. } => Ok(Depositor::Embedded(journal.clone())),
+            Self::Daemon { data, .. } => Ok(Depositor::Socket(Box::new(
+                Client::attach(data, journal, actor, true).await?,
+            ))),
+            Self::Embedded { system, .. } => Ok(Depositor::Embedded(system.journal(journal)?)),
         }
     }
 
@@ -128,8 +203,26 @@ impl Port {
         };
         match found {
             Ok(files) => Ok(files.files.into_iter().next()),
-            Err(error) if error.kind == rjournal::daemon::ErrorKind::NotFound => Ok(None),
+            Err(error) if error.kind == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
+        }
+    }
+
+    /// Tells the catalog of the files of the store, whose changes go to a journal that is open here.
+    ///
+    /// Cancel safe: no.
+    ///
+    /// # Errors
+    /// [`CommandError`] when the daemon is gone, or the journal is no longer open here.
+    pub(crate) async fn tell_files(
+        &self,
+        journal: QualifiedName,
+        files: Vec<StoredDefinition>,
+    ) -> Result<(), CommandError> {
+        let request = AdoptFiles { journal, files };
+        match self {
+            Self::Daemon { client, .. } => client.run(request).await.map(drop),
+            Self::Embedded { system, .. } => system.run(request).await.map(drop),
         }
     }
 
@@ -146,10 +239,14 @@ impl Port {
         let request = ReportJob {
             store: *store,
             place: report.place,
+            save: report.save,
             saved: report.saved,
+            not_saved: report.not_saved,
             stopped: report.stopped,
             message: report.message,
             held: report.held,
+            fork: report.fork,
+            kept_from: report.kept_from,
         };
         Ok(client.run(request).await?.save_wanted)
     }
@@ -160,14 +257,22 @@ impl Port {
 pub struct Report {
     /// Where the store stands, durably.
     pub place: Option<StorePlace>,
+    /// The job's own save, where one was just made or found.
+    pub save: Option<SaveFacts>,
+    /// Why it could not be made, where it was tried.
+    pub not_saved: Option<String>,
     /// What the last save covers, where one was just made.
-    pub saved: Option<Sequence>,
+    pub saved: Option<SavedPlace>,
     /// Why the job stops for good.
     pub stopped: Option<Stopped>,
     /// Something an operator should read.
     pub message: Option<JobMessage>,
     /// Whether an operator holds the job, where that changed.
     pub held: Option<bool>,
+    /// What was decided behind this entry is taken out of the store.
+    pub fork: Option<Sequence>,
+    /// Where reading begins again then.
+    pub kept_from: Option<Sequence>,
 }
 
 /// A journal being read.
@@ -176,19 +281,15 @@ pub enum Feed {
     /// Over the socket.
     Socket(Box<Follower>),
     /// From the system in this process.
-    Embedded {
-        /// The journal.
-        journal: SystemJournal,
-        /// What it was when reading began.
+    Embedded(Box<SystemFollower>),
+    /// An orphan archive, from the system in this process.
+    Archive {
+        /// What the archive is.
         facts: Box<JournalFacts>,
+        /// The archive.
+        reader: ArchiveReader,
         /// The last entry given.
         at: Sequence,
-        /// The last entry wanted.
-        upto: Option<Sequence>,
-        /// The last level told.
-        level: Option<Sequence>,
-        /// Bundles read and not given yet, last first.
-        ready: Vec<rjournal::entry::SealedBundle>,
     },
 }
 
@@ -197,11 +298,12 @@ impl Feed {
     pub fn facts(&self) -> &JournalFacts {
         match self {
             Self::Socket(follower) => follower.facts(),
-            Self::Embedded { facts, .. } => facts,
+            Self::Embedded(follower) => follower.facts(),
+            Self::Archive { facts, .. } => facts,
         }
     }
 
-    /// The next bundle, or the word that everything was given.
+    /// The next thing: a bundle, or the word that everything was given, or that the journal changed or goes on elsewhere.
     ///
     /// Cancel safe: yes.
     ///
@@ -210,50 +312,29 @@ impl Feed {
     pub async fn next(&mut self) -> Result<Followed, CommandError> {
         match self {
             Self::Socket(follower) => follower.next().await,
-            Self::Embedded {
-                journal,
-                at,
-                upto,
-                level,
-                ready,
-                ..
-            } => loop {
-                if let Some(bundle) = ready.pop() {
-                    *at = bundle.header().last();
-                    return Ok(Followed::Bundle(bundle));
-                }
-                let readable = journal.readable();
-                let done = *at >= readable || upto.is_some_and(|upto| *at >= upto);
-                if done && *level != Some(*at) {
-                    *level = Some(*at);
+            Self::Embedded(follower) => follower.next().await,
+            Self::Archive { reader, at, .. } => {
+                let Some(bundle) = reader.next_bundles(0)?.pop() else {
                     return Ok(Followed::Level(*at));
-                }
-                let bundles = journal.bundles_after(*at, READ_BYTES).await?;
-                if bundles.is_empty() {
-                    let error = CommandError::refused("RJN4010", "the journal was closed");
-                    return Err(error);
-                }
-                for bundle in bundles.into_iter().rev() {
-                    let opened = codec::open(bundle.bytes.clone(), bundle.receiver.receiver);
-                    let opened = opened.map_err(|error| {
-                        CommandError::new(
-                            rjournal::daemon::ErrorKind::Damaged,
-                            "RJN1002",
-                            error.to_string(),
-                        )
-                    })?;
-                    ready.push(opened);
-                }
-            },
+                };
+                let opened = opened(bundle)?;
+                *at = opened.header().last();
+                Ok(Followed::Bundle(opened))
+            }
         }
     }
+}
+
+fn opened(bundle: StoredBundle) -> Result<SealedBundle, CommandError> {
+    codec::open(bundle.bytes, bundle.receiver.receiver)
+        .map_err(|error| CommandError::new(ErrorKind::Damaged, "RJN1002", error.to_string()))
 }
 
 /// A journal taking deposits.
 #[derive(Debug, Clone)]
 pub enum Depositor {
     /// Over the socket.
-    Socket(JournalClient),
+    Socket(Box<JournalClient>),
     /// Into the system in this process.
     Embedded(SystemJournal),
 }
@@ -265,7 +346,7 @@ impl Depositor {
     ///
     /// # Errors
     /// [`CommandError`]: refused, or the daemon is gone.
-    pub async fn number(&self, drafts: &[Draft<'_>]) -> Result<(Sequence, bool), CommandError> {
+    pub async fn number(&self, drafts: &[Draft<'_>]) -> Result<(Sequence, Again), CommandError> {
         match self {
             Self::Socket(client) => {
                 client
@@ -304,7 +385,7 @@ impl Depositor {
     ///
     /// # Errors
     /// [`CommandError`]: refused, now or earlier in this transaction.
-    pub async fn answer(&self, drafts: &[Draft<'_>]) -> Result<(Answer, bool), CommandError> {
+    pub async fn answer(&self, drafts: &[Draft<'_>]) -> Result<(Answer, Again), CommandError> {
         match self {
             Self::Socket(client) => {
                 client

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rjournal::daemon::{Clock, SystemClock};
 use rjournal::disk::{Disk, OsDisk};
-use rjournal::entry::{JournalId, Name};
+use rjournal::entry::{JournalId, Name, SaveFacts};
 
 use super::store::{save_path, store_path};
 use crate::store::{
@@ -26,10 +26,12 @@ pub struct RestoreOrder<'a> {
     pub store: Name,
     /// Kind of the store.
     pub kind: StoreKind,
-    /// The journal it is made from, where that is known: a save of another one is refused.
-    pub journal: Option<JournalId>,
+    /// The journals its entries may be in, where that is known: a save of another one is refused.
+    pub journals: &'a [JournalId],
     /// The save.
     pub save: &'a Path,
+    /// What the save must be, where a partner said it; it is moved then to where the job keeps its own, not copied.
+    pub promised: Option<SaveFacts>,
     /// Whether a store that holds something is set aside, under another name, and made anew.
     pub replace: bool,
 }
@@ -57,27 +59,28 @@ pub fn restore_store(
     } = order;
     let info = check(save, progress)?;
     let found = info.position.journal;
-    if let Some(expected) = order.journal.filter(|expected| *expected != found) {
+    let foreign = !order.journals.contains(&found);
+    if let Some(expected) = order.journals.first().copied().filter(|_| foreign) {
         return Err(StoreError::OtherJournal {
             path: save.to_owned(),
             found,
             expected,
         });
     }
+    if order
+        .promised
+        .is_some_and(|promised| promised != info.facts())
+    {
+        return Err(StoreError::Save {
+            path: save.display().to_string(),
+            reason: format!("it stands at {}, not where the partner said", info.position),
+        });
+    }
     let (path, kept) = (store_path(data, store), save_path(data, store));
     let stores = data.join("stores");
     std::fs::create_dir_all(&stores)
         .map_err(|source| StoreError::io("could not be made", &stores, source))?;
-    let options = StoreOptions::default();
-    let found = match open(order.kind, &path, &options) {
-        Err(StoreError::Doubtful { .. }) if order.replace => Some("a store in doubt".to_owned()),
-        opened => opened?
-            .reader()
-            .position()?
-            .map(|position| position.to_string()),
-    };
-    let aside = match found {
-        Some(found) if !order.replace => return Err(StoreError::NotEmpty { found }),
+    let aside = match require_place(order)? {
         Some(_) => {
             let now = SystemClock::start().wall().as_micros();
             Some(set_aside(
@@ -87,12 +90,48 @@ pub fn restore_store(
         }
         None => None,
     };
-    keep(save, &kept)?;
-    let mut target = open(order.kind, &path, &options)?;
+    match order.promised {
+        Some(_) => take(save, &kept)?,
+        None => keep(save, &kept)?,
+    }
+    let mut target = open(order.kind, &path, &StoreOptions::default())?;
     Ok(RestoredStore {
         save: restore(&kept, &mut *target, progress)?,
         set_aside: aside,
     })
+}
+
+/// That the store is empty, or may be set aside. Gives what stands there, if it may.
+fn require_place(order: &RestoreOrder<'_>) -> Result<Option<String>, StoreError> {
+    let path = store_path(order.data, order.store);
+    let found = match open(order.kind, &path, &StoreOptions::default()) {
+        Err(StoreError::Doubtful { .. }) if order.replace => Some("a store in doubt".to_owned()),
+        opened => {
+            let store = opened?;
+            let found = store.reader().position()?;
+            // One that was only looked at is as whole as it was.
+            store.close()?;
+            found.map(|position| position.to_string())
+        }
+    };
+    match found {
+        Some(found) if !order.replace => Err(StoreError::NotEmpty { found }),
+        found => Ok(found),
+    }
+}
+
+/// Moves a save to where the job keeps its own.
+fn take(save: &Path, kept: &Path) -> Result<(), StoreError> {
+    if save == kept {
+        return Ok(());
+    }
+    let names = save.file_name().zip(kept.file_name());
+    let moved = match names.filter(|_| save.parent() == kept.parent()) {
+        Some((from, to)) => OsDisk::new(kept.parent().unwrap_or(Path::new(".")))
+            .durable_rename(Path::new(from), Path::new(to)),
+        None => Err(io::ErrorKind::InvalidInput.into()),
+    };
+    moved.map_err(|source| StoreError::io("could not be made", kept, source))
 }
 
 /// Copies a save to where the job keeps its own: complete under its name, or not there.

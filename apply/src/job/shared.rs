@@ -1,17 +1,19 @@
 //! Room `job`: what a running job shares with those who read its store, wait for it or give it orders. Must not know how
 //! it is driven.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rjournal::daemon::JournalFacts;
-use rjournal::entry::{ObjectId, Sequence};
+use rjournal::daemon::command::file::StoredDefinition;
+use rjournal::entry::{ObjectId, SegmentId, Sequence};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::error::DatabaseError;
-use crate::store::{SaveInfo, StorePosition, StoreReader};
+use crate::machine::is_own_file;
+use crate::store::{InProgress, SaveInfo, StoreError, StorePosition, StoreReader};
 
 /// An order to a running job.
 #[derive(Debug)]
@@ -58,13 +60,48 @@ enum Journal {
 }
 
 /// How far a job is, for those who wait.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Progress {
     journal: Journal,
+    /// What the journal is, once it was open.
+    facts: Option<JournalFacts>,
+    /// The segment the store is in, once that is known.
+    segment: Option<SegmentId>,
+    /// How often the job went on in another segment of its group's history since it began.
+    lap: Lap,
+    /// In the segment of this lap.
     applied: Sequence,
+    /// Segments that were left, and where they ended; of those that are long past, only that they are.
+    left: VecDeque<(Lap, Sequence)>,
     held: bool,
     ended: bool,
 }
+
+impl Progress {
+    /// What waiting for an entry of a lap comes to; nothing while it must be waited for.
+    fn waited(&self, lap: Lap, upto: Sequence) -> Option<Waited> {
+        if self.lap == lap {
+            return (self.applied >= upto).then_some(Waited::Applied);
+        }
+        let left = self.left.iter().find(|(left, _)| *left == lap);
+        Some(match left {
+            Some((_, last)) if *last >= upto => Waited::Applied,
+            _ => Waited::Gone,
+        })
+    }
+
+    fn next_lap(&mut self, applied: Sequence) {
+        self.lap = Lap(self.lap.0 + 1);
+        self.applied = applied;
+    }
+}
+
+/// Which segment of a history a job is in, counted from when it began: numbers of entries are compared within one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Lap(u64);
+
+/// Segments that were left and are remembered.
+const LEFT_MAX: usize = 64;
 
 /// What waiting for an entry came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,20 +112,37 @@ pub enum Waited {
     Held,
     /// It is not, and the job ended.
     Ended,
+    /// It never will be: the segment it is in ended before it.
+    Gone,
 }
 
 /// The status, and what it said before.
 #[derive(Debug)]
 struct Told {
     status: JobStatus,
-    /// The decision of the last transaction that was applied in steps, or is being applied.
-    large: Option<Sequence>,
+    /// The mark of what was done in steps last, or is being done, without how far it is.
+    large: Option<InProgress>,
 }
 
 impl Told {
-    fn mark(&self) -> Option<Sequence> {
-        let mark = self.status.position?.in_progress?;
-        Some(mark.decision)
+    fn mark(&self) -> Option<InProgress> {
+        self.status.position?.in_progress
+    }
+
+    /// Keeps what is being done in steps: one undo is one thing, so is one transaction.
+    fn note(&mut self) {
+        if let Some(mark) = self.mark() {
+            let decision = if mark.is_undo() {
+                Sequence::NONE
+            } else {
+                mark.decision
+            };
+            self.large = Some(InProgress {
+                decision,
+                done: Sequence::NONE,
+                ..mark
+            });
+        }
     }
 }
 
@@ -97,8 +151,6 @@ impl Told {
 pub struct JobShared {
     /// The store, for reading.
     pub reader: Arc<dyn StoreReader>,
-    /// What the journal is, once it was open.
-    facts: OnceLock<JournalFacts>,
     progress: watch::Sender<Progress>,
     told: Mutex<Told>,
     /// Whether files are journaled, as far as it was seen.
@@ -116,7 +168,10 @@ impl JobShared {
         position: Option<StorePosition>,
         orders: mpsc::Sender<Order>,
     ) -> Self {
+        let mark = position.and_then(|position| position.in_progress);
+        let back = mark.filter(InProgress::is_undo).map(|mark| mark.cycle);
         let applied = position.map_or(Sequence::NONE, |position| position.applied);
+        let applied = back.unwrap_or(applied);
         let status = JobStatus {
             position,
             found: position.map(|position| position.applied),
@@ -128,13 +183,16 @@ impl JobShared {
             status,
             large: None,
         };
-        told.large = told.mark();
+        told.note();
         Self {
             reader,
-            facts: OnceLock::new(),
             progress: watch::Sender::new(Progress {
                 journal: Journal::NotLookedFor,
+                facts: None,
+                segment: position.as_ref().map(StorePosition::segment),
+                lap: Lap::default(),
                 applied,
+                left: VecDeque::new(),
                 held: false,
                 ended: false,
             }),
@@ -144,16 +202,98 @@ impl JobShared {
         }
     }
 
-    /// What the journal is; nothing before it is open.
-    pub fn facts(&self) -> Option<&JournalFacts> {
-        self.facts.get()
+    /// What the journal is that is applied now; nothing while none is open.
+    pub fn facts(&self) -> Option<JournalFacts> {
+        let progress = self.progress.borrow();
+        let open = progress.journal == Journal::Open;
+        progress.facts.clone().filter(|_| open)
     }
 
+    /// Whether the journal belongs to a recovery group, as far as that is known.
+    pub fn is_in_group(&self) -> bool {
+        let progress = self.progress.borrow();
+        progress
+            .facts
+            .as_ref()
+            .is_some_and(JournalFacts::is_in_group)
+    }
+
+    /// The files of the store, as a catalog is to know them.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store cannot be read.
+    pub(crate) fn described_files(&self) -> Result<Vec<StoredDefinition>, StoreError> {
+        let files = self.reader.files()?.into_iter();
+        let users = files.filter(|file| !is_own_file(&file.format));
+        Ok(users
+            .map(|file| StoredDefinition {
+                id: file.id,
+                journaled: self.is_journaled(file.id).unwrap_or(true),
+                format: file.format,
+            })
+            .collect())
+    }
+
+    /// Waits until the journal is another one than `known`, or opened or closed; gives what it is then, and the lap. Nothing when
+    /// the job ended.
+    ///
+    /// Cancel safe: yes.
+    pub async fn wait_changed(
+        &self,
+        known: Option<&JournalFacts>,
+    ) -> Option<(Option<JournalFacts>, Lap)> {
+        let mut progress = self.progress.subscribe();
+        let now = |progress: &Progress| {
+            let open = progress.journal == Journal::Open;
+            progress.facts.clone().filter(|_| open)
+        };
+        let changed = progress
+            .wait_for(|progress| progress.ended || now(progress).as_ref() != known)
+            .await
+            .ok()?;
+        (!changed.ended).then(|| (now(&changed), changed.lap))
+    }
+
+    /// The journal is open, and the store stands there.
+    pub(super) fn set_placed(&self, facts: JournalFacts, position: Option<&StorePosition>) {
+        self.progress.send_modify(|progress| {
+            let applied = position.map_or(Sequence::NONE, |position| position.applied);
+            let elsewhere = progress
+                .segment
+                .is_some_and(|known| known != facts.segment());
+            if elsewhere && facts.is_in_group() {
+                // It was put there, not led.
+                progress.next_lap(applied);
+            }
+            progress.applied = applied;
+        });
+        self.set_facts(facts);
+    }
+
+    /// What the journal is that is read from now on.
     pub(super) fn set_facts(&self, facts: JournalFacts) {
         self.update(|status| status.readable = facts.last);
-        // Only the first opening counts: the job ends with its journal.
-        drop(self.facts.set(facts));
-        self.set_journal(Journal::Open);
+        self.progress.send_modify(|progress| {
+            progress.segment = Some(facts.segment());
+            progress.journal = Journal::Open;
+            progress.facts = Some(facts);
+        });
+    }
+
+    /// A segment was applied to its last entry, and the store stands where the next one begins.
+    pub(super) fn set_left(&self, last: Sequence, next: &StorePosition) {
+        self.progress.send_modify(|progress| {
+            progress.left.push_back((progress.lap, last));
+            if progress.left.len() > LEFT_MAX {
+                progress.left.pop_front();
+            }
+            progress.next_lap(next.applied);
+            progress.segment = Some(next.segment());
+            // What the next one is, is known when it is read.
+            if let Some(facts) = &mut progress.facts {
+                facts.local = false;
+            }
+        });
     }
 
     /// The journal was looked for, and is not open.
@@ -188,34 +328,52 @@ impl JobShared {
         opened.is_ok_and(|progress| progress.journal == Journal::Open)
     }
 
-    /// Everything decided up to here is in the store, visible to readers.
+    /// Everything decided up to here is in the store, visible to readers; in the segment the store is in.
     pub fn applied(&self) -> Sequence {
         self.progress.borrow().applied
     }
 
-    /// Waits until everything decided up to an entry is in the store; says no when the job ended before.
+    /// The segment the store is in, for waiting in it.
+    pub fn lap(&self) -> Lap {
+        self.progress.borrow().lap
+    }
+
+    /// Waits until everything decided up to an entry of the segment the store is in now is in the store; says no when the job, or
+    /// the segment, ended before.
     ///
     /// Cancel safe: yes.
     pub async fn wait_applied(&self, upto: Sequence) -> bool {
-        let mut progress = self.progress.subscribe();
-        let reached = progress
-            .wait_for(|progress| progress.ended || progress.applied >= upto)
-            .await;
-        reached.is_ok_and(|progress| progress.applied >= upto)
+        let lap = self.lap();
+        self.wait_decided(lap, upto).await == Waited::Applied
     }
 
-    /// Waits until everything decided up to an entry is in the store, but not for an operator's hold.
+    /// Waits until everything decided up to an entry of a segment is in the store, or never will be, also over a hold.
     ///
     /// Cancel safe: yes.
-    pub async fn wait_unheld(&self, upto: Sequence) -> Waited {
+    pub async fn wait_decided(&self, lap: Lap, upto: Sequence) -> Waited {
+        self.wait(lap, upto, false).await
+    }
+
+    /// The same, but not over an operator's hold.
+    ///
+    /// Cancel safe: yes.
+    pub async fn wait_unheld(&self, lap: Lap, upto: Sequence) -> Waited {
+        self.wait(lap, upto, true).await
+    }
+
+    async fn wait(&self, lap: Lap, upto: Sequence, unheld: bool) -> Waited {
         let mut progress = self.progress.subscribe();
-        let over =
-            |progress: &Progress| progress.ended || progress.held || progress.applied >= upto;
-        match progress.wait_for(over).await {
-            Ok(progress) if progress.applied >= upto => Waited::Applied,
-            Ok(progress) if progress.held && !progress.ended => Waited::Held,
-            _ => Waited::Ended,
-        }
+        let come_to = |progress: &Progress| match progress.waited(lap, upto) {
+            None if progress.ended => Some(Waited::Ended),
+            None if progress.held && unheld => Some(Waited::Held),
+            waited => waited,
+        };
+        let over = progress
+            .wait_for(|progress| come_to(progress).is_some())
+            .await;
+        over.ok()
+            .and_then(|progress| come_to(&progress))
+            .unwrap_or(Waited::Ended)
     }
 
     /// Whether an operator holds it.
@@ -241,6 +399,12 @@ impl JobShared {
         });
     }
 
+    /// The store is taken back: what was decided behind an entry is not in it any more, or soon will not be.
+    pub(super) fn set_back(&self, fork: Sequence) {
+        self.progress
+            .send_modify(|progress| progress.applied = progress.applied.min(fork));
+    }
+
     pub(super) fn set_ended(&self) {
         self.progress.send_modify(|progress| progress.ended = true);
     }
@@ -253,17 +417,17 @@ impl JobShared {
     pub(super) fn update(&self, change: impl FnOnce(&mut JobStatus)) {
         let mut told = lock(&self.told);
         change(&mut told.status);
-        told.large = told.mark().or(told.large);
+        told.note();
     }
 
-    /// The decision until which reads would see half of a transaction; nothing in quiet times.
-    pub fn busy_until(&self) -> Option<Sequence> {
+    /// The mark while which reads would see half of something; nothing in quiet times.
+    pub fn mark(&self) -> Option<InProgress> {
         lock(&self.told).mark()
     }
 
-    /// The decision of the last transaction that was applied in steps, or is being applied: when it is the same before and
-    /// after a read, and none is being applied, the read saw no half of one.
-    pub fn large(&self) -> Option<Sequence> {
+    /// What was done in steps last, or is being done: when it is the same before and after a read, and nothing is being done
+    /// in steps, the read saw no half of it.
+    pub fn large(&self) -> Option<InProgress> {
         lock(&self.told).large
     }
 

@@ -5,22 +5,25 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rjournal::daemon::command::apply::{JobMessage, StorePlace};
-use rjournal::daemon::{Followed, JournalFacts, Severity};
+use rjournal::daemon::command::apply::{JobMessage, SavedPlace, StorePlace};
+use rjournal::daemon::{Followed, JournalFacts, SegmentEnded, Severity};
 use rjournal::entry::record::Format;
 use rjournal::entry::{ObjectId, Sequence};
 use tokio::sync::{mpsc, oneshot};
 
-use super::beginning::{Beginning, check_place};
+use super::beginning::{Beginning, NOT_OPEN};
 use super::port::{Feed, Port, Report};
 use super::saving::{Asker, Saving};
 use super::shared::{JobShared, Order};
+use super::undoing::{Place, place};
 use crate::error::{ApplyError, DatabaseError};
-use crate::machine::{ApplyMachine, Bounds, Output, Skip, Step, resolve};
+use crate::machine::{ApplyMachine, Bounds, Output, SegmentStart, Skip, Step, resolve};
 use crate::store::{Batch, FileChange, ReplicaStore, SaveInfo, StoreError, StorePosition};
 
 /// What was applied is made durable and reported this often.
-const DURABLE_EVERY: Duration = Duration::from_secs(1);
+pub(super) const DURABLE_EVERY: Duration = Duration::from_secs(1);
+/// Where nothing moves, it is reported all the same every so many times.
+const QUIET_MAX: u32 = 2;
 /// A store that is full or locked is tried again after this long, doubling.
 const AGAIN_MIN: Duration = Duration::from_millis(100);
 /// ... up to this.
@@ -62,8 +65,12 @@ impl ApplyJob {
         store: Box<dyn ReplicaStore>,
         options: JobOptions,
     ) -> Result<Self, ApplyError> {
-        let facts = check_place(&port, store.reader().position()?).await?;
-        Self::run(port, store, options, Some(facts))
+        // A store that is to be taken back first is placed by the job itself.
+        let facts = match place(&port, store.reader().position()?).await? {
+            Place::Here(facts) => Some(*facts),
+            Place::Behind(_) | Place::Later(_) => None,
+        };
+        Self::run(port, store, options, facts)
     }
 
     /// As [`Self::start`], where the journal may not be open yet: the store can be read meanwhile. What [`Self::start`]
@@ -89,8 +96,8 @@ impl ApplyJob {
         let position = reader.position()?;
         let (orders, receive) = mpsc::channel(ORDERS_WAITING);
         let shared = Arc::new(JobShared::new(reader, position, orders));
-        if let Some(facts) = facts {
-            shared.set_facts(facts);
+        if let Some(facts) = &facts {
+            shared.set_placed(facts.clone(), position.as_ref());
         }
         let (keep, wanted) = oneshot::channel();
         let beginning = Beginning {
@@ -101,6 +108,9 @@ impl ApplyJob {
             orders: receive,
             held: false,
             options,
+            placed: facts,
+            saving: None,
+            save_owed: false,
         };
         let (send, ended) = oneshot::channel();
         // A runtime of its own: that of the caller may be gone before the job is.
@@ -170,14 +180,58 @@ pub(super) struct Task {
     pub(super) orders: mpsc::Receiver<Order>,
     pub(super) held: bool,
     pub(super) reported: Option<StorePosition>,
-    /// Where the save goes that the store can be made anew from.
-    pub(super) save: Option<PathBuf>,
+    pub(super) options: JobOptions,
+    /// How often nothing was reported, since something was.
+    pub(super) quiet: u32,
     pub(super) saving: Option<Saving>,
+    /// The last entry of the segment that the next step leaves.
+    pub(super) left: Option<Sequence>,
+}
+
+/// How applying came to an end.
+pub(super) enum Over {
+    /// For good.
+    Ended(Result<(), ApplyError>),
+    /// The journal cannot be read now: it closed, or became another part of its group's history. The store is read on.
+    NotOpen(Box<Beginning>),
+}
+
+/// How reading a segment came to an end.
+enum Left {
+    /// The next one follows.
+    Segment,
+    /// The job is to end.
+    Told,
 }
 
 impl Task {
-    pub(super) async fn run(mut self) -> Result<(), ApplyError> {
+    pub(super) async fn run(mut self) -> Over {
         let outcome = self.apply_all().await;
+        if let Err(ApplyError::Journal(error)) = &outcome
+            && error.id == NOT_OPEN
+        {
+            tracing::info!(%error, "the journal is waited for");
+            self.shared.set_not_open(error.to_string());
+            if let Err(error) = self.make_durable().await {
+                return Over::Ended(self.end(Err(error)).await);
+            }
+            return Over::NotOpen(Box::new(Beginning {
+                wanted: self.wanted,
+                port: self.port,
+                store: self.store,
+                shared: self.shared,
+                orders: self.orders,
+                held: self.held,
+                options: self.options,
+                placed: None,
+                saving: self.saving,
+                save_owed: false,
+            }));
+        }
+        Over::Ended(self.end(outcome).await)
+    }
+
+    async fn end(mut self, outcome: Result<(), ApplyError>) -> Result<(), ApplyError> {
         // What is applied is whole; the store is left in order whatever ended the job.
         let durable = self.store.make_durable();
         let stopped = outcome.as_ref().err().and_then(ApplyError::stopped);
@@ -195,22 +249,36 @@ impl Task {
     }
 
     async fn apply_all(&mut self) -> Result<(), ApplyError> {
-        let mut feed = self.port.follow(self.machine.at(), None).await?;
+        while let Left::Segment = self.apply_segment().await? {}
+        Ok(())
+    }
+
+    /// Applies what the store is in of its history, to its end.
+    async fn apply_segment(&mut self) -> Result<Left, ApplyError> {
+        let (segment, at) = (self.machine.segment(), self.machine.at());
+        let mut feed = self.port.follow(Some(segment), at, None).await?;
+        self.shared.set_facts(feed.facts().clone());
         let mut durable = tokio::time::interval(DURABLE_EVERY);
         durable.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let waits = self.held || self.saving.as_ref().is_some_and(|saving| saving.alone);
             tokio::select! {
                 biased;
-                _ = &mut self.wanted => return Ok(()),
+                _ = &mut self.wanted => return Ok(Left::Told),
                 order = self.orders.recv() => {
                     if self.take_order(order).await {
-                        return Ok(());
+                        return Ok(Left::Told);
                     }
                 }
                 saved = ended(&mut self.saving) => self.saved(saved).await,
                 _ = durable.tick() => self.make_durable().await?,
-                followed = feed.next(), if !waits => self.take(followed?).await?,
+                followed = feed.next(), if !waits => match followed? {
+                    Followed::SegmentEnded(ended) => {
+                        self.leave_segment(&ended).await?;
+                        return Ok(Left::Segment);
+                    }
+                    followed => self.take(followed).await?,
+                },
             }
         }
     }
@@ -226,7 +294,26 @@ impl Task {
                 return handed;
             }
             Followed::Level(_) => self.machine.handle_level(),
+            Followed::Changed(facts) => self.shared.set_facts(*facts),
+            // Taken by the caller.
+            Followed::SegmentEnded(_) => {}
         }
+        self.turn().await
+    }
+
+    /// The segment was applied to its last entry; the store goes on to the next one, with its position.
+    async fn leave_segment(&mut self, ended: &SegmentEnded) -> Result<(), ApplyError> {
+        let next = SegmentStart {
+            group: ended.group,
+            segment: ended.next,
+            begins: ended.begins,
+        };
+        self.machine.handle_segment_ended(ended.last, next)?;
+        tracing::info!(
+            term = ended.next.term, journal = %ended.name, last = %ended.last.sequence,
+            "the segment is applied to its end; the next one follows"
+        );
+        self.left = Some(ended.last.sequence);
         self.turn().await
     }
 
@@ -256,15 +343,18 @@ impl Task {
         }
         self.apply(&batch).await?;
         self.shared.update(|status| status.position = Some(next));
-        if next.in_progress.is_none() {
-            self.shared.set_applied(next.applied);
+        match self.left.take() {
+            Some(last) => self.shared.set_left(last, &next),
+            None if next.in_progress.is_none() => self.shared.set_applied(next.applied),
+            None => {}
         }
         Ok(())
     }
 
     /// A cycle that was too large to keep is read again from the journal, and applied in steps.
     async fn read_again(&mut self, after: Sequence, upto: Sequence) -> Result<(), ApplyError> {
-        let mut feed: Feed = self.port.follow(after, Some(upto)).await?;
+        let segment = Some(self.machine.segment());
+        let mut feed: Feed = self.port.follow(segment, after, Some(upto)).await?;
         loop {
             match feed.next().await? {
                 Followed::Bundle(bundle) => {
@@ -277,7 +367,9 @@ impl Task {
                     }
                 }
                 Followed::Level(at) if at >= upto => return Ok(()),
-                Followed::Level(_) => {}
+                Followed::Level(_) | Followed::Changed(_) => {}
+                // What is asked for lies before its end.
+                Followed::SegmentEnded(_) => return Ok(()),
             }
         }
     }
@@ -314,7 +406,9 @@ impl Task {
         if self.store.durable_position() != self.shared.reader.position()? {
             self.store.make_durable()?;
         }
-        if self.reported != self.store.durable_position() {
+        // What the daemon wants is told in its answer, so it is asked where nothing moves, too.
+        self.quiet += 1;
+        if self.reported != self.store.durable_position() || self.quiet >= QUIET_MAX {
             self.report(Report::default()).await;
         }
         Ok(())
@@ -322,15 +416,19 @@ impl Task {
 
     /// Reports where the store stands, with what else there is to say.
     async fn report(&mut self, report: Report) {
+        self.quiet = 0;
         let durable = self.store.durable_position();
         let place = durable.map(|position| StorePlace {
             applied: position.applied,
             restart: position.restart,
+            at: position.segment(),
         });
         match self.port.report(Report { place, ..report }).await {
             Ok(save_wanted) => {
                 self.reported = durable;
-                if let (true, None, Some(path)) = (save_wanted, &self.saving, self.save.clone()) {
+                if let (true, None, Some(path)) =
+                    (save_wanted, &self.saving, self.options.save.clone())
+                {
                     tracing::info!("a store save is made before receivers reach their cap");
                     self.saving = Some(Saving::begin(path, &self.shared.reader, Vec::new(), false));
                 }
@@ -369,7 +467,7 @@ impl Task {
             let reason = reason.to_owned();
             drop(done.send(Err(DatabaseError::Store { reason })));
         };
-        let Some(path) = path.or_else(|| self.save.clone()) else {
+        let Some(path) = path.or_else(|| self.options.save.clone()) else {
             return refuse(done, "this job keeps no save of its own: name a file");
         };
         match &mut self.saving {
@@ -387,7 +485,7 @@ impl Task {
         let Some(mut saving) = self.saving.take() else {
             return;
         };
-        let own = self.save.as_ref() == Some(&saving.path);
+        let own = self.options.save.as_ref() == Some(&saving.path);
         let answer = match saved {
             Err(error) if saving.again_alone(&error) => {
                 let askers = std::mem::take(&mut saving.askers);
@@ -413,6 +511,7 @@ impl Task {
                     saving.path.display()
                 );
                 self.report(Report {
+                    not_saved: own.then(|| error.to_string()),
                     message: Some(message("RJN5005", Severity::Alarm, text.clone())),
                     ..Report::default()
                 })
@@ -426,7 +525,8 @@ impl Task {
                     info.position.applied
                 );
                 let report = Report {
-                    saved: own.then_some(info.position.restart),
+                    save: own.then(|| info.facts()),
+                    saved: own.then(|| saved_place(&info.position)),
                     message: Some(message("RJN5007", Severity::Info, text)),
                     ..Report::default()
                 };
@@ -440,7 +540,15 @@ impl Task {
     }
 }
 
-fn message(id: &str, severity: Severity, text: String) -> JobMessage {
+/// What a save of a store at a position covers.
+pub(crate) const fn saved_place(position: &StorePosition) -> SavedPlace {
+    SavedPlace {
+        restart: position.restart,
+        at: position.segment(),
+    }
+}
+
+pub(super) fn message(id: &str, severity: Severity, text: String) -> JobMessage {
     JobMessage {
         id: id.to_owned(),
         severity,

@@ -1,7 +1,7 @@
 //! Room `apply`, the machine: commit cycles that are open: kept in memory, let go above a bound, forgotten or committed. Must not
 //! know stores.
 
-use rjournal::entry::{EntryView, ObjectId, SealedBundle, Sequence};
+use rjournal::entry::{EntryView, SealedBundle, Sequence};
 
 use super::change::BeforeImage;
 use super::entries::ApplyMachine;
@@ -19,15 +19,6 @@ pub(super) struct Cycle {
     /// Too large to keep: it is read again when it commits.
     let_go: bool,
     pub(super) before: Option<BeforeImage>,
-}
-
-impl Cycle {
-    /// Whether it has changed a file, as far as that is known.
-    pub(super) fn may_change(&self, file: ObjectId) -> bool {
-        let changed = self.changes.iter().any(|change| change.file == file);
-        let begun = self.before.as_ref().is_some_and(|image| image.file == file);
-        self.let_go || changed || begun
-    }
 }
 
 impl ApplyMachine {

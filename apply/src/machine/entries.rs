@@ -5,11 +5,13 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use rjournal::entry::record::Format;
 use rjournal::entry::{
-    ChainHead, EntryView, GroupId, JournalId, Kind, ObjectId, Position, SealedBundle, Sequence,
+    ChainHead, EntryView, GroupId, JournalId, Kind, ObjectId, Position, SealedBundle, SegmentId,
+    Sequence,
 };
 
 use super::change::BeforeImage;
 use super::cycle::Cycle;
+use super::ended::EndedFiles;
 use super::give_out::position_in;
 use super::large::Again;
 use super::meaning::Change;
@@ -27,6 +29,8 @@ pub struct ApplyMachine {
     pub(super) journal: JournalId,
     pub(super) group: GroupId,
     pub(super) term: u64,
+    /// The term is that of a group's segment, not of the bundles' epochs.
+    pub(super) in_group: bool,
     /// Where the store stands or will stand after the steps given out.
     pub(super) store: Option<StorePosition>,
     /// Everything decided at or below this is in the store or in a step given out.
@@ -34,6 +38,7 @@ pub struct ApplyMachine {
     pub(super) formats: HashMap<ObjectId, Format>,
     pub(super) older: OlderFormats,
     pub(super) skips: Skips,
+    pub(super) ended: EndedFiles,
     pub(super) cycles: BTreeMap<Sequence, Cycle>,
     pub(super) buffered: usize,
     pub(super) outside: Option<BeforeImage>,
@@ -65,11 +70,13 @@ impl ApplyMachine {
             journal,
             group: store.map_or_else(|| GroupId::from(journal), |store| store.group),
             term: store.map_or(1, |store| store.term),
+            in_group: false,
             store,
             applied,
             formats,
             older: OlderFormats::default(),
             skips: Skips::default(),
+            ended: EndedFiles::default(),
             cycles: BTreeMap::new(),
             buffered: 0,
             outside: None,
@@ -92,6 +99,20 @@ impl ApplyMachine {
     #[must_use]
     pub fn with_older_formats(self, older: OlderFormats) -> Self {
         Self { older, ..self }
+    }
+
+    /// The same machine, knowing which of its files are no longer journaled.
+    #[must_use]
+    pub fn with_ended_files(self, ended: EndedFiles) -> Self {
+        Self { ended, ..self }
+    }
+
+    /// What is applied of which history.
+    pub const fn segment(&self) -> SegmentId {
+        SegmentId {
+            term: self.term,
+            journal: self.journal,
+        }
     }
 
     /// The last entry handed in, or the one reading begins after.
@@ -126,7 +147,9 @@ impl ApplyMachine {
     /// used any more. `Missing` or `Ahead` when the bundle does not follow on what was handed in before.
     pub fn handle_bundle(&mut self, bundle: &SealedBundle) -> Result<(), ApplyError> {
         self.check_follows(bundle)?;
-        self.term = bundle.header().epoch.term;
+        if !self.in_group {
+            self.term = bundle.header().epoch.term;
+        }
         for view in bundle.entries() {
             let view = view.map_err(|error| ApplyError::unreadable(self.at.next(), &error))?;
             if view.sequence <= self.at {
@@ -222,6 +245,9 @@ impl ApplyMachine {
                         journaled: view.kind == Kind::JOURNALING_START,
                     });
                 }
+                if view.kind == Kind::JOURNALING_START && !decided_before {
+                    self.changes.extend(self.ended.take(file, view.sequence));
+                }
                 // A file that is not journaled goes without an entry; the one that takes its name tells.
                 let displaced = self.formats.iter().find_map(|(id, known)| {
                     (*id != file && known.file() == format.file()).then_some(*id)
@@ -243,10 +269,17 @@ impl ApplyMachine {
                     }
                 }
             }
-            Meaning::JournalingEnded => self.outputs.push_back(Output::Journaled {
-                file: view.object,
-                journaled: false,
-            }),
+            Meaning::JournalingEnded => {
+                let file = view.object;
+                self.outputs.push_back(Output::Journaled {
+                    file,
+                    journaled: false,
+                });
+                if !decided_before && let Some((list, row)) = self.ended.end(file, view.sequence) {
+                    self.files.push(list);
+                    self.changes.push(row);
+                }
+            }
             Meaning::FileGone => self.drop_file(view.object, view, bundle)?,
             Meaning::Before | Meaning::Put | Meaning::Update | Meaning::Delete => {
                 let cycle = view.cycle;
@@ -262,22 +295,26 @@ impl ApplyMachine {
         Ok(())
     }
 
-    /// A file gets a format: where a cycle that is open has rows of the one before, that is kept for reading them again.
+    /// A file gets a format: the one before is kept, for rows of it that are read again, and for a fork before this entry.
     fn keep_older(&mut self, file: ObjectId, next: &Format, sequence: Sequence) {
         let before = self
             .formats
             .get(&file)
             .filter(|known| known.version() < next.version());
-        if let Some(before) = before.cloned()
-            && self.cycles.values().any(|cycle| cycle.may_change(file))
-        {
-            let restart = self.cycles.keys().next().map_or(sequence, |first| *first);
-            self.changes.extend(self.older.forget(restart, sequence));
-            self.older.keep(file, before, sequence);
-            if let Some((kept, changes)) = self.older.record(file, sequence) {
-                self.files.push(kept);
-                self.changes.extend(changes);
-            }
+        if let Some(before) = before.cloned() {
+            self.keep_format(file, before, sequence);
+        }
+    }
+
+    /// Keeps the format a file has up to an entry.
+    fn keep_format(&mut self, file: ObjectId, format: Format, until: Sequence) {
+        let restart = self.cycles.keys().next().map_or(until, |first| *first);
+        self.older.keep(file, format, until);
+        let forgotten = self.older.forget(restart, until);
+        if let Some((kept, changes)) = self.older.record(file, until) {
+            self.files.push(kept);
+            self.changes.extend(forgotten);
+            self.changes.extend(changes);
         }
     }
 
@@ -320,6 +357,10 @@ impl ApplyMachine {
             // Rows changed before it must not be applied after it is gone.
             self.give_out(position_in(bundle, view.sequence.before())?);
             self.files.push(FileChange::Drop { id: file });
+            self.changes.extend(self.ended.take(file, view.sequence));
+            if let Some(format) = self.formats.get(&file).cloned() {
+                self.keep_format(file, format, view.sequence);
+            }
         }
         self.formats.remove(&file);
         Ok(())

@@ -73,11 +73,7 @@ impl ApplyMachine {
         let Some(done) = again.changes.last().map(|change| change.sequence) else {
             return;
         };
-        let mark = InProgress {
-            cycle: again.cycle,
-            decision: again.decision.sequence,
-            done,
-        };
+        let mark = InProgress::transaction(again.cycle, again.decision.sequence, done);
         let next = StorePosition {
             in_progress: Some(mark),
             ..self.position_at(again.before)

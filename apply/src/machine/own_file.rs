@@ -5,9 +5,16 @@ use rjournal::entry::record::{Format, Value, decode_row};
 
 use crate::store::{StoreError, StoreReader};
 
+/// The library they are in; no journal gives it to a file.
+const OWN_LIBRARY: &str = "QRJOURNAL";
 /// Rows read at once.
 const ROWS: usize = 1024;
 const ROWS_BYTES: usize = 1024 * 1024;
+
+/// Whether a file is one of the machine's own, by its format.
+pub(crate) fn is_own_file(format: &Format) -> bool {
+    format.file().library.as_str() == OWN_LIBRARY
+}
 
 /// Goes through the rows of one of the machine's own files, if the store has it, in key order; a row that does not read as
 /// one of `format` is passed over.

@@ -468,6 +468,14 @@ impl Drop for ClientTransaction<'_> {
 }
 
 impl ClientTransaction<'_> {
+    /// A file by its name, remembered.
+    ///
+    /// # Errors
+    /// [`DatabaseError::NoFile`].
+    pub async fn file(&mut self, file: &FileName) -> Result<FileHandle, DatabaseError> {
+        self.client.file(file).await
+    }
+
     /// Reads one row as this transaction sees it, and locks it.
     ///
     /// # Errors

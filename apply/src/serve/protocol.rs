@@ -14,7 +14,7 @@ use crate::job::JobStatus;
 use crate::store::{StorePosition, StoredFile};
 
 /// Version of what is said on the socket. Each end names its own first, and understands no other.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 /// Longest message, in bytes.
 pub(super) const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
 

@@ -402,8 +402,7 @@ async fn hash(database: &Database, file: &FileName) -> Result<HashedFile, Databa
         let position = *snapshot.position();
         if let Some(mark) = position.in_progress {
             // Half of a transaction is no state of the file.
-            let until = mark.decision;
-            return Err(DatabaseError::Busy { until });
+            return Err(DatabaseError::busy(mark));
         }
         let hash = hash_file(&mut snapshot, file.id)?;
         Ok((hash, position.applied))

@@ -65,8 +65,7 @@ impl HeldSnapshot {
         let position = *snapshot.position();
         if let Some(mark) = position.in_progress {
             // Half of a transaction is no state of the file.
-            let until = mark.decision;
-            return Err(DatabaseError::Busy { until });
+            return Err(DatabaseError::busy(mark));
         }
         let stored = snapshot
             .files()

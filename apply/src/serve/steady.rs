@@ -160,7 +160,18 @@ impl SteadyClient {
                 }
                 // Deposited, and not decided yet: the key tells.
                 Ok(Outcome::Unknown { sequence, .. }) => DatabaseError::Undecided { sequence },
-                Err(DatabaseError::LandedBefore { sequence }) => {
+                // Whatever an earlier term decided is in the store before anything is begun in a later one.
+                Err(DatabaseError::LandedBefore {
+                    sequence,
+                    journal: Some(_),
+                }) => {
+                    return Ok(Landed {
+                        sequence,
+                        class: None,
+                        tries,
+                    });
+                }
+                Err(DatabaseError::LandedBefore { sequence, .. }) => {
                     // The next read is to see it.
                     let client = self.client_until(deadline).await?;
                     match client.wait(sequence, APPLIED_MAX).await {
@@ -289,7 +300,9 @@ const fn may_help(error: &DatabaseError) -> bool {
         | DatabaseError::Over
         | DatabaseError::Held { .. }
         | DatabaseError::NotOpen { .. }
+        | DatabaseError::NotPrimary
         | DatabaseError::Undecided { .. }
+        | DatabaseError::TakenBack { .. }
         | DatabaseError::Busy { .. } => true,
         DatabaseError::Refused { error } => matches!(
             error.kind,

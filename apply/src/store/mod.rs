@@ -31,7 +31,7 @@ pub use batch::{Batch, FileChange, RowChange};
 pub use error::StoreError;
 pub use hash::{Difference, FileHash, RowSource, difference, hash_file};
 pub use open::{StoreKind, StoreKindError, StoreOptions, open, set_aside};
-pub use position::{InProgress, StorePosition};
+pub use position::{InProgress, MarkKind, StorePosition};
 pub use redb_store::RedbStore;
 pub use restore::restore;
 pub use save::{Progress, save};

@@ -71,7 +71,7 @@ pub fn restore(
     }
     steps.finish()?;
     progress(save.progress());
-    Ok(save.into_info())
+    save.into_info()
 }
 
 /// The steps of a restore.

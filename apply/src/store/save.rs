@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rjournal::disk::{Disk, DiskFile, OsDisk};
-use rjournal::entry::Timestamp;
+use rjournal::entry::{SaveId, Timestamp};
 
 use super::directory::parent;
 use super::save_bytes::{ChunkWriter, HEADER_BYTES_MAX, Header, TRAILER_BYTES, Trailer};
@@ -52,8 +52,8 @@ pub fn save(
     };
     let mut target = Target::create(path)?;
     let written = write(&mut target, &header, snapshot, progress);
-    match written.and_then(|bytes| target.finish().map(|()| bytes)) {
-        Ok(bytes) => Ok(SaveInfo::of(header, bytes)),
+    match written.and_then(|save| target.finish().map(|()| save)) {
+        Ok(save) => Ok(SaveInfo::of(header, target.offset, save)),
         Err(error) => {
             // Whatever is left of it, the next save removes.
             drop(target.disk.remove(&target.fresh));
@@ -67,7 +67,7 @@ fn write(
     header: &Header,
     snapshot: &mut dyn StoreSnapshot,
     progress: &mut dyn FnMut(Progress),
-) -> Result<u64, StoreError> {
+) -> Result<SaveId, StoreError> {
     let bytes = header.encode();
     if bytes.len() as u64 > HEADER_BYTES_MAX {
         return Err(StoreError::TooLarge {
@@ -117,7 +117,7 @@ fn write(
     target.write(&trailer.encode())?;
     let hash = *target.hasher.finalize().as_bytes();
     target.write(&hash)?;
-    Ok(target.offset)
+    Ok(SaveId::from_bytes(hash))
 }
 
 /// A save must never hold less than the store counted: it is what receivers are deleted for.

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use rjournal::entry::Timestamp;
+use rjournal::entry::{SaveFacts, SaveId, Timestamp};
 
 use super::save::Progress;
 use super::save_bytes::{
@@ -15,6 +15,8 @@ use super::save_bytes::{
 use super::{KeyedRow, StoreError, StorePosition, StoredFile};
 
 const READ_BYTES: usize = 256 * 1024;
+/// The hash at the end.
+const HASH_BYTES: usize = TRAILER_BYTES - TRAILER_BEGIN_BYTES;
 
 /// What a store save is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,10 +29,12 @@ pub struct SaveInfo {
     pub files: Vec<StoredFile>,
     /// How long it is.
     pub bytes: u64,
+    /// The hash it ends with.
+    pub save: SaveId,
 }
 
 impl SaveInfo {
-    pub(super) fn of(header: Header, bytes: u64) -> Self {
+    pub(super) fn of(header: Header, bytes: u64, save: SaveId) -> Self {
         let Header {
             position,
             created,
@@ -41,17 +45,35 @@ impl SaveInfo {
             created,
             files,
             bytes,
+            save,
+        }
+    }
+
+    /// What others need to know of it to ask for it.
+    pub const fn facts(&self) -> SaveFacts {
+        let StorePosition {
+            applied,
+            restart,
+            head,
+            ..
+        } = self.position;
+        SaveFacts {
+            save: self.save,
+            bytes: self.bytes,
+            applied,
+            restart,
+            head,
         }
     }
 }
 
-/// Reads what a save says at its beginning. Its rows are not looked at: [`check`] does.
+/// Reads what a save says at its beginning and at its end. Its rows are not looked at, so the hash is only what it says:
+/// [`check`] proves it.
 ///
 /// # Errors
 /// [`StoreError::Save`] when this is not a save or its header is damaged, [`StoreError::Io`].
 pub fn read_header(path: &Path) -> Result<SaveInfo, StoreError> {
-    let reader = SaveReader::open(path)?;
-    Ok(reader.into_info())
+    SaveReader::open(path)?.into_info()
 }
 
 /// Reads a save to its end and checks all of it.
@@ -63,7 +85,7 @@ pub fn check(path: &Path, progress: &mut dyn FnMut(Progress)) -> Result<SaveInfo
     while reader.next_chunk()?.is_some() {
         progress(reader.progress());
     }
-    Ok(reader.into_info())
+    reader.into_info()
 }
 
 /// Rows of one file, in key order, behind those of the chunk before.
@@ -85,6 +107,8 @@ pub(super) struct SaveReader {
     file: usize,
     file_rows: u64,
     last_key: Option<Vec<u8>>,
+    /// The hash of everything, once all of it was read.
+    hash: Option<[u8; HASH_BYTES]>,
 }
 
 impl SaveReader {
@@ -127,6 +151,7 @@ impl SaveReader {
             file: 0,
             file_rows: 0,
             last_key: None,
+            hash: None,
         })
     }
 
@@ -134,8 +159,16 @@ impl SaveReader {
         &self.header
     }
 
-    pub(super) fn into_info(self) -> SaveInfo {
-        SaveInfo::of(self.header, self.source.length)
+    pub(super) fn into_info(mut self) -> Result<SaveInfo, StoreError> {
+        let save = match self.hash {
+            Some(proven) => proven,
+            None => self.source.last_bytes()?,
+        };
+        Ok(SaveInfo::of(
+            self.header,
+            self.source.length,
+            SaveId::from_bytes(save),
+        ))
     }
 
     pub(super) fn progress(&self) -> Progress {
@@ -216,10 +249,10 @@ impl SaveReader {
             return Err(self.source.wrong("its end does not count what it holds"));
         }
         let hash = *self.source.hasher.finalize().as_bytes();
-        let hash_bytes = TRAILER_BYTES - TRAILER_BEGIN_BYTES;
-        if self.source.take(hash_bytes as u64)? != hash {
+        if self.source.take(HASH_BYTES as u64)? != hash {
             return Err(self.source.wrong("its hash is not that of its bytes"));
         }
+        self.hash = Some(hash);
         Ok(())
     }
 }
@@ -259,6 +292,18 @@ impl Source {
             .read_exact(&mut bytes)
             .map_err(|source| StoreError::io("could not be read", &self.path, source))?;
         self.hasher.update(&bytes);
+        Ok(bytes)
+    }
+
+    /// The hash it ends with, which nothing has proven.
+    fn last_bytes(&mut self) -> Result<[u8; HASH_BYTES], StoreError> {
+        let mut bytes = [0; HASH_BYTES];
+        let at = self.length.saturating_sub(HASH_BYTES as u64);
+        let read = self
+            .file
+            .seek(SeekFrom::Start(at))
+            .and_then(|_| self.file.read_exact(&mut bytes));
+        read.map_err(|source| StoreError::io("could not be read", &self.path, source))?;
         Ok(bytes)
     }
 

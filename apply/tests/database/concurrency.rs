@@ -120,12 +120,12 @@ async fn two_that_wait_for_each_other_do_not_wait_for_ever() {
     let mut second = database.begin(None).await.unwrap();
     first.write(update(0, "first", 1)).await.unwrap();
     second.write(update(1, "second", 1)).await.unwrap();
-    let crossed = in_time(async {
+    let crossed = in_time(Box::pin(async {
         tokio::join!(
             first.write(update(1, "first", 1)),
             second.write(update(0, "second", 1))
         )
-    })
+    }))
     .await;
     let refused =
         |result: &Result<(), DatabaseError>| matches!(result, Err(DatabaseError::Locked { .. }));

@@ -213,7 +213,13 @@ async fn a_transaction_retried_under_its_key_lands_once() {
         panic!("it did not land");
     };
     let again = database.begin(Some(deposit_key(1))).await.map(drop);
-    assert_eq!(again, Err(DatabaseError::LandedBefore { sequence }));
+    assert_eq!(
+        again,
+        Err(DatabaseError::LandedBefore {
+            sequence,
+            journal: None
+        })
+    );
     // One that was rolled back did not land.
     let mut transaction = database.begin(Some(deposit_key(2))).await.unwrap();
     transaction.write(insert(2, "two", 2)).await.unwrap();
@@ -243,7 +249,13 @@ async fn a_single_change_retried_under_its_key_lands_once() {
             panic!("{first:?}");
         };
         let again = database.write(change, Some(deposit_key(number))).await;
-        assert_eq!(again, Err(DatabaseError::LandedBefore { sequence }));
+        assert_eq!(
+            again,
+            Err(DatabaseError::LandedBefore {
+                sequence,
+                journal: None
+            })
+        );
     }
     // What was refused did not land.
     let refused = database

@@ -19,7 +19,9 @@ async fn a_transaction_goes_to_the_store_of_the_primary_and_waits_no_longer_than
     let mut group = Group::new(&["PRD", "BKP"], AttributePatch::default()).await;
     let prd = group.system("PRD").clone();
     let fields = ["ID BIGINT", "NAME VARCHAR(20) NOT NULL", "AMOUNT INTEGER"];
-    create_file(&prd, &account(), &fields, &["ID"]).await.unwrap();
+    create_file(&prd, &account(), &fields, &["ID"])
+        .await
+        .unwrap();
     start_journaling(&prd, &account()).await.unwrap();
     let job = start_job(&prd, prd.data(), StoreKind::Sled, JobOptions::default()).await;
     let options = DatabaseOptions::default();

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
 mod exports;
+mod fork;
 mod group;
 mod holds;
 #[path = "../database/place.rs"]
@@ -13,3 +14,4 @@ mod saves;
 mod socket;
 mod stops;
 mod tail;
+mod undo;

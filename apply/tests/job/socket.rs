@@ -239,7 +239,13 @@ async fn writes_under_a_key_land_together_and_once() {
         panic!("{landed:?}");
     };
     let again = client.write(writes, deposit_key).await;
-    assert_eq!(again, Err(DatabaseError::LandedBefore { sequence }));
+    assert_eq!(
+        again,
+        Err(DatabaseError::LandedBefore {
+            sequence,
+            journal: None
+        })
+    );
     assert_eq!(all_rows(&served.database, &account()).await.len(), 3);
     served.job.stop().await.unwrap();
 }

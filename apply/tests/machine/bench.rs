@@ -8,7 +8,7 @@ use rjournal::entry::record::Format;
 use rjournal::entry::{ObjectId, Sequence, Timestamp};
 use rjournal_apply::error::ApplyError;
 use rjournal_apply::machine::{
-    ApplyMachine, Bounds, OlderFormats, Output, Skip, Skips, Step, resolve,
+    ApplyMachine, Bounds, EndedFiles, OlderFormats, Output, Skip, Skips, Step, resolve,
 };
 use rjournal_apply::store::{
     Batch, FileChange, ReplicaStore, StoreError, StorePosition, StoreReader,
@@ -134,7 +134,8 @@ impl<S: Under> Job<S> {
         let begin = history.position(Sequence::NONE);
         let machine = ApplyMachine::new(JOURNAL, begin, position, formats.clone(), bounds)
             .with_skips(skips)
-            .with_older_formats(OlderFormats::of_store(&*reader).unwrap());
+            .with_older_formats(OlderFormats::of_store(&*reader).unwrap())
+            .with_ended_files(EndedFiles::of_store(&*reader).unwrap());
         Self {
             store,
             machine,

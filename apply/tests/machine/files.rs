@@ -1,7 +1,7 @@
 //! Files in a journal: defined, given another format, no longer journaled, gone, and made again.
 
 use rjournal::entry::{Draft, Kind};
-use rjournal_apply::machine::Bounds;
+use rjournal_apply::machine::{Bounds, EndedFiles};
 use rjournal_apply::store::StoreReader;
 
 use crate::bench::{End, Job, SMALL, apply_all, apply_until_stopped, assert_ended};
@@ -158,7 +158,7 @@ fn a_file_that_is_gone_takes_its_rows_with_it() {
     history.seal();
     assert_applies(&history);
     let job = apply_all(&history, SMALL);
-    assert_eq!(job.store.files().unwrap().len(), 1);
+    assert_eq!(fold_of(&job.store).keys().collect::<Vec<_>>(), [&file(2)]);
     assert_eq!(job.seen.journaled.last(), Some(&(file(1), false)));
 }
 
@@ -238,6 +238,37 @@ fn a_file_under_the_name_of_another_takes_its_place() {
         .unwrap()
         .iter()
         .map(|file| file.format.file().to_string())
+        .filter(|name| !name.starts_with("QRJOURNAL/"))
         .collect();
     assert_eq!(names, ["PRDLIB/F2", "PRDLIB/F1"]);
+}
+
+#[test]
+fn a_store_lists_the_files_that_are_no_longer_journaled() {
+    let listed = |job: &Job| {
+        let ended = EndedFiles::of_store(&job.store).unwrap();
+        ended.iter().collect::<Vec<_>>()
+    };
+    let mut history = History::with_files(3);
+    history.end_journaling(1);
+    history.seal();
+    history.end_journaling(2);
+    history.end_journaling(3);
+    history.seal();
+    assert_eq!(
+        listed(&apply_all(&history, SMALL)),
+        [file(1), file(2), file(3)]
+    );
+    history.journal(2);
+    history.delete_file(3);
+    history.seal();
+    assert_applies(&history);
+    assert_eq!(listed(&apply_all(&history, SMALL)), [file(1)]);
+    // Again, and at once.
+    history.journal(1);
+    history.end_journaling(1);
+    history.journal(1);
+    history.seal();
+    assert_applies(&history);
+    assert_eq!(listed(&apply_all(&history, SMALL)), []);
 }

@@ -95,12 +95,15 @@ pub(crate) struct History {
     buffer: Vec<u8>,
     count: u32,
     last: Sequence,
+    /// The journal.
+    pub(crate) journal: JournalId,
 }
 
 impl History {
     /// One that holds nothing yet.
     pub(crate) fn empty() -> Self {
         Self {
+            journal: JOURNAL,
             bundles: Vec::new(),
             heads: vec![ChainHead::genesis(JOURNAL)],
             facts: BTreeMap::new(),
@@ -125,6 +128,25 @@ impl History {
         }
         history.seal();
         history
+    }
+
+    /// One in another journal, about the files of an earlier one; its first term is `term`.
+    pub(crate) fn after(before: &Self, journal: JournalId, term: u64) -> Self {
+        let mut history = Self {
+            journal,
+            heads: vec![ChainHead::genesis(journal)],
+            formats: before.formats.clone(),
+            ..Self::empty()
+        };
+        history.begin_term(term);
+        history
+    }
+
+    /// A term begins: what is open is rolled back.
+    pub(crate) fn begin_term(&mut self, term: u64) -> Sequence {
+        self.seal();
+        self.epoch.term = term;
+        self.opened()
     }
 
     /// Puts any entry down.
@@ -397,7 +419,12 @@ impl History {
 
     /// What a store must hold that stands at an entry: everything decided up to there, in the order of decisions.
     pub(crate) fn fold(&self, upto: Sequence) -> Fold {
-        let mut files = Fold::new();
+        self.fold_onto(Fold::new(), Sequence::NONE, upto)
+    }
+
+    /// The same behind an entry, of a store that holds something already.
+    pub(crate) fn fold_onto(&self, held: Fold, after: Sequence, upto: Sequence) -> Fold {
+        let mut files = held;
         let mut open: BTreeMap<Sequence, Vec<Change>> = BTreeMap::new();
         let count = |files: &mut Fold, change: &Change| {
             // A file that went before the decision takes its changes with it.
@@ -409,7 +436,8 @@ impl History {
                 None => rows.remove(&change.key),
             };
         };
-        for (sequence, fact) in self.facts_upto(upto) {
+        let facts = self.facts_upto(upto);
+        for (sequence, fact) in facts.filter(|(sequence, _)| *sequence > after) {
             match fact {
                 Fact::Began => {
                     open.insert(sequence, Vec::new());

@@ -17,7 +17,7 @@ const FILES: u8 = 2;
 const KEYS: i64 = 6;
 
 #[derive(Debug, Clone)]
-enum Act {
+pub(crate) enum Act {
     Begin,
     /// Which cycle (or none), file, key, length of the value; length 0 takes the row away.
     Write(usize, u8, i64, usize),
@@ -28,7 +28,7 @@ enum Act {
     Note(usize),
 }
 
-fn any_act() -> impl Strategy<Value = Act> {
+pub(crate) fn any_act() -> impl Strategy<Value = Act> {
     let length = prop_oneof![2 => Just(0_usize), 6 => 1..40_usize, 1 => 300..700_usize];
     prop_oneof![
         3 => Just(Act::Begin),
@@ -46,16 +46,26 @@ type Key = (u8, i64);
 type Written = BTreeMap<Key, Option<Vec<u8>>>;
 
 /// Puts acts down as a database would: a row has one writer at a time, and images are what was there.
-#[derive(Debug)]
-struct Writer {
-    history: History,
+#[derive(Debug, Clone)]
+pub(crate) struct Writer {
+    pub(crate) history: History,
     rows: BTreeMap<Key, Vec<u8>>,
     open: Vec<(Sequence, Written)>,
     made: u8,
 }
 
 impl Writer {
-    fn act(&mut self, act: &Act) {
+    /// One with nothing but files.
+    pub(crate) fn new() -> Self {
+        Self {
+            history: History::with_files(FILES),
+            rows: BTreeMap::new(),
+            open: Vec::new(),
+            made: 0,
+        }
+    }
+
+    pub(crate) fn act(&mut self, act: &Act) {
         match *act {
             Act::Begin if self.open.len() < 4 => {
                 let cycle = self.history.begin();
@@ -124,7 +134,7 @@ impl Writer {
     }
 }
 
-fn any_bounds() -> impl Strategy<Value = Bounds> {
+pub(crate) fn any_bounds() -> impl Strategy<Value = Bounds> {
     let buffered = prop_oneof![Just(300_usize), Just(1_500), Just(1 << 20)];
     // Two changes of the largest row fit into a step.
     let step_max = prop_oneof![Just(4_000_usize), Just(1 << 20)];
@@ -155,12 +165,7 @@ fn a_random_history_ends_as_its_model_whatever_is_cut() {
 }
 
 fn run(acts: &[Act], bounds: Bounds, crashes: &[usize], level_every: usize) {
-    let mut writer = Writer {
-        history: History::with_files(FILES),
-        rows: BTreeMap::new(),
-        open: Vec::new(),
-        made: 0,
-    };
+    let mut writer = Writer::new();
     for act in acts {
         writer.act(act);
     }

@@ -166,11 +166,8 @@ fn a_save_of_no_files_and_of_empty_files_is_restored(kind: StoreKind) {
 
 fn a_store_within_a_transaction_is_saved_with_its_mark(kind: StoreKind) {
     let mut bench = Bench::empty(kind);
-    let mark = InProgress {
-        cycle: 4_u64.into_sequence(),
-        decision: 9_u64.into_sequence(),
-        done: 6_u64.into_sequence(),
-    };
+    let [cycle, decision, done] = [4_u64, 9, 6].map(IntoSequence::into_sequence);
+    let mark = InProgress::transaction(cycle, decision, done);
     let next = StorePosition {
         in_progress: Some(mark),
         ..position(1)

@@ -298,23 +298,27 @@ fn readers_see_whole_steps_only(kind: StoreKind) {
 
 fn the_mark_of_a_transaction_in_progress_is_kept(kind: StoreKind) {
     let mut bench = Bench::with_file(kind);
-    let mark = InProgress {
-        cycle: Sequence::new(40),
-        decision: Sequence::new(90),
-        done: Sequence::new(60),
-    };
-    let next = StorePosition {
-        in_progress: Some(mark),
-        ..position(1)
-    };
-    let batch = Batch {
-        expected: Some(position(1)),
-        next,
-        files: vec![],
-        rows: vec![put(1, b"a", b"1")],
-    };
-    bench.store().apply(&batch).unwrap();
-    for in_order in [true, false] {
+    let [cycle, decision, done] = [40, 90, 60].map(Sequence::new);
+    let mut stands = position(1);
+    let marks = [
+        (InProgress::transaction(cycle, decision, done), true),
+        (InProgress::transaction(cycle, decision, done), false),
+        (InProgress::undo(cycle, decision, done), true),
+        (InProgress::undo(cycle, decision, done), false),
+    ];
+    for (mark, in_order) in marks {
+        let next = StorePosition {
+            in_progress: Some(mark),
+            ..position(1)
+        };
+        let batch = Batch {
+            expected: Some(stands),
+            next,
+            files: vec![],
+            rows: vec![put(1, b"a", b"1")],
+        };
+        stands = next;
+        bench.store().apply(&batch).unwrap();
         if in_order {
             bench.close();
         } else {

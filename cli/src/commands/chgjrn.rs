@@ -14,8 +14,8 @@ use crate::attributes::{AttributeArgs, choose};
 use crate::error::CliError;
 use crate::text::special;
 
-/// How long a journal that was told to open may take before its state is told.
-const OPENING_MAX: Duration = Duration::from_secs(5);
+/// How long a journal that was told to open, or a policy that members are to know first, may take before its state is told.
+const CHANGING_MAX: Duration = Duration::from_secs(5);
 /// How often is looked.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
@@ -24,6 +24,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// OPEN is an operator's word on a journal that waits for its in-sync set (*OPENING): *ALONE opens it without hearing
 /// everybody; *ADOPT takes over whatever a member holds, however much. JRNSTATE is for a remote journal whose source is
 /// gone for good; otherwise it is changed on the source (CHGRMTJRN).
+///
+/// POLICY(*DEGRADE) after *BLOCK or *REJECT is in force once every member of the in-sync set has it on its disk: a takeover
+/// there relies on the stricter one. A stricter policy is in force at once.
 ///
 /// Example: rjournal chgjrn --jrn PRDLIB/JRN --jrnrcv '*GEN'
 #[derive(Debug, clap::Args)]
@@ -44,7 +47,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "*ACTIVE|*INACTIVE")]
     jrnstate: Option<String>,
 
-    /// Loosen the policy although a member of the in-sync set is unreachable
+    /// Loosen the policy without members of the in-sync set that cannot be told now. It voids the guarantee that nothing is
+    /// answered without them: a takeover there cannot know
     #[arg(long)]
     force: bool,
 
@@ -84,10 +88,14 @@ pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, C
     }
     let client = context.client().await?;
     let changed = client.run(request).await?;
-    let after = describe(&client, journal, open.is_some()).await?;
+    let after = describe(&client, journal, open.is_some(), with_attributes).await?;
     let after = after.as_ref();
     let state = after.map_or("unknown", |after| after.state.as_str());
-    let value = serde_json::json!({ "receiver": changed.receiver, "state": after.map(|after| after.state) });
+    let value = serde_json::json!({
+        "receiver": changed.receiver,
+        "state": after.map(|after| after.state),
+        "policy_ordered": after.and_then(|after| after.policy_ordered),
+    });
     context.output.result(&value, |_| {
         let mut said = Vec::new();
         if let Some(attached) = changed.receiver {
@@ -106,18 +114,26 @@ pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, C
                 "Attributes of journal {journal} were so already: nothing was changed."
             ));
         }
+        let waiting = after.filter(|after| with_attributes && after.policy_ordered.is_some());
+        if let Some(note) = waiting.and_then(|after| after.note.as_ref()) {
+            said.push(format!(
+                "Not in force yet: {note}. WRKJRNA shows when it is."
+            ));
+        }
         said.join("\n")
     });
     Ok(ExitCode::SUCCESS)
 }
 
-/// How the journal is now; one that was told to open is given a moment for it.
+/// How the journal is now; one that was told to open is given a moment for it, and so is a policy that members are to know
+/// first.
 async fn describe(
     client: &Client,
     journal: QualifiedName,
     opening: bool,
+    changing: bool,
 ) -> Result<Option<JournalDescription>, CliError> {
-    let deadline = tokio::time::Instant::now() + OPENING_MAX;
+    let deadline = tokio::time::Instant::now() + CHANGING_MAX;
     loop {
         let mut described = client
             .run(DescribeJournals {
@@ -130,7 +146,11 @@ async fn describe(
             && found
                 .as_ref()
                 .is_some_and(|found| found.state == JournalState::Opening);
-        if !opens || tokio::time::Instant::now() > deadline {
+        let waits = changing
+            && found
+                .as_ref()
+                .is_some_and(|found| found.policy_ordered.is_some());
+        if !(opens || waits) || tokio::time::Instant::now() > deadline {
             return Ok(found);
         }
         tokio::time::sleep(LOOK_EVERY).await;

@@ -29,6 +29,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// while it is inactive, or together with JRNSTATE(*ACTIVE). Once active it goes on by itself: after a lost connection it
 /// connects again, catches up and returns to *SYNC.
 ///
+/// Under policy *BLOCK or *REJECT a member of the in-sync set that is inactivated is told first, as a takeover there relies on
+/// the set it knows: until it has that on its disk the remote journal is *CTLINACT and nothing is answered without it.
+///
 /// With WAIT, exit code 10 if it has not caught up by then; without, 10 seconds are waited and the state is told.
 ///
 /// Example: rjournal chgrmtjrn --rdb BKP --srcjrn PRDLIB/JRN --jrnstate '*ACTIVE' --delivery '*SYNC'
@@ -70,8 +73,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
     wait: Option<f64>,
 
-    /// Inactivate a member of the in-sync set that cannot be reached although the policy is *BLOCK or *REJECT: a takeover
-    /// there could no longer know that nothing was answered without it
+    /// Inactivate a member of the in-sync set that cannot be told although the policy is *BLOCK or *REJECT. It voids the
+    /// guarantee that nothing is answered without it: a takeover there cannot know
     #[arg(long)]
     force: bool,
 

@@ -1,12 +1,9 @@
 //! Command CPYTOIMPF.
 
-use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use rjournal::daemon::ErrorKind;
-use rjournal::disk::{Disk, OsDisk};
 use rjournal::entry::record::decode_row;
 use rjournal::entry::{FileName, Sequence};
 use rjournal_apply::serve::{DatabaseClient, SnapshotFile};
@@ -16,6 +13,7 @@ use super::Context;
 use super::cpyfrmimpf::delimiter;
 use crate::csv_text::write_record;
 use crate::error::CliError;
+use crate::made::{Made, failed};
 use crate::output::{Meter, Unit};
 use crate::rows::StoreArgs;
 use crate::text;
@@ -24,6 +22,8 @@ use crate::text;
 const PAGE_ROWS: usize = 4096;
 /// How often a stream file is begun at most.
 const TRIES: u32 = 5;
+/// The parameter the stream file is named in.
+const PARAMETER: &str = "TOSTMF";
 /// What is said where the store gives up a snapshot.
 const GIVEN_UP: &str = "RJN6017";
 
@@ -81,7 +81,8 @@ pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, C
         let mut out = BufWriter::new(std::io::stdout().lock());
         // What was printed cannot be taken back: no second try.
         let rows = write_rows(&mut database, &file, &args, delimiter, &mut out, &meter).await?;
-        out.flush().map_err(|error| failed(path, &error))?;
+        out.flush()
+            .map_err(|error| failed(PARAMETER, path, &error))?;
         context.output.remark(&format!(
             "{} of {}, as they were at entry {}.",
             text::counted(rows, "row", "rows"),
@@ -137,7 +138,7 @@ async fn copy(
     let mut database = args.store.connect(context, &args.fromfile).await?;
     // The file must be there before anything is made.
     let file = database.snapshot(&args.fromfile).await?;
-    let mut made = Made::create(&args.tostmf, args.replace)?;
+    let mut made = Made::create(PARAMETER, &args.tostmf, args.replace)?;
     let rows = write_rows(&mut database, &file, args, delimiter, &mut made.out, meter).await?;
     made.finish()?;
     Ok((rows, file.applied))
@@ -151,7 +152,7 @@ async fn write_rows(
     out: &mut impl Write,
     meter: &Meter,
 ) -> Result<u64, CliError> {
-    let write_failed = |error: std::io::Error| failed(&args.tostmf, &error);
+    let write_failed = |error: std::io::Error| failed(PARAMETER, &args.tostmf, &error);
     let format = &file.file.format;
     meter.show(0, file.file.rows);
     let names = format
@@ -179,79 +180,6 @@ async fn write_rows(
     }
     database.end_snapshot().await?;
     Ok(rows)
-}
-
-fn failed(path: &Path, error: &std::io::Error) -> CliError {
-    let kind = match error.kind() {
-        std::io::ErrorKind::AlreadyExists => ErrorKind::Exists,
-        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => ErrorKind::Full,
-        _ => ErrorKind::Invalid,
-    };
-    CliError::wrong_path(kind, "TOSTMF", path, error)
-}
-
-/// A stream file in the making: it gets its name when it is complete.
-struct Made<'a> {
-    path: &'a Path,
-    disk: OsDisk,
-    name: PathBuf,
-    fresh: PathBuf,
-    out: BufWriter<File>,
-    complete: bool,
-}
-
-impl<'a> Made<'a> {
-    fn create(path: &'a Path, replace: bool) -> Result<Self, CliError> {
-        if path.exists() && !path.is_file() {
-            return Err(CliError::invalid(format!(
-                "TOSTMF {}: what stands there is not a file",
-                path.display()
-            )));
-        }
-        if path.exists() && !replace {
-            let why = "it is there already";
-            let CliError(there) = CliError::wrong_path(ErrorKind::Exists, "TOSTMF", path, &why);
-            let help = "with REPLACE it is replaced when the new one is complete";
-            return Err(CliError(there.help(help)));
-        }
-        let directory = match path.parent() {
-            Some(directory) if directory != Path::new("") => directory,
-            _ => Path::new("."),
-        };
-        let name = path.file_name().unwrap_or_default();
-        let mut fresh = name.to_os_string();
-        fresh.push(format!(".{}", std::process::id()));
-        let (name, fresh) = (PathBuf::from(name), PathBuf::from(fresh));
-        let file =
-            File::create_new(directory.join(&fresh)).map_err(|error| failed(path, &error))?;
-        Ok(Self {
-            path,
-            disk: OsDisk::new(directory),
-            name,
-            fresh,
-            out: BufWriter::new(file),
-            complete: false,
-        })
-    }
-
-    fn finish(mut self) -> Result<(), CliError> {
-        self.out
-            .flush()
-            .and_then(|()| self.out.get_ref().sync_all())
-            .and_then(|()| self.disk.durable_rename(&self.fresh, &self.name))
-            .map_err(|error| failed(self.path, &error))?;
-        self.complete = true;
-        Ok(())
-    }
-}
-
-impl Drop for Made<'_> {
-    fn drop(&mut self) {
-        if !self.complete {
-            // What is left of it is of no use to anybody.
-            drop(self.disk.remove(&self.fresh));
-        }
-    }
 }
 
 #[cfg(test)]
@@ -291,22 +219,5 @@ mod tests {
         assert_eq!(done.expect_err("it never held").0.id, GIVEN_UP);
         let other = || CliError::invalid("another error");
         assert!(matches!(attempts(1, other).await, (1, Err(_))));
-    }
-
-    #[test]
-    fn a_stream_file_that_is_not_complete_leaves_nothing_behind() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("rows.csv");
-        let names = || std::fs::read_dir(dir.path()).unwrap().count();
-        for _ in 0..2 {
-            let mut made = Made::create(&path, false).unwrap();
-            made.out.write_all(b"half of it").unwrap();
-            assert!(!path.exists());
-            drop(made);
-            assert_eq!(names(), 0);
-        }
-        Made::create(&path, false).unwrap().finish().unwrap();
-        assert!(path.exists());
-        assert_eq!(names(), 1);
     }
 }

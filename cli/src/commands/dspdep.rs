@@ -59,6 +59,11 @@ fn explain(found: &DepositFound, journal: QualifiedName) -> String {
         || "an entry".to_owned(),
         |sequence| format!("entry {}", text::count(sequence.get())),
     );
+    if let Some(earlier) = found.journal {
+        return format!(
+            "LANDED as {entry} of {earlier}, in an earlier term of the recovery group: its class stands in the J IS entries around it."
+        );
+    }
     match (found.state, found.class) {
         (DepositState::Landed, Some(class)) => {
             format!(

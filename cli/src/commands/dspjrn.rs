@@ -4,9 +4,9 @@ use std::process::ExitCode;
 
 use jiff::tz::TimeZone;
 use rjournal::Client;
-use rjournal::daemon::Followed;
 use rjournal::daemon::command::entries::{DisplayEntries, DisplayedEntry, Entries};
 use rjournal::daemon::command::journal::DescribeJournals;
+use rjournal::daemon::{Along, Followed};
 use rjournal::entry::{FileName, QualifiedName, Sequence};
 use serde::Serialize;
 
@@ -389,8 +389,14 @@ impl Display<'_> {
     /// Shows what is confirmed or answered from now on.
     async fn follow(mut self, mut after: Sequence) -> Result<ExitCode, CliError> {
         let upto = self.wanted.to;
-        let mut follower =
-            Client::follow(&self.context.data, self.wanted.journal, after, None).await?;
+        let mut follower = Client::follow(
+            &self.context.data,
+            self.wanted.journal,
+            Along::Journal,
+            after,
+            None,
+        )
+        .await?;
         while upto.is_none_or(|upto| after < upto) {
             let Followed::Bundle(bundle) = follower.next().await? else {
                 continue;

@@ -5,12 +5,15 @@ mod addrdbdire;
 mod addrmtjrn;
 mod applyjob;
 mod bench;
+mod chgcrg;
+mod chgcrgpri;
 mod chgjrn;
 mod chgrdbdire;
 mod chgrmtjrn;
 mod cl;
 mod cpyfrmimpf;
 mod cpytoimpf;
+mod crtcrg;
 mod crtjrn;
 mod crtjrnrcv;
 mod crtlib;
@@ -18,10 +21,12 @@ mod crtpf;
 mod daemon;
 mod del;
 mod demo;
+mod dltcrg;
 mod dltf;
 mod dltjrn;
 mod dltjrnrcv;
 mod dltlib;
+mod dspcrg;
 mod dspdep;
 mod dspjrn;
 mod dspmsg;
@@ -31,6 +36,7 @@ mod endjrnpf;
 mod get;
 mod hldapy;
 mod init;
+mod orphans;
 mod put;
 mod rlsapy;
 mod rmvrdbdire;
@@ -43,7 +49,9 @@ mod sndjrne;
 mod status;
 mod strapy;
 mod strjrnpf;
+mod takeover;
 mod verify;
+mod whoisprimary;
 mod wrkapy;
 mod wrkf;
 mod wrkjrna;
@@ -157,6 +165,7 @@ commands! {
     dspdep => DspDep,
     verify => Verify,
     rprjrn => RprJrn,
+    orphans => Orphans,
     addrdbdire => AddRdbDirE,
     chgrdbdire => ChgRdbDirE,
     rmvrdbdire => RmvRdbDirE,
@@ -164,6 +173,13 @@ commands! {
     addrmtjrn => AddRmtJrn,
     chgrmtjrn => ChgRmtJrn,
     rmvrmtjrn => RmvRmtJrn,
+    crtcrg => CrtCrg,
+    chgcrg => ChgCrg,
+    dltcrg => DltCrg,
+    dspcrg => DspCrg,
+    chgcrgpri => ChgCrgPri,
+    takeover => Takeover,
+    whoisprimary => WhoIsPrimary,
     crtpf => CrtPf,
     dltf => DltF,
     wrkf => WrkF,

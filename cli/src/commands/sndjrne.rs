@@ -178,6 +178,7 @@ fn explain(sent: &EntrySent, journal: QualifiedName, has_key: bool) -> String {
     } else {
         "deposited"
     };
+    let journal = sent.journal.unwrap_or(journal);
     format!(
         "{}: entry {sequence} of {journal} {how}, {}.",
         text::class(class),

@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::process::ExitCode;
 
 use rjournal::daemon::command::apply::JobDescription;
+use rjournal::daemon::command::group_health::GroupHealth;
 use rjournal::daemon::command::journal::JournalState;
 use rjournal::daemon::command::status::{
     DescribeStatus, Exposure, Health, JournalHealth, LinkHealth, Status,
@@ -80,6 +81,10 @@ fn page(status: &Status) -> String {
         status.role,
         text::bytes(status.free_bytes)
     );
+    for group in &status.groups {
+        text.push('\n');
+        text.push_str(&group_lines(group));
+    }
     for journal in &status.journals {
         text.push('\n');
         text.push_str(&journal_lines(journal));
@@ -91,6 +96,23 @@ fn page(status: &Status) -> String {
         }
     }
     text
+}
+
+fn group_lines(group: &GroupHealth) -> String {
+    let who = match group.primary {
+        None => "no primary is known".to_owned(),
+        Some(primary) if group.here => format!("primary {primary}, this system"),
+        Some(primary) => format!("primary {primary}"),
+    };
+    let mut lines = vec![format!(
+        "Recovery group {}   {}   {}   term {}, {who}",
+        group.group,
+        group.role.as_str(),
+        word(group.health),
+        group.term
+    )];
+    lines.extend(group.notes.iter().cloned());
+    lines.join("\n  ") + "\n"
 }
 
 fn journal_lines(journal: &JournalHealth) -> String {
@@ -118,7 +140,10 @@ fn journal_lines(journal: &JournalHealth) -> String {
         None => {}
     }
     // Of one that is not open it cannot be told, or not here.
-    let told = !matches!(journal.state, JournalState::Opening | JournalState::Damaged);
+    let told = !matches!(
+        journal.state,
+        JournalState::Opening | JournalState::Damaged | JournalState::Standby
+    );
     if journal.kind == "*LOCAL" && told {
         lines.push(lost(journal.exposure, journal.links.is_empty()));
     }
@@ -204,7 +229,7 @@ fn job_line(job: &JobDescription) -> String {
     let mut line = format!(
         "  {} from {}   {}   applied up to entry {}, {} behind\n",
         job.store,
-        job.journal,
+        job.at,
         job.state.as_str(),
         text::count(job.applied.get()),
         text::counted(job.lag_entries, "entry", "entries")
@@ -218,4 +243,36 @@ fn job_line(job: &JobDescription) -> String {
         let _ = writeln!(line, "     {note}");
     }
     line
+}
+
+#[cfg(test)]
+mod tests {
+    use rjournal::remote::MemberRole;
+
+    use super::*;
+
+    #[test]
+    fn a_group_has_a_line_and_below_it_what_is_wrong() {
+        let mut group = GroupHealth {
+            group: "ORDERS".parse().unwrap(),
+            role: MemberRole::Primary,
+            term: 3,
+            primary: Some("PRD".parse().unwrap()),
+            here: true,
+            open: true,
+            health: Health::Protected,
+            notes: Vec::new(),
+        };
+        assert_eq!(
+            group_lines(&group),
+            "Recovery group ORDERS   *PRIMARY   PROTECTED   term 3, primary PRD, this system\n"
+        );
+        group.health = Health::Degraded;
+        group.notes = vec!["BKP was not heard for 40 s".to_owned()];
+        (group.role, group.here) = (MemberRole::Backup, false);
+        assert_eq!(
+            group_lines(&group),
+            "Recovery group ORDERS   *BACKUP   DEGRADED   term 3, primary PRD\n  BKP was not heard for 40 s\n"
+        );
+    }
 }

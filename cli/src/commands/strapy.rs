@@ -6,7 +6,7 @@ use std::time::Duration;
 use rjournal::Client;
 use rjournal::daemon::command::apply::{JobDescription, ListJobs, SkipEntry, StartApply};
 use rjournal::daemon::{CommandError, JobState};
-use rjournal::entry::{Name, QualifiedName, Sequence};
+use rjournal::entry::{Name, QualifiedName, RdbName, Sequence};
 use rjournal_apply::serve::DatabaseClient;
 use serde::Serialize;
 
@@ -14,6 +14,7 @@ use super::Context;
 use super::wrkapy::job_form;
 use crate::attributes::choose;
 use crate::error::CliError;
+use crate::load::{LoadOrder, load};
 use crate::text;
 
 /// Start the apply job of a replica store; the first time, this makes the store
@@ -34,6 +35,10 @@ pub(crate) struct Args {
     /// Kind of the store, chosen the first time: *SLED or *REDB
     #[arg(long = "type", value_name = "*SLED|*REDB")]
     kind: Option<String>,
+
+    /// Load the store first, from the save of this partner's store of the same journal, as RSTSTO with RDB does
+    #[arg(long, value_name = "RDB", conflicts_with = "skip")]
+    load: Option<RdbName>,
 
     /// Pass over this entry, the one the job stopped at: what it says is then not in the store. Never done by itself
     #[arg(long, value_name = "SEQUENCE", requires = "reason")]
@@ -83,6 +88,26 @@ pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, C
             sequence: Sequence::new(sequence),
             reason,
         });
+    if let Some(rdb) = args.load {
+        let order = LoadOrder {
+            store: args.store,
+            rdb,
+            journal: args.jrn,
+            kind: kind.clone(),
+            replace: false,
+            start: true,
+        };
+        load(order, context).await.map_err(|error| {
+            if error.0.id != "RJN6009" {
+                return error;
+            }
+            let help = format!(
+                "RSTSTO --store {} --rdb {rdb} --replace sets it aside, under another name, and makes it anew",
+                args.store
+            );
+            CliError(error.0.help(help))
+        })?;
+    }
     let client = context.client().await?;
     let known = describe(&client, args.store).await?.is_some();
     let mut job = client

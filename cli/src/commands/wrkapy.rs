@@ -49,7 +49,7 @@ fn page(jobs: &[JobDescription]) -> String {
         page.row(vec![
             job.store.to_string(),
             kind(job),
-            job.journal.to_string(),
+            job.at.to_string(),
             job.state.as_str().to_owned(),
             job.pid
                 .map_or_else(|| "-".to_owned(), |pid| pid.to_string()),
@@ -80,8 +80,11 @@ fn note(job: &JobDescription) -> String {
 /// A job, line by line.
 pub(super) fn job_form(job: &JobDescription) -> String {
     let mut form = Form::new();
-    form.line("Journal", job.journal)
-        .line("Kind", kind(job))
+    form.line("Journal", job.at);
+    if job.at != job.journal {
+        form.line("Started on", job.journal);
+    }
+    form.line("Kind", kind(job))
         .line("State", job.state.as_str())
         .line(
             "Process",

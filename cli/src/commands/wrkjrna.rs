@@ -3,7 +3,9 @@
 use std::fmt::Write;
 use std::process::ExitCode;
 
-use rjournal::daemon::command::journal::{DescribeJournals, JournalDescription, LinkDescription};
+use rjournal::daemon::command::journal::{
+    DescribeJournals, JournalDescription, JournalState, LinkDescription,
+};
 use rjournal::entry::control_entry::Policy;
 use rjournal::entry::{Alignment, QualifiedName};
 use rjournal::journal::{Attributes, ManageReceivers};
@@ -62,6 +64,20 @@ fn page(journal: &JournalDescription) -> String {
     {
         form.line("Text", text);
     }
+    if let Some(place) = &journal.group {
+        form.line(
+            "Recovery group",
+            format!(
+                "{}, {} here, primary {} in term {}",
+                place.group,
+                place.role.as_str(),
+                place
+                    .primary
+                    .map_or_else(|| "*NONE".to_owned(), |primary| primary.to_string()),
+                place.term
+            ),
+        );
+    }
     if let Some((system, source)) = &journal.source {
         form.line("Fed from", format!("{source} at {system}"));
     }
@@ -115,8 +131,9 @@ fn page(journal: &JournalDescription) -> String {
 fn watermarks(form: &mut Form, journal: &JournalDescription) {
     let marks = &journal.watermarks;
     let mut page = Page::new(&["", ">Entry", ""]);
-    let rows = if journal.kind == "*REMOTE" {
-        [
+    let rests = journal.kind == "*LOCAL" && journal.state == JournalState::Standby;
+    let rows = match journal.kind.as_str() {
+        "*REMOTE" => vec![
             ("At the source", marks.deposited, "last known there"),
             ("Received", marks.sealed, "in this system's hands"),
             ("Written", marks.written, "on this disk"),
@@ -125,9 +142,16 @@ fn watermarks(form: &mut Form, journal: &JournalDescription) {
                 marks.settled,
                 "known to be on the source's disk too: may be applied",
             ),
-        ]
-    } else {
-        [
+        ],
+        _ if rests => vec![
+            ("Written", marks.written, "on this disk"),
+            (
+                "Confirmed",
+                marks.settled,
+                "of a term that ended: may be applied",
+            ),
+        ],
+        _ => vec![
             ("Deposited", marks.deposited, "has a number"),
             (
                 "Sealed",
@@ -140,7 +164,7 @@ fn watermarks(form: &mut Form, journal: &JournalDescription) {
                 marks.settled,
                 "answered: its ack class is decided",
             ),
-        ]
+        ],
     };
     for (name, sequence, means) in rows {
         page.row(vec![

@@ -8,11 +8,13 @@
 //! file of so many rows. `!network own` gives the scenario a network, `!network down` pulls it, `!network up` puts it back.
 //! `!disk PRD 12M` puts system PRD, in such a network, on a disk of that size, or gives its disk that size.
 //! `!damage PRD FROM COUNT` changes bytes of the system's first receiver, `!lose-control PRD` both slots of the control file
-//! of its first journal, `!lose-catalog PRD` both copies of its catalog. `!no-writes PRD` lets every write of the
+//! of its first journal, `!lose-catalog PRD` both copies of its catalog, `!lose-marks PRD` the flush marks of its journals.
+//! `!keep PRD` copies the system's directory, `!restore PRD` puts the copy back. `!no-writes PRD` lets every write of the
 //! daemon that runs fail.
 //! Lines that begin with `#`, and blank ones, are for people. `$PRD_KEY` and `$PRD_ADDRESS` stand for a system's fingerprint and
 //! address, `$DIR` for the directory of the scenario.
 
+mod copies;
 mod network;
 mod runner;
 mod script;
@@ -73,6 +75,7 @@ scenarios! {
     import,
     store_saves,
     target_away,
+    policy,
     network_pulled,
     disk_full,
     opening,
@@ -81,4 +84,8 @@ scenarios! {
     control_lost,
     catalog_lost,
     stopped,
+    groups,
+    first_copy,
+    first_copy_anew,
+    not_taken_over,
 }

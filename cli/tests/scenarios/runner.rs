@@ -11,6 +11,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use tokio::time::Instant;
 
+use crate::copies;
 use crate::network::Network;
 use crate::script::{How, Line, parse, settled, words};
 
@@ -116,9 +117,11 @@ impl System {
             return;
         };
         address.clone_into(&mut self.address);
-        let config = self.data.join("rjournal.toml");
-        let text = std::fs::read_to_string(&config).expect("a configuration");
-        std::fs::write(config, text.replace(ANY_PORT, address)).expect("a file");
+        // Its disk may be one that only its network sees.
+        let config = self.data.join("rjournal.toml").display().to_string();
+        let words = ["-i".to_owned(), format!("s/{ANY_PORT}/{address}/"), config];
+        let changed = self.run("sed", dir, &words).status();
+        assert!(changed.is_ok_and(|status| status.success()));
     }
 
     fn described(&self, dir: &Path) -> serde_json::Value {
@@ -169,6 +172,7 @@ fn until<T>(what: &str, mut so: impl FnMut() -> Option<T>) -> T {
 }
 
 /// Runs a scenario and gives the script as it went; nothing where it needs a network and this machine allows none.
+#[allow(clippy::too_many_lines, reason = "one arm for each kind of line")]
 pub(crate) fn run(text: &str) -> Option<String> {
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().canonicalize().expect("it is there");
@@ -204,6 +208,18 @@ pub(crate) fn run(text: &str) -> Option<String> {
             Line::LoseCatalog(system) => {
                 lose(&systems[&system].data, "catalog");
                 writeln!(out, "!lose-catalog {system}").expect("text");
+            }
+            Line::LoseMarks(system) => {
+                copies::lose_marks(&systems[&system].data);
+                writeln!(out, "!lose-marks {system}").expect("text");
+            }
+            Line::Keep(system) => {
+                copies::keep(&systems[&system].data);
+                writeln!(out, "!keep {system}").expect("text");
+            }
+            Line::Restore(system) => {
+                copies::restore(&systems[&system].data);
+                writeln!(out, "!restore {system}").expect("text");
             }
             Line::NoWrites(system) => {
                 systems[&system].fail_writes();

@@ -22,6 +22,12 @@ pub(crate) enum Line {
     LoseControl(String),
     /// The catalog of a system is to be lost in both copies.
     LoseCatalog(String),
+    /// The flush marks of a system are to be lost.
+    LoseMarks(String),
+    /// The directory of a system is to be copied.
+    Keep(String),
+    /// The copy is to be put back.
+    Restore(String),
     /// Every write of the daemon of a system is to fail.
     NoWrites(String),
     /// A command.
@@ -86,6 +92,12 @@ pub(crate) fn parse(text: &str) -> Vec<Line> {
             lines.push(Line::LoseControl(system.to_owned()));
         } else if let Some(system) = line.strip_prefix("!lose-catalog ") {
             lines.push(Line::LoseCatalog(system.to_owned()));
+        } else if let Some(system) = line.strip_prefix("!lose-marks ") {
+            lines.push(Line::LoseMarks(system.to_owned()));
+        } else if let Some(system) = line.strip_prefix("!keep ") {
+            lines.push(Line::Keep(system.to_owned()));
+        } else if let Some(system) = line.strip_prefix("!restore ") {
+            lines.push(Line::Restore(system.to_owned()));
         } else if let Some(system) = line.strip_prefix("!no-writes ") {
             lines.push(Line::NoWrites(system.to_owned()));
         } else if let Some(order) = line.strip_prefix("!network ") {
@@ -166,6 +178,9 @@ pub(crate) fn settled(printed: &str, dir: &str) -> String {
             "damaged at byte <N>: entry <N> should",
         ),
         (r"and entry \d+ was already", "and entry <N> was already"),
+        (r"(being loaded from \S+): \d\d %.*", "$1: <PART>"),
+        (r"(Behind[ .]*: ) \d{3} \d{3} entries", "$1 <MANY>"),
+        (r"(Fetched before[ .]*: ) [\d.]+ \w+", "$1 <SIZE>"),
         (r"(Bytes put back[ .]*: ) [\d.]+ \w+", "$1 <SIZE>"),
         (r"(Good (bundles|entries)[ .]*: ) [\d ]+", "$1 <COUNT>"),
         (r"(Good bytes[ .]*: ) [\d.]+ \w+", "$1 <SIZE>"),
@@ -190,6 +205,26 @@ pub(crate) fn settled(printed: &str, dir: &str) -> String {
             r#""applied":<SO FAR>"#,
         ),
         (r#""pid":\d+"#, "\"pid\":<PID>"),
+        (
+            r"(\*(YES|NO) +\*(YES|NO)) +[\d ]+ +(-|\d+)  (this|never|<TIME>)",
+            "$1  <SO FAR>  $5",
+        ),
+        (
+            r"(\*(CREATED|HANDEDOVER|TAKENBACK|TAKENOVER)) +[\d ]+ +(-|\d+)  <TIME>",
+            "$1  <FIRST AND LAST>  <TIME>",
+        ),
+        (
+            r"(?m)^ +\d+  (J (HO|OE)  .* recovery group)",
+            "     <N>  $1",
+        ),
+        (r"ended with entry [\d ]+ of", "ended with entry <N> of"),
+        (r"(Last entry before it[ .]*: ) [\d ]+", "$1 <N>"),
+        (r"((No deposits for|Took)[ .]*: ) [\d.]+ m?s", "$1 <WHILE>"),
+        (r"<TIME>, [\d.]+ m?s ago", "<TIME>, <AGO>"),
+        (
+            r"((Flushed here|Confirmed)[ .]*: ) up to entry [\d ]+",
+            "$1 up to entry <N>",
+        ),
         (r"\br\d{8}\.rcv\b", "<FILE>"),
         (r"\(os error \d+\)", "(<ERRNO>)"),
     ];

@@ -8,10 +8,12 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::data_dir::JOURNALS_DIR;
+use super::first_copy::{LoadRecord, LoanRecord};
 use crate::disk::{Disk, SlotContent, SlotFile};
 use crate::entry::record::Format;
 use crate::entry::{
-    FileName, Name, ObjectId, QualifiedName, RdbName, Sequence, SystemId, Timestamp,
+    FileName, JournalId, Name, ObjectId, QualifiedName, RdbName, SaveFacts, SegmentId, Sequence,
+    SystemId, Timestamp,
 };
 use crate::error::SystemError;
 use crate::link::{Fingerprint, Partners};
@@ -110,7 +112,7 @@ pub struct FileRecord {
 /// An apply job (STRAPY).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobRecord {
-    /// The journal it applies.
+    /// The journal it applies; one of a recovery group stands for the group's history.
     pub journal: QualifiedName,
     /// Kind of its store, as the job's program knows it.
     pub store: String,
@@ -122,12 +124,24 @@ pub struct JobRecord {
     pub applied: Sequence,
     /// Where reading would begin again.
     pub restart: Sequence,
+    /// The term and journal `applied` and `restart` are in; nothing where that was never told: the journal named above.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<SegmentId>,
+    /// The same of `saved`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub saved_at: Option<SegmentId>,
     /// It needs entries that were deleted above the cap: its store must be restored from a save.
     pub needs_reinit: bool,
     /// Why it stopped for good, until an operator starts it again.
     pub stopped: Option<Stopped>,
     /// The entry an operator ordered to pass over last.
     pub skip: Option<SkipOrder>,
+    /// Its last store save, as the job told of it.
+    #[serde(default)]
+    pub save: Option<SaveFacts>,
+    /// The save of a partner it is being loaded from, until its job has gone on from there.
+    #[serde(default)]
+    pub load: Option<LoadRecord>,
 }
 
 /// Why a job stopped for good.
@@ -144,6 +158,9 @@ pub struct Stopped {
 pub struct SkipOrder {
     /// The entry.
     pub sequence: Sequence,
+    /// The journal it is in; nothing for the one the job was started on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub journal: Option<JournalId>,
     /// Why.
     pub reason: String,
     /// When it was ordered.
@@ -164,6 +181,8 @@ pub struct Catalog {
     pub files: BTreeMap<FileName, FileRecord>,
     /// Apply jobs by the name of their store.
     pub jobs: BTreeMap<Name, JobRecord>,
+    /// Store saves promised to partners.
+    pub loans: Vec<LoanRecord>,
 }
 
 impl Catalog {

@@ -57,6 +57,9 @@ pub struct Config {
     /// Detached receivers are read from the medium once in so many days, to find what rots; 0: never.
     #[serde(default = "default_scrub")]
     pub scrub_days: u32,
+    /// First copies take at most so many MiB a second from this system; 0: no bound of their own.
+    #[serde(default)]
+    pub first_copy_mib: u32,
 }
 
 fn default_log() -> String {
@@ -90,6 +93,7 @@ impl Config {
             socket: None,
             store_cache_mib: default_cache(),
             scrub_days: default_scrub(),
+            first_copy_mib: 0,
         }
     }
 

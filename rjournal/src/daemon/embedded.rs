@@ -1,6 +1,7 @@
 //! Room `daemon`: a journal in the hands of the program that embeds the system: deposits and reads without a socket. Must
 //! not decide anything.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,11 +9,16 @@ use super::clock::Clock;
 use super::command::CommandError;
 use super::crank::Source;
 use super::deposit::deposit_unit;
+use super::reading::{Along, JournalFacts, Read, Reading, bundles_after, facts};
+use super::socket::{Followed, open};
 use super::system::{JournalRuntime, Shared, System};
 use crate::entry::{Draft, QualifiedName, Sequence};
 use crate::error::DepositError;
-use crate::journal::{Answer, Journal, Limit, Ticket};
+use crate::journal::{Answer, Archive, Journal, Limit, Ticket};
 use crate::receiver::StoredBundle;
+
+/// Bytes read at once.
+const READ_BYTES: usize = 1024 * 1024;
 
 /// A journal of an embedded system. Clones share it.
 #[derive(Debug, Clone)]
@@ -58,6 +64,64 @@ impl System {
             }
             if tokio::time::timeout_at(deadline, changed).await.is_err() {
                 return self.journal(name);
+            }
+        }
+    }
+}
+
+impl System {
+    /// Reads a journal after an entry, to its end and along with it, or up to an entry; it alone, or the history of its recovery
+    /// group.
+    ///
+    /// # Errors
+    /// [`CommandError`] when it cannot be read.
+    pub fn follow(
+        &self,
+        journal: QualifiedName,
+        along: Along,
+        after: Sequence,
+        upto: Option<Sequence>,
+    ) -> Result<SystemFollower, CommandError> {
+        let (reading, facts) = Reading::begin(self.shared(), journal, along, after, upto)?;
+        Ok(SystemFollower {
+            reading,
+            facts,
+            ready: VecDeque::new(),
+        })
+    }
+}
+
+/// A journal of the system in this process, being followed.
+#[derive(Debug)]
+pub struct SystemFollower {
+    reading: Reading,
+    facts: JournalFacts,
+    /// Bundles that were read and not given yet.
+    ready: VecDeque<StoredBundle>,
+}
+
+impl SystemFollower {
+    /// What the journal was when reading began.
+    pub const fn facts(&self) -> &JournalFacts {
+        &self.facts
+    }
+
+    /// The next thing; waits until there is one.
+    ///
+    /// Cancel safe: yes.
+    ///
+    /// # Errors
+    /// [`CommandError`] when the journal cannot be read further.
+    pub async fn next(&mut self) -> Result<Followed, CommandError> {
+        loop {
+            if let Some(bundle) = self.ready.pop_front() {
+                return open(bundle.bytes, bundle.receiver.receiver).map(Followed::Bundle);
+            }
+            match self.reading.next(READ_BYTES).await? {
+                Read::Bundles(bundles) => self.ready.extend(bundles),
+                Read::Level(upto) => return Ok(Followed::Level(upto)),
+                Read::Changed(facts) => return Ok(Followed::Changed(facts)),
+                Read::Ended(ended) => return Ok(Followed::SegmentEnded(ended)),
             }
         }
     }
@@ -164,10 +228,7 @@ impl SystemJournal {
                 ),
                 Source::Copy(copy) => (copy.tail().listen(Limit::Settled), copy.tail().is_closed()),
             };
-            let bundles = match &self.source {
-                Source::Local(journal) => journal.bundles_after(after, Limit::Settled, bytes)?,
-                Source::Copy(copy) => copy.bundles_after(after, Limit::Settled, bytes)?,
-            };
+            let bundles = bundles_after(&self.source, after, bytes)?;
             if !bundles.is_empty() || closed {
                 return Ok(bundles);
             }
@@ -175,13 +236,33 @@ impl SystemJournal {
         }
     }
 
+    /// One of its orphan archives, for reading.
+    ///
+    /// # Errors
+    /// [`CommandError`] when there is none of that number, or its manifest cannot be read.
+    pub fn archive(&self, number: u64) -> Result<Arc<Archive>, CommandError> {
+        self.shared.archive_of(self.name(), number)
+    }
+
+    /// What one of its orphan archives is, told like a journal, and the chain head there at an entry.
+    ///
+    /// # Errors
+    /// As [`Self::archive`]; or it is damaged.
+    pub fn archive_facts(
+        &self,
+        number: u64,
+        at: Sequence,
+    ) -> Result<super::JournalFacts, CommandError> {
+        super::socket::archive_facts(&self.archive(number)?, self.name(), at)
+    }
+
     /// What the journal is, and its chain head at an entry.
     ///
     /// # Errors
     /// [`CommandError`] when the receivers cannot be read.
-    pub fn facts(&self, at: Sequence) -> Result<super::JournalFacts, CommandError> {
+    pub fn facts(&self, at: Sequence) -> Result<JournalFacts, CommandError> {
         let runtime = self.shared.require_journal(self.name())?;
-        super::socket::facts(&runtime, Some(at))
+        facts(&self.shared, &runtime, Some(at))
     }
 }
 

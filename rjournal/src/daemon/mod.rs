@@ -11,10 +11,12 @@ pub mod crank;
 mod data_dir;
 mod deposit;
 mod embedded;
+mod first_copy;
 mod group;
 mod health;
 mod jobs;
 mod messages;
+mod reading;
 mod socket;
 mod system;
 mod task;
@@ -26,12 +28,14 @@ pub use clock::{Clock, SystemClock, SystemEntropy};
 pub use command::{Command, CommandError, ErrorKind};
 pub use config::{CONFIG_FILE, Config};
 pub use data_dir::{DataDir, SystemRecord, check_data, read_config};
-pub use embedded::SystemJournal;
+pub use embedded::{SystemFollower, SystemJournal};
+pub use first_copy::{FetchedSave, LoadPhase, LoadRecord, LoadStanding, LoanRecord};
 pub use group::{SwitchReport, TakeoverReport, TakeoverView};
 pub use jobs::{EXIT_STOPPED, JobProgram, JobState};
 pub use messages::{OperatorMessage, Severity};
+pub use reading::{Along, JournalFacts, SegmentEnded};
 pub use socket::{
-    BackOff, Client, ClientTicket, ControlSocket, Followed, Follower, FoundPrimary, GroupClient,
-    GroupDeposit, GroupMembers, JournalClient, JournalFacts, Want,
+    ArchiveFollowed, BackOff, Client, ClientTicket, ControlSocket, Followed, Follower,
+    FoundPrimary, GroupClient, GroupDeposit, GroupMembers, JournalClient, Want,
 };
 pub use system::{System, SystemOptions};

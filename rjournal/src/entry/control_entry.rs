@@ -157,6 +157,13 @@ pub enum Policy {
     Reject,
 }
 
+impl Policy {
+    /// Whether nothing is answered without a member of the set until an operator says so (ruling 13).
+    pub const fn guards(self) -> bool {
+        matches!(self, Self::Block | Self::Reject)
+    }
+}
+
 /// Why the in-sync set changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -167,7 +174,7 @@ pub enum SetReason {
     TimedOut,
     /// A target reported that it cannot go on.
     TargetFailed,
-    /// An operator inactivated it, or changed its delivery.
+    /// An operator inactivated it, or changed the policy: then nobody joined or left.
     Operator,
     /// The journal was opened without hearing the set.
     OpenedAlone,
@@ -207,6 +214,19 @@ pub struct SetChange {
 }
 
 impl SetChange {
+    /// Whether the copy named `copy` on system `me` must reckon with answers given without it, had it nothing but this entry
+    /// to go by: it is no member, or the policy lets the source go on without its members. Under block and reject a member
+    /// hears first: a looser policy, and that it is taken out, count only once the entry that says so is on its disk; where an
+    /// operator did not wait for that (`--force`, OPEN(*ALONE)), he was told that it voids this. Ruling 13, takeover.
+    ///
+    /// What a copy as a whole can tell is [`crate::journal::CopyShared::local_answers_possible`]: an entry it got before its
+    /// source had it on disk, or that it caught up with long after, proves nothing.
+    pub fn local_answers_possible(&self, me: SystemId, copy: QualifiedName) -> bool {
+        let mut members = self.members.iter();
+        let member = members.any(|member| (member.system, member.journal) == (me, copy));
+        !(member && self.policy.guards())
+    }
+
     /// The payload.
     ///
     /// # Panics

@@ -17,6 +17,7 @@ pub mod progress;
 mod receiver_header;
 pub mod record;
 mod sealed_bundle;
+mod store_save;
 mod term;
 mod time;
 mod view;
@@ -33,6 +34,9 @@ pub use receiver_header::{
     Alignment, RECEIVER_HEADER_BYTES, ReceiverHeader, THRESHOLD_MAX, THRESHOLD_MIN,
 };
 pub use sealed_bundle::SealedBundle;
-pub use term::{Closed, HandOver, Proof, TERM_STEP_MAX, TermClaim, TermReason, TermRecord};
+pub use store_save::{SaveFacts, SaveId};
+pub use term::{
+    Closed, HandOver, Proof, SegmentId, TERM_STEP_MAX, TermClaim, TermReason, TermRecord,
+};
 pub use time::{Moment, Timestamp};
 pub use view::{EntryView, Extension, Payload};

@@ -96,6 +96,11 @@ impl ReceiverHeader {
         self.before.sequence.next()
     }
 
+    /// Whether these bytes begin like a header, and not like a bundle.
+    pub fn begins(bytes: &[u8]) -> bool {
+        bytes.starts_with(&MAGIC)
+    }
+
     /// The 4096 bytes.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(RECEIVER_HEADER_BYTES);

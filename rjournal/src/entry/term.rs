@@ -34,6 +34,15 @@ impl Proof {
     };
 }
 
+/// Which part of a group's history: what one journal holds of one term. Terms order the entries of different journals.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct SegmentId {
+    /// The term.
+    pub term: u64,
+    /// The journal it is written in.
+    pub journal: JournalId,
+}
+
 /// A system's claim of a term: what the members of a group promise when they promise. It fences every lower term.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TermClaim {

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::entry::Sequence;
+use crate::entry::{JournalId, Sequence};
 
 /// What a deposit that landed was answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -188,9 +188,19 @@ impl Answers {
 
     /// The ticket of an entry.
     pub fn ticket(self: &Arc<Self>, sequence: Sequence, again: bool) -> Ticket {
+        let again = if again { Again::Here } else { Again::No };
         Ticket {
             sequence,
             again,
+            answers: Arc::clone(self),
+        }
+    }
+
+    /// The ticket of an entry that landed in another journal of the history, in an earlier term: its answer is known.
+    pub(super) fn earlier(self: &Arc<Self>, sequence: Sequence, journal: JournalId) -> Ticket {
+        Ticket {
+            sequence,
+            again: Again::In(journal),
             answers: Arc::clone(self),
         }
     }
@@ -250,8 +260,34 @@ impl State {
 #[derive(Debug, Clone)]
 pub struct Ticket {
     sequence: Sequence,
-    again: bool,
+    again: Again,
     answers: Arc<Answers>,
+}
+
+/// Whether a deposit had landed before, under its key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Again {
+    /// It did not.
+    No,
+    /// It did, in this journal.
+    Here,
+    /// It did, in an earlier term of the recovery group, in this other journal.
+    In(JournalId),
+}
+
+impl Again {
+    /// Whether it did.
+    pub fn is_again(self) -> bool {
+        self != Self::No
+    }
+
+    /// The other journal it is in, if it is in one.
+    pub const fn journal(self) -> Option<JournalId> {
+        match self {
+            Self::In(journal) => Some(journal),
+            Self::No | Self::Here => None,
+        }
+    }
 }
 
 impl Ticket {
@@ -261,17 +297,31 @@ impl Ticket {
     }
 
     /// Whether this deposit had landed before, under the same key.
-    pub const fn again(&self) -> bool {
+    pub const fn again(&self) -> Again {
         self.again
+    }
+
+    /// What is certain of an entry in another journal: it is in the history, and it is here.
+    fn earlier(&self) -> Option<Answer> {
+        let sequence = self.sequence;
+        self.again.journal().map(|_| Answer::Landed {
+            sequence,
+            class: AckClass::Local,
+            set: Sequence::NONE,
+        })
     }
 
     /// The answer if there is one already.
     pub fn now(&self) -> Option<Answer> {
-        self.answers.lock().answer(self.sequence)
+        self.earlier()
+            .or_else(|| self.answers.lock().answer(self.sequence))
     }
 
     /// Blocks the thread until there is an answer or the time is over, then UNKNOWN.
     pub fn wait(&self, at_most: Duration) -> Answer {
+        if let Some(answer) = self.earlier() {
+            return answer;
+        }
         let bell = Arc::new(Bell::default());
         match self
             .answers
@@ -316,7 +366,10 @@ impl Future for Ticket {
 
     /// Cancel safe: yes, because nothing but a waker is kept, and the ticket can be asked again.
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer> {
-        self.answers.poll(self.sequence, cx.waker())
+        match self.earlier() {
+            Some(answer) => Poll::Ready(answer),
+            None => self.answers.poll(self.sequence, cx.waker()),
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::disk::{Disk, SlotContent, SlotFile};
-use crate::entry::control_entry::{Level, Policy, SetChange};
+use crate::entry::control_entry::{Level, Member, Policy, SetChange};
 use crate::entry::{
     Alignment, Epoch, GroupId, JournalId, Position, QualifiedName, RdbName, Sequence, SystemId,
     SystemName, Timestamp,
@@ -203,6 +203,17 @@ pub struct Control {
     /// The name the next receiver gets, where one was given; of a new journal that of its first.
     #[serde(default)]
     pub next_name: Option<QualifiedName>,
+    /// Of a local journal: a looser policy that an operator ordered, and that is in force once every member of the in-sync
+    /// set has the entry that says so on its disk (ruling 13). Until then `attributes.policy` is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy_ordered: Option<Policy>,
+    /// Of a local journal: targets that were taken out of its in-sync set under policy block or reject and are not known to
+    /// have the entry that says so: nothing is answered without them before that (ruling 13).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub untold: Vec<Member>,
+    /// Of a remote journal: where its source was when this copy was empty. In-sync sets up to there speak of another copy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub began_behind: Option<Sequence>,
 }
 
 /// The control file of one journal.

@@ -184,7 +184,10 @@ impl Intake {
         let mut state = self.lock();
         state.check_gate(drafts)?;
         let key = match state.check_keys_and_cycles(drafts, content)? {
-            Checked::Landed(sequence) => return Ok(self.answers.ticket(sequence, true)),
+            Checked::Landed(sequence, None) => return Ok(self.answers.ticket(sequence, true)),
+            Checked::Landed(sequence, Some(journal)) => {
+                return Ok(self.answers.earlier(sequence, journal));
+            }
             Checked::New(key) => key,
         };
         if let Err(error) = state.check_room(bytes, drafts.len()) {
@@ -246,6 +249,12 @@ impl Intake {
     /// The last number given.
     pub fn last(&self) -> Sequence {
         self.lock().last
+    }
+
+    /// The last number given, and the beginning of the oldest commit cycle that is open.
+    pub fn oldest_open(&self) -> (Sequence, Option<Sequence>) {
+        let state = self.lock();
+        (state.last, state.cycles.keys().min().copied())
     }
 
     /// Bytes a deposit was refused for because the disk is full, until the disk can give them.

@@ -49,6 +49,23 @@ impl Forgotten {
         }
     }
 
+    /// Takes over what another one remembers. Ages are counted differently there: all of it is as old as `sequence`.
+    pub(super) fn join(&mut self, other: &Self, sequence: Sequence) {
+        for (client, highest) in &other.clients {
+            let key = DepositKey {
+                client: *client,
+                key: highest.key,
+            };
+            self.note(key, sequence);
+        }
+        if !other.dropped.is_empty() {
+            self.dropped.resize(BITS / 64, 0);
+            for (word, other) in self.dropped.iter_mut().zip(&other.dropped) {
+                *word |= other;
+            }
+        }
+    }
+
     /// The half that has not been heard of for longest makes room.
     fn drop_oldest(&mut self) {
         self.dropped.resize(BITS / 64, 0);
@@ -83,7 +100,7 @@ impl Forgotten {
         bits(client).into_iter().all(is_set)
     }
 
-    fn encode(&self, upto: Sequence) -> Vec<u8> {
+    pub(super) fn encode(&self, upto: Sequence) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(
             HEADER_BYTES + self.clients.len() * CLIENT_BYTES + self.dropped.len() * 8,
         );
@@ -100,7 +117,7 @@ impl Forgotten {
         bytes
     }
 
-    fn decode(bytes: &[u8]) -> Option<(Sequence, Self)> {
+    pub(super) fn decode(bytes: &[u8]) -> Option<(Sequence, Self)> {
         let number = |bytes: &[u8]| Some(u64::from_le_bytes(bytes.try_into().ok()?));
         let (upto, rest) = bytes.split_at_checked(8)?;
         let (count, rest) = rest.split_at_checked(8)?;

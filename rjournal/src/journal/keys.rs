@@ -4,8 +4,9 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use super::earlier::{EarlierKeys, TermBegins};
 use super::forgotten::Forgotten;
-use crate::entry::{ClientId, DepositKey, Sequence};
+use crate::entry::{ClientId, DepositKey, JournalId, Sequence};
 
 /// What became of a deposit under a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,6 +17,8 @@ pub enum KeyFound {
     Landed {
         /// The entry.
         sequence: Sequence,
+        /// The journal it is in, where it landed in an earlier term in another one.
+        journal: Option<JournalId>,
         /// Whether what was deposited then is what is deposited now.
         same_content: bool,
     },
@@ -28,6 +31,8 @@ struct Landed {
     key: u64,
     content: [u8; 16],
     sequence: Sequence,
+    /// Another journal of the history it is in.
+    journal: Option<JournalId>,
 }
 
 /// All keys of the last so many sequences.
@@ -38,6 +43,9 @@ pub(super) struct KeyWindow {
     clients: HashMap<ClientId, VecDeque<Landed>>,
     /// In order of sequence, to forget the oldest.
     order: VecDeque<(Sequence, DepositKey)>,
+    /// Keys of other journals in order of the history, each with its index there, and where this journal's term begins.
+    earlier: VecDeque<(u64, DepositKey)>,
+    begins: TermBegins,
     /// What left the window.
     forgotten: Forgotten,
 }
@@ -49,7 +57,52 @@ impl KeyWindow {
             window,
             clients: HashMap::new(),
             order: VecDeque::new(),
+            earlier: VecDeque::new(),
+            begins: TermBegins::default(),
             forgotten,
+        }
+    }
+
+    /// Takes over what landed in other journals of the history, before the first deposit; `last` is the last entry of this one.
+    pub(super) fn remember(&mut self, earlier: &EarlierKeys, begins: TermBegins, last: Sequence) {
+        self.begins = begins;
+        self.forgotten.join(earlier.forgotten(), begins.sequence);
+        for found in earlier.landed() {
+            let landed = self.clients.entry(found.key.client).or_default();
+            let at = landed.partition_point(|landed| landed.key < found.key.key);
+            if landed.get(at).is_some_and(|same| same.key == found.key.key) {
+                continue;
+            }
+            landed.insert(
+                at,
+                Landed {
+                    key: found.key.key,
+                    content: found.content,
+                    sequence: found.sequence,
+                    journal: Some(found.segment.journal),
+                },
+            );
+            self.earlier.push_back((found.index, found.key));
+        }
+        self.leave(last);
+    }
+
+    /// What lies a window before an entry of this journal is forgotten.
+    fn leave(&mut self, sequence: Sequence) {
+        while let Some((oldest, key)) = self.order.front().copied() {
+            if sequence.entries_since(oldest) < self.window {
+                break;
+            }
+            self.order.pop_front();
+            self.forget(key, oldest);
+        }
+        let now = self.begins.index + sequence.entries_since(self.begins.sequence);
+        while let Some((index, key)) = self.earlier.front().copied() {
+            if now.saturating_sub(index) < self.window {
+                break;
+            }
+            self.earlier.pop_front();
+            self.forget(key, sequence);
         }
     }
 
@@ -63,6 +116,7 @@ impl KeyWindow {
         if let Some(landed) = same {
             return KeyFound::Landed {
                 sequence: landed.sequence,
+                journal: landed.journal,
                 same_content: landed.content == *content,
             };
         }
@@ -106,20 +160,15 @@ impl KeyWindow {
                 key: key.key,
                 content,
                 sequence,
+                journal: None,
             },
         );
         self.order.push_back((sequence, key));
-        while let Some((oldest, key)) = self.order.front().copied() {
-            if sequence.entries_since(oldest) < self.window {
-                break;
-            }
-            self.order.pop_front();
-            self.forgotten.note(key, oldest);
-            self.forget(key);
-        }
+        self.leave(sequence);
     }
 
-    fn forget(&mut self, key: DepositKey) {
+    fn forget(&mut self, key: DepositKey, sequence: Sequence) {
+        self.forgotten.note(key, sequence);
         let Some(landed) = self.clients.get_mut(&key.client) else {
             return;
         };
@@ -139,7 +188,9 @@ impl KeyWindow {
 
 #[cfg(test)]
 mod tests {
+    use super::super::earlier::EarlierKey;
     use super::*;
+    use crate::entry::SegmentId;
 
     fn key(client: u8, key: u64) -> DepositKey {
         DepositKey {
@@ -163,6 +214,7 @@ mod tests {
         keys.note(key(1, 7), [1; 16], at(5));
         let landed = |same_content| KeyFound::Landed {
             sequence: at(5),
+            journal: None,
             same_content,
         };
         assert_eq!(keys.find(key(1, 7), &[1; 16]), landed(true));
@@ -193,6 +245,79 @@ mod tests {
         // A lower one in the window makes no new one of a higher one that left it.
         keys.note(key(1, 2), [1; 16], at(21));
         assert_eq!(keys.find(key(1, 3), &[1; 16]), KeyFound::TooOld);
+    }
+
+    /// A takeover: what the one before deposited is found in its journal, and leaves the window by its place in the history.
+    #[test]
+    fn keys_of_another_journal_are_found_there_until_they_leave_the_window_of_the_history() {
+        let journal = JournalId::from_bytes([9; 16]);
+        let segment = SegmentId { term: 1, journal };
+        let mut earlier = EarlierKeys::default();
+        for n in 1..=30 {
+            earlier.note(EarlierKey {
+                key: key(1, n),
+                content: [n as u8; 16],
+                segment,
+                sequence: at(n),
+                index: n,
+            });
+        }
+        earlier.forget(30, 20);
+        let begins = TermBegins {
+            sequence: at(5),
+            index: 30,
+        };
+        let mut keys = window(20);
+        keys.note(key(2, 7), [7; 16], at(3));
+        keys.remember(&earlier, begins, at(5));
+        let landed = |n, same_content| KeyFound::Landed {
+            sequence: at(n),
+            journal: Some(journal),
+            same_content,
+        };
+        assert_eq!(keys.find(key(1, 10), &[10; 16]), KeyFound::TooOld);
+        assert_eq!(keys.find(key(1, 11), &[11; 16]), landed(11, true));
+        assert_eq!(keys.find(key(1, 11), &[0; 16]), landed(11, false));
+        assert_eq!(keys.find(key(1, 31), &[0; 16]), KeyFound::New);
+        assert_eq!(keys.find(key(3, 1), &[0; 16]), KeyFound::New);
+        // Own keys go on beside them.
+        keys.note(key(1, 31), [31; 16], at(10));
+        assert_eq!(keys.find(key(1, 15), &[15; 16]), KeyFound::TooOld);
+        assert_eq!(keys.find(key(1, 16), &[16; 16]), landed(16, true));
+        keys.note(key(4, 1), [1; 16], at(25));
+        assert_eq!(keys.find(key(1, 30), &[30; 16]), KeyFound::TooOld);
+        let own = KeyFound::Landed {
+            sequence: at(10),
+            journal: None,
+            same_content: true,
+        };
+        assert_eq!(keys.find(key(1, 31), &[31; 16]), own);
+        assert_eq!(keys.find(key(2, 7), &[7; 16]), KeyFound::TooOld);
+    }
+
+    #[test]
+    fn what_was_forgotten_of_other_journals_reads_back_with_its_place() {
+        let segment = SegmentId {
+            term: 3,
+            journal: JournalId::from_bytes([9; 16]),
+        };
+        let mut earlier = EarlierKeys::default();
+        earlier.note(EarlierKey {
+            key: key(1, 4),
+            content: [4; 16],
+            segment,
+            sequence: at(8),
+            index: 80,
+        });
+        assert!(!earlier.forget(81, 10));
+        assert!(earlier.forget(90, 10));
+        let bytes = earlier.encode_forgotten((segment, at(8)));
+        let (read, place, sequence) = EarlierKeys::decode_forgotten(&bytes).expect("as it was");
+        assert_eq!((place, sequence), (segment, at(8)));
+        assert_eq!(read.forgotten(), earlier.forgotten());
+        for end in 0..bytes.len() {
+            assert!(EarlierKeys::decode_forgotten(&bytes[..end]).is_none());
+        }
     }
 
     #[test]

@@ -6,9 +6,11 @@
 //! carried here by the daemon.
 
 mod answer;
+mod archive;
 mod control;
 mod copy;
 mod deposit;
+mod earlier;
 mod forgotten;
 mod keys;
 mod local;
@@ -19,21 +21,24 @@ mod orphan;
 mod rebuild;
 mod repair;
 mod retire;
+mod sets;
 mod tail;
 mod trail;
 mod write;
 
-pub use answer::{AckClass, Answer, Answers, Release, Ticket, UnknownReason};
+pub use answer::{AckClass, Again, Answer, Answers, Release, Ticket, UnknownReason};
+pub use archive::{Archive, ArchiveReader};
 pub use control::{
     Attributes, Control, ControlFile, DeliveryMode, JournalKind, LinkRecord, ManageReceivers,
     SourceRecord, THRESHOLD_DEFAULT,
 };
 pub use copy::{Authority, Copy, CopyShared};
 pub use deposit::{Drain, Gate, Intake, Work};
+pub use earlier::{EarlierKeys, TermBegins};
 pub use keys::KeyFound;
 pub use local::{Journal, NewJournal, Owner, RecordTerm, Recovered};
 pub use name::{ReceiverNames, next_receiver_name};
-pub use orphan::{Orphan, is_archived};
+pub use orphan::{Orphan, is_archived, orphans_in};
 pub use rebuild::{
     History, Order, Rebuilt, Remains, Role, Traced, decide, remains, sealed_by, stored_entries,
     traced,

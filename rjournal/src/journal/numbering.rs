@@ -9,7 +9,7 @@ use crate::entry::codec::{
     self, BUNDLE_BYTES_MAX, BUNDLE_ENTRIES_MAX, BUNDLE_HEADER_BYTES, EXTENSION_BYTES_MAX,
     PAYLOAD_BYTES_MAX,
 };
-use crate::entry::{DepositKey, Draft, Kind, Sequence, Timestamp};
+use crate::entry::{DepositKey, Draft, JournalId, Kind, Sequence, Timestamp};
 use crate::error::DepositError;
 
 /// Bundles are closed at this size, unless one entry is larger.
@@ -77,7 +77,8 @@ pub(super) struct State {
 
 pub(super) enum Checked {
     New(Option<(DepositKey, [u8; 16])>),
-    Landed(Sequence),
+    /// The entry, and the journal it is in where that is another one.
+    Landed(Sequence, Option<JournalId>),
 }
 
 /// What can be said of a draft without the journal.
@@ -171,8 +172,9 @@ impl State {
                 // Whether a cycle under a used key is the same one shows only at its commit.
                 KeyFound::Landed {
                     sequence,
+                    journal,
                     same_content,
-                } if same_content || starts => return Ok(Checked::Landed(sequence)),
+                } if same_content || starts => return Ok(Checked::Landed(sequence, journal)),
                 KeyFound::Landed { sequence, .. } => {
                     return Err(DepositError::KeyConflict { sequence });
                 }

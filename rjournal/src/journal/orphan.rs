@@ -8,15 +8,19 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::disk::{Disk, read_whole, replace_whole};
-use crate::entry::{Epoch, JournalId, Position, QualifiedName, Sequence, Timestamp};
+use crate::entry::{
+    EntryView, Epoch, JournalId, Kind, Position, QualifiedName, Sequence, Timestamp,
+};
 use crate::error::JournalError;
-use crate::receiver::ChainReader;
+use crate::receiver::{ChainReader, StoredBundle};
 
 const ORPHANS_DIR: &str = "orphans";
 /// Version of what is written about an archive; the archive itself begins with a receiver header and its version.
 const VERSION: u16 = 1;
 /// Archives are written in pieces of this many bytes.
 const PIECE_BYTES: usize = 1024 * 1024;
+/// Longest manifest, in bytes.
+const MANIFEST_BYTES_MAX: u64 = 1024 * 1024;
 
 /// What an archive holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +39,10 @@ pub struct Orphan {
     pub epochs: (Epoch, Epoch),
     /// How many entries.
     pub entries: u64,
+    /// How many transactions were committed behind the fork, a change outside a commit cycle being one; not known of
+    /// archives that earlier releases made.
+    #[serde(default)]
+    pub transactions: Option<u64>,
     /// Bytes of the bundles.
     pub bytes: u64,
     /// When it was made.
@@ -70,7 +78,7 @@ pub(super) fn archive(
     now: Timestamp,
 ) -> Result<Orphan, JournalError> {
     let orphans = dir.join(ORPHANS_DIR);
-    let file = PathBuf::from(ORPHANS_DIR).join(format!("orphan{number:06}.entries"));
+    let file = entries_file(number);
     let path = dir.join(&file);
     let io = |source| JournalError::io("could not be archived to", &path, source);
     disk.create_dir(&orphans)
@@ -83,6 +91,7 @@ pub(super) fn archive(
     let out = disk.create(&path).map_err(io)?;
     let tip = reader.tip();
     let (mut after, mut offset, mut bytes, mut epochs) = (fork.sequence, 0, 0, None);
+    let mut transactions = 0;
     while after < tip.sequence {
         let bundles = reader.bundles_after(after, tip.sequence, PIECE_BYTES)?;
         let Some(last) = bundles.last() else { break };
@@ -96,6 +105,7 @@ pub(super) fn archive(
             out.write_at(&bundle.bytes, offset).map_err(io)?;
             offset += bundle.bytes.len() as u64;
             bytes += bundle.bytes.len() as u64;
+            transactions += decided(bundle, fork.sequence);
             let epoch = bundle.header.epoch;
             epochs = Some(epochs.map_or((epoch, epoch), |(first, _)| (first, epoch)));
         }
@@ -114,6 +124,7 @@ pub(super) fn archive(
         last: tip,
         epochs: epochs.unwrap_or_default(),
         entries: tip.sequence.entries_since(fork.sequence),
+        transactions: Some(transactions),
         bytes,
         archived_at: now,
         reason: reason.to_owned(),
@@ -136,28 +147,81 @@ fn unreachable_name() -> QualifiedName {
     unreachable!("a history that forked has at least one receiver")
 }
 
+/// Transactions decided in a bundle behind the fork: commits, and changes of rows outside commit cycles. An image before an
+/// update goes with the update.
+fn decided(bundle: &StoredBundle, fork: Sequence) -> u64 {
+    let counts = |view: &EntryView<'_>| {
+        let before = matches!(view.kind, Kind::RECORD_BEFORE | Kind::ROLLBACK_BEFORE);
+        let alone = view.kind.is_record() && view.cycle == Sequence::NONE && !before;
+        view.sequence > fork && (alone || view.kind == Kind::CYCLE_COMMIT)
+    };
+    bundle.entries().flatten().filter(counts).count() as u64
+}
+
+/// The file with the entries of an archive, in the journal's directory.
+pub(super) fn entries_file(number: u64) -> PathBuf {
+    PathBuf::from(ORPHANS_DIR).join(format!("orphan{number:06}.entries"))
+}
+
 fn manifest_path(dir: &Path, number: u64) -> PathBuf {
     dir.join(ORPHANS_DIR)
         .join(format!("orphan{number:06}.json"))
 }
 
+/// What one archive of a journal holds; nothing where there is none of that number.
+pub(super) fn one(
+    disk: &dyn Disk,
+    dir: &Path,
+    number: u64,
+) -> Result<Option<Orphan>, JournalError> {
+    let path = manifest_path(dir, number);
+    let bytes = read_whole(disk, &path, MANIFEST_BYTES_MAX)
+        .map_err(|source| JournalError::io("could not be read", &path, source))?;
+    bytes.map(|bytes| parse(&bytes, path)).transpose()
+}
+
+/// What an entry that something else here proves to have been flushed and confirmed proves of a copy that was cut since: no
+/// more than the fork, where the entry stands in an archive. One that cannot be read says nothing.
+pub(super) fn proven(disk: &dyn Disk, dir: &Path, archives: u64, known: Sequence) -> Sequence {
+    let orphans = (1..=archives).filter_map(|number| one(disk, dir, number).ok().flatten());
+    orphans.fold(known, |known, orphan| {
+        let holds = orphan.fork.sequence < known && known <= orphan.last.sequence;
+        if holds { orphan.fork.sequence } else { known }
+    })
+}
+
+/// Archives, by number, and why further ones cannot be read.
+type Found = (Vec<Orphan>, Vec<JournalError>);
+
 /// All archives of a journal.
 pub(super) fn list(disk: &dyn Disk, dir: &Path) -> Result<Vec<Orphan>, JournalError> {
+    let (found, unreadable) = orphans_in(disk, dir)?;
+    unreadable.into_iter().next().map_or(Ok(found), Err)
+}
+
+/// All archives of the journal in a directory, by number, and why further ones cannot be read.
+///
+/// # Errors
+/// [`JournalError::Io`] when the disk refuses.
+pub fn orphans_in(disk: &dyn Disk, dir: &Path) -> Result<Found, JournalError> {
     let orphans = dir.join(ORPHANS_DIR);
     let names = match disk.list(&orphans) {
         Ok(names) => names,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Found::default()),
         Err(source) => return Err(JournalError::io("could not be listed", orphans, source)),
     };
-    let mut found = Vec::new();
+    let (mut found, mut unreadable) = (Vec::new(), Vec::new());
     let paths = names.iter().map(|name| orphans.join(name));
     for path in paths.filter(|path| path.extension().is_some_and(|end| end == "json")) {
-        let bytes = read_whole(disk, &path, 1024 * 1024)
-            .map_err(|source| JournalError::io("could not be read", &path, source))?;
-        found.push(parse(&bytes.unwrap_or_default(), path)?);
+        let bytes = read_whole(disk, &path, MANIFEST_BYTES_MAX)
+            .map_err(|source| JournalError::io("could not be read", &path, source));
+        match bytes.and_then(|bytes| parse(&bytes.unwrap_or_default(), path)) {
+            Ok(orphan) => found.push(orphan),
+            Err(error) => unreadable.push(error),
+        }
     }
     found.sort_by_key(|orphan| orphan.number);
-    Ok(found)
+    Ok((found, unreadable))
 }
 
 fn parse(bytes: &[u8], path: PathBuf) -> Result<Orphan, JournalError> {
@@ -197,6 +261,7 @@ mod tests {
             last: at(7),
             epochs: (Epoch::NONE, Epoch::NONE),
             entries: 3,
+            transactions: Some(1),
             bytes: 700,
             archived_at: Timestamp::ZERO,
             reason: "a fork".to_owned(),

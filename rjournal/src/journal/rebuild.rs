@@ -18,7 +18,7 @@ use super::local::{Facts, Owner, RECEIVERS_DIR};
 use super::mark::MarkFile;
 use super::orphan;
 use crate::disk::Disk;
-use crate::entry::control_entry::{Member, SetChange};
+use crate::entry::control_entry::{Member, Policy, SetChange, SetReason};
 use crate::entry::{
     Epoch, JournalId, Kind, QualifiedName, RdbName, ReceiverHeader, SealedBundle, Sequence,
     SystemId, SystemName, Timestamp,
@@ -65,6 +65,8 @@ pub struct History {
     checkpoint: Checkpoint,
     /// Every target an in-sync set ever named, with what was said of it last.
     targets: BTreeMap<(SystemId, QualifiedName), Member>,
+    /// The policy block or reject that may be in force still, for all that is said of a looser one.
+    guard: Option<Policy>,
     /// A receiver that contradicts the ones before it.
     contradiction: Option<QualifiedName>,
     began_at: Option<Timestamp>,
@@ -81,6 +83,7 @@ impl History {
             facts: Facts::default(),
             checkpoint: Checkpoint::default(),
             targets: BTreeMap::new(),
+            guard: None,
             contradiction: None,
             began_at: None,
         }
@@ -116,6 +119,7 @@ impl History {
             .filter(|view| view.kind == Kind::IN_SYNC_SET);
         // What cannot be read, the facts report.
         for change in changes.filter_map(|view| SetChange::decode(view.payload.bytes()).ok()) {
+            self.guard = guard(self.guard, &change);
             for member in change.left.into_iter().chain(change.members) {
                 let key = (member.system, member.journal);
                 let before = self.targets.get(&key).map(|kept| kept.acknowledged);
@@ -216,12 +220,19 @@ pub fn decide(
     let links = if local { links(history) } else { Vec::new() };
     let look_again = look_again(history, local, &links);
     let set = history.facts.set.as_ref().map(|(_, set)| set);
+    let untold = set.filter(|_| local).map_or_else(Vec::new, untold);
+    // Those who have the entry that loosened the policy say so before the journal opens: then it is in force at once.
+    let mut attributes = attributes(&history.header, set.filter(|_| local));
+    let loosened = local && !attributes.policy.guards();
+    let guard = history.guard.filter(|_| loosened);
+    let policy_ordered = guard.map(|_| attributes.policy);
+    attributes.policy = guard.unwrap_or(attributes.policy);
     let control = Control {
         journal: history.header.journal,
         name,
         kind,
         created_at: history.began_at.unwrap_or(Timestamp::ZERO),
-        attributes: attributes(&history.header, set.filter(|_| local)),
+        attributes,
         epoch: if local { epoch } else { Epoch::NONE },
         promised: if local { Epoch::NONE } else { epoch },
         receivers: records,
@@ -233,8 +244,12 @@ pub fn decide(
         stopped,
         set_unknown: local && !history.knows_set(),
         next_name: None,
+        policy_ordered,
+        untold,
+        began_behind: (!local).then_some(history.tip),
     };
-    let members = set.map_or_else(Vec::new, |set| set.members.clone());
+    let mut members = set.map_or_else(Vec::new, |set| set.members.clone());
+    members.extend(control.untold.iter().cloned());
     Ok(Rebuilt {
         control,
         members: (local && history.knows_set()).then_some(members),
@@ -291,6 +306,30 @@ fn attributes(header: &ReceiverHeader, set: Option<&SetChange>) -> Attributes {
         // Part of what was promised to whoever waits for a target: never loosened by the way (ruling 13).
         policy: set.map_or(defaults.policy, |set| set.policy),
         ..defaults
+    }
+}
+
+/// The policy block or reject that may be in force after a change: the last one said, as long as nothing proves a looser one to
+/// be in force - that somebody was left out by it, or that nobody was left to be told.
+fn guard(before: Option<Policy>, change: &SetChange) -> Option<Policy> {
+    let proves = matches!(
+        change.reason,
+        SetReason::TimedOut | SetReason::TargetFailed | SetReason::OpenedAlone
+    );
+    if change.policy.guards() || change.members.is_empty() || proves {
+        return Some(change.policy).filter(|policy| policy.guards());
+    }
+    let loosens = change.reason == SetReason::Operator && change.left.is_empty();
+    // Where the stricter one was said is deleted.
+    before.or_else(|| loosens.then_some(Policy::Block))
+}
+
+/// Who was taken out last, and may not know it.
+fn untold(set: &SetChange) -> Vec<Member> {
+    if set.policy.guards() && set.reason == SetReason::Operator {
+        set.left.clone()
+    } else {
+        Vec::new()
     }
 }
 

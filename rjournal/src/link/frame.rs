@@ -1,6 +1,6 @@
 //! Room `link`: frames on a stream: one byte that says what it is, four bytes of length, then the body. Every length is
-//! checked before anything is allocated. Messages are MessagePack with named fields; receiver headers and bundles travel
-//! as they stand on disk. Must not know what a message means. Layout: docs/PROTOCOL.md.
+//! checked before anything is allocated. Messages are MessagePack with named fields; receiver headers, bundles
+//! and pieces of a store save travel as they stand on disk. Must not know what a message means. Layout: docs/PROTOCOL.md.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::de::DeserializeOwned;
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::entry::RECEIVER_HEADER_BYTES;
 use crate::entry::codec::BUNDLE_BYTES_MAX;
 use crate::error::LinkError;
-use crate::remote::{Frame, Message, PROTOCOL_VERSION, PartnerReply, PartnerRequest};
+use crate::remote::{Frame, Message, PIECE_BYTES, PROTOCOL_VERSION, PartnerReply, PartnerRequest};
 
 /// Longest body of a frame, in bytes.
 pub const FRAME_BYTES_MAX: usize = BUNDLE_BYTES_MAX;
@@ -25,6 +25,7 @@ const HEADER: u8 = 2;
 const BUNDLE: u8 = 3;
 const REQUEST: u8 = 4;
 const REPLY: u8 = 5;
+const PIECE: u8 = 6;
 
 /// What can stand on a stream between two systems.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,6 +41,8 @@ pub enum Wired {
     },
     /// The answer to one.
     Reply(Box<PartnerReply>),
+    /// A piece of a store save, behind the reply that announces it.
+    Piece(Bytes),
 }
 
 /// The version of a request. It stands beside what is asked, in every version.
@@ -122,6 +125,7 @@ fn body(frame: &Wired) -> Result<(u8, Bytes), LinkError> {
             )
         }
         Wired::Reply(reply) => (REPLY, encode_message(reply)?.into()),
+        Wired::Piece(bytes) => (PIECE, bytes.clone()),
     })
 }
 
@@ -133,6 +137,7 @@ pub(super) fn body_length(head: [u8; HEAD_BYTES]) -> Result<usize, LinkError> {
         MESSAGE | REQUEST | REPLY => MESSAGE_BYTES_MAX,
         HEADER => RECEIVER_HEADER_BYTES,
         BUNDLE => FRAME_BYTES_MAX,
+        PIECE => PIECE_BYTES as usize,
         _ => {
             return Err(LinkError::Malformed {
                 reason: format!("a frame of unknown kind {kind}"),
@@ -158,6 +163,7 @@ pub(super) fn decode(kind: u8, body: Bytes) -> Result<Wired, LinkError> {
         BUNDLE => Wired::Session(Frame::Bundle(body)),
         REQUEST => decode_request(&body)?,
         REPLY => Wired::Reply(Box::new(decode_message(&body)?)),
+        PIECE => Wired::Piece(body),
         _ => {
             return Err(LinkError::Malformed {
                 reason: format!("a frame of unknown kind {kind}"),
@@ -194,6 +200,7 @@ mod tests {
             Wired::Session(Frame::Bundle(vec![1; 100].into())),
             Wired::Session(Frame::Bundle(vec![2; 100_000].into())),
             Wired::Session(Frame::Header(vec![3; 4096].into())),
+            Wired::Piece(vec![4; PIECE_BYTES as usize].into()),
         ];
         let bytes = joined(&frames);
         let (mut at, mut found) = (0, Vec::new());
@@ -211,6 +218,7 @@ mod tests {
     fn a_length_beyond_its_kind_is_refused_before_anything_is_read() {
         assert!(body_length([MESSAGE, 0xff, 0xff, 0xff, 0xff]).is_err());
         assert!(body_length([HEADER, 1, 0x10, 0, 0]).is_err());
+        assert!(body_length([PIECE, 1, 0, 0x10, 0]).is_err());
         assert!(body_length([9, 0, 0, 0, 0]).is_err());
     }
 

@@ -139,6 +139,8 @@ pub enum RefusalCode {
     Stopped,
     /// The copy is damaged, or its disk does not work.
     Damaged,
+    /// There is no store save to be had.
+    NoSave,
     /// A message did not fit the state of the session.
     Protocol,
 }
@@ -162,6 +164,7 @@ impl RefusalCode {
             Self::Cycle => "CYCLE",
             Self::Stopped => "STOPPED",
             Self::Damaged => "DAMAGED",
+            Self::NoSave => "NO_SAVE",
             Self::Protocol => "PROTOCOL",
         }
     }

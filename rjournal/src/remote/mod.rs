@@ -12,6 +12,7 @@ mod accept;
 mod confirm;
 mod couple;
 mod delivery;
+mod first_copy;
 mod group;
 mod message;
 mod opening;
@@ -24,6 +25,10 @@ pub use accept::{Acceptor, Violation};
 pub use confirm::{Class, ConfirmOutput, Confirmation, Loss, MemberKey};
 pub use couple::{Coupling, Extent};
 pub use delivery::{Activation, Link, LinkEvent, LinkOutput, LinkState, Shown};
+pub use first_copy::{
+    FetchWants, HASHES_MAX, PIECE_BYTES, PIECES_MAX, PieceHash, PieceHasher, SAVE_BYTES_MAX,
+    SaveAnswer, SaveAsk, SaveFetch, SaveLie, SaveRequest, piece_bytes, piece_count,
+};
 pub use group::{
     GROUP_MEMBERS_MAX, Group, GroupMember, GroupNews, JournalTip, LINEAGE_MAX, MemberRole,
     PathTried, PromiseAsked, PromiseTold,

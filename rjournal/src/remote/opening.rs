@@ -239,6 +239,20 @@ impl Opening {
         self.members.iter().filter_map(had).collect()
     }
 
+    /// Who answered, and goes on with this journal's own chain.
+    pub fn followers(&self) -> impl Iterator<Item = MemberKey> {
+        let follows = |member: &&Asked| {
+            matches!(
+                &member.answer,
+                Some(Heard::Welcome(
+                    _,
+                    Coupling::Continue { .. } | Coupling::Ahead { .. }
+                ))
+            )
+        };
+        self.members.iter().filter(follows).map(|member| member.key)
+    }
+
     /// A member whose history and this one cannot both be the journal's: nobody but an operator chooses, and never the
     /// longer one wins.
     fn parted(&self) -> Option<OpeningStep> {

@@ -4,6 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::first_copy::{SaveAnswer, SaveRequest};
 use super::group::{Group, GroupNews, PromiseAsked, PromiseTold};
 use super::message::Refusal;
 use crate::entry::{
@@ -84,6 +85,8 @@ pub enum PartnerRequest {
         /// The asking member's journal.
         journal: JournalId,
     },
+    /// RSTSTO: something about a store save to be loaded here.
+    Save(SaveRequest),
     /// Are you there, and who are you?
     Ping,
 }
@@ -155,6 +158,8 @@ pub enum PartnerReply {
     },
     /// Done.
     Done,
+    /// About a store save.
+    Save(SaveAnswer),
     /// Here.
     Pong {
         /// The answering system.

@@ -8,14 +8,16 @@
 
 mod chores;
 mod lineage;
+mod place;
 mod standing;
 mod switch;
 mod takeover;
 
 pub use chores::{Chore, Held, OwnJournal, View};
 pub use lineage::{Lineage, LineageError, Segment};
+pub use place::Placed;
 pub use standing::{Heard, Standing, Stop};
 pub use switch::{NotReady, Switch, SwitchFacts, SwitchMarks, SwitchStep, ready};
 pub use takeover::{
-    Assessment, Doubt, MemberTip, Takeover, TakeoverFacts, TakeoverStep, assess, tip_of,
+    Assessment, CopySays, Doubt, MemberTip, Takeover, TakeoverFacts, TakeoverStep, assess, tip_of,
 };

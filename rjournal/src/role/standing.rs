@@ -6,6 +6,7 @@
 //! | a lineage with a higher term | it is the group's: whoever was primary in a lower one stops (ruling 27) |
 //! | a claim above everything promised | promised: lower terms are refused from now on |
 //! | the same term, opened by another | conflict: both stop, an operator picks (failures.md BRD-3) |
+//! | the same, below a claim that was promised | nothing: the operator has picked, neither of the two goes on |
 //! | anything lower | nothing |
 
 use serde::{Deserialize, Serialize};
@@ -133,7 +134,8 @@ impl Standing {
 
     /// Takes in a lineage that another member told, read and proven.
     pub fn handle_lineage(&mut self, me: SystemId, told: &Lineage) -> Heard {
-        if let Some(term) = self.lineage.conflict(told) {
+        let conflict = self.lineage.conflict(told);
+        if let Some(term) = conflict.filter(|term| *term == self.promised()) {
             self.stopped = Some(Stop::Conflict { term });
             return Heard::Conflict { term };
         }
@@ -314,6 +316,21 @@ mod tests {
         old.handed_over = Some((handed, super::super::lineage::tests::at(1, 9)));
         assert_eq!(old.next_term(system(1), None), 3);
         assert_eq!(old.role(system(1)), MemberRole::HandedOver);
+    }
+
+    /// What both had opened is told until the term that was picked is: whoever takes over was stopped by it again.
+    #[test]
+    fn two_systems_in_one_term_stop_nobody_who_promised_a_later_one() {
+        let mut one = standing(&[record(1, 1, 0, None), record(2, 2, 0, Some((1, 1, 5)))]);
+        let told = lineage(&[record(1, 1, 0, None), record(2, 3, 0, Some((1, 1, 4)))]);
+        assert!(matches!(
+            one.handle_lineage(system(2), &told),
+            Heard::Conflict { term: 2 }
+        ));
+        one.stopped = None;
+        one.handle_claim(system(2), claim(3, 2));
+        assert_eq!(one.handle_lineage(system(2), &told), Heard::Nothing);
+        assert_eq!(one.role(system(2)), MemberRole::Claiming);
     }
 
     #[test]

@@ -15,7 +15,6 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::lineage::Lineage;
-use crate::entry::control_entry::{Policy, SetChange};
 use crate::entry::{HandOver, JournalId, Sequence, SystemId, TermClaim};
 use crate::remote::JournalTip;
 
@@ -275,6 +274,15 @@ pub enum Doubt {
     NotInSync,
 }
 
+/// What the own copy of a primary's journal says of answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CopySays {
+    /// Whether this member is in the last in-sync set that came here.
+    pub in_set: bool,
+    /// Whether the primary may have answered entries that are not here (ruling 13).
+    pub local_answers_possible: bool,
+}
+
 /// What is known before a takeover, for its dialogue.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Assessment {
@@ -286,14 +294,14 @@ pub struct Assessment {
     pub doubts: Vec<Doubt>,
 }
 
-/// What may be lost if `me` takes over now. `heard` are the members that answer, `set` the last in-sync set in the own copy of the
-/// newest term's journal.
+/// What may be lost if `me` takes over now. `heard` are the members that answer; `copy` is what the own copy of the newest
+/// term's journal says, nothing where there is none.
 pub fn assess(
     lineage: &Lineage,
     me: SystemId,
     others: &[SystemId],
     heard: &[SystemId],
-    set: Option<&SetChange>,
+    copy: Option<CopySays>,
 ) -> Assessment {
     let newest = lineage.newest();
     let primary = newest.map(|newest| newest.primary);
@@ -308,13 +316,11 @@ pub fn assess(
     }
     let primary_silent = primary.is_some_and(|primary| primary != me && unheard.contains(&primary));
     if primary_silent {
-        let in_set = set.is_some_and(|set| set.members.iter().any(|member| member.system == me));
-        let answers_alone =
-            set.is_none_or(|set| set.policy == Policy::Degrade || set.members.is_empty());
+        let in_set = copy.is_some_and(|copy| copy.in_set);
         if !in_set {
             doubts.push(Doubt::NotInSync);
         }
-        if answers_alone || !in_set {
+        if !in_set || copy.is_none_or(|copy| copy.local_answers_possible) {
             doubts.push(Doubt::LocalAnswers);
         }
     }
@@ -329,7 +335,6 @@ pub fn assess(
 mod tests {
     use super::super::lineage::tests::{at, journal, lineage, record, system};
     use super::*;
-    use crate::entry::control_entry::{Level, Member as SetMember, SetReason};
     use crate::entry::{Epoch, GroupId};
 
     fn facts(others: &[u8]) -> TakeoverFacts {
@@ -460,50 +465,27 @@ mod tests {
         assert_eq!(tip_of(&closed, &[]), MemberTip::default());
     }
 
-    fn set(policy: Policy, members: &[u8]) -> SetChange {
-        SetChange {
-            required: members.len() as u32,
-            policy,
-            reason: SetReason::Joined,
-            members: members
-                .iter()
-                .map(|n| SetMember {
-                    system: system(*n),
-                    rdb: "BKP".parse().unwrap(),
-                    journal: "BKPLIB/JRN".parse().unwrap(),
-                    level: Level::Written,
-                    acknowledged: Sequence::NONE,
-                })
-                .collect(),
-            left: Vec::new(),
-        }
-    }
-
     #[test]
     fn what_cannot_be_known_is_said_before_anything_is_done() {
         let history = lineage(&[record(1, 1, 0, None)]);
-        let doubts = |heard: &[u8], set: &SetChange| {
+        let doubts = |heard: &[u8], in_set: bool, local_answers_possible: bool| {
             let heard: Vec<SystemId> = heard.iter().copied().map(system).collect();
-            assess(
-                &history,
-                system(2),
-                &[system(1), system(3)],
-                &heard,
-                Some(set),
-            )
-            .doubts
+            let others = [system(1), system(3)];
+            let copy = CopySays {
+                in_set,
+                local_answers_possible,
+            };
+            assess(&history, system(2), &others, &heard, Some(copy)).doubts
         };
-        let (block, degrade) = (set(Policy::Block, &[2]), set(Policy::Degrade, &[2]));
-        assert_eq!(doubts(&[1, 3], &degrade), []);
-        assert_eq!(doubts(&[3], &block), []);
-        assert_eq!(doubts(&[3], &degrade), [Doubt::LocalAnswers]);
+        assert_eq!(doubts(&[1, 3], true, true), []);
+        assert_eq!(doubts(&[3], true, false), []);
+        assert_eq!(doubts(&[3], true, true), [Doubt::LocalAnswers]);
         assert_eq!(
-            doubts(&[], &block),
+            doubts(&[], true, false),
             [Doubt::Unheard(vec![system(1), system(3)])]
         );
-        let outside = set(Policy::Block, &[3]);
         assert_eq!(
-            doubts(&[3], &outside),
+            doubts(&[3], false, false),
             [Doubt::NotInSync, Doubt::LocalAnswers]
         );
     }

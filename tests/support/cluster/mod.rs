@@ -2,6 +2,7 @@
 
 mod connection;
 mod delivery;
+mod operator;
 mod plan;
 mod source;
 mod standing;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
 use std::time::Duration;
 
-use rjournal::entry::{Moment, Timestamp};
+use rjournal::entry::{Moment, Sequence, Timestamp};
 use rjournal::journal::{Attributes, Copy, LinkRecord, NewJournal, Recovered, SourceRecord};
 use rjournal::remote::{LinkEvent, MemberKey};
 
@@ -12,7 +12,7 @@ use super::connection::{Connection, Dial, Owner};
 use super::plan::{Plan, link_record};
 use crate::bench_journal::{DIR, name};
 use crate::ledger::Ledger;
-use crate::node::{Node, OpenSide, Running, Side, activate};
+use crate::node::{Node, OpenSide, Running, Side};
 use crate::seed::SeededEntropy;
 
 /// The cluster. Node 0 holds the local journal.
@@ -28,6 +28,8 @@ pub struct Cluster {
     pub dark: BTreeSet<(usize, usize)>,
     /// What happened on links, with the node that feeds, oldest first.
     pub events: Vec<(usize, LinkEvent)>,
+    /// Targets an operator gave up, with the last entry there was then: nothing is promised to them on what they have up to it.
+    pub voided: BTreeMap<usize, Sequence>,
     /// Monotonic time.
     pub now: Moment,
     pub(crate) connections: Vec<Connection>,
@@ -48,6 +50,7 @@ impl Cluster {
             cut: BTreeSet::new(),
             dark: BTreeSet::new(),
             events: Vec::new(),
+            voided: BTreeMap::new(),
             now: Moment::from_start(Duration::from_secs(1)),
             connections: Vec::new(),
             dials: VecDeque::new(),
@@ -118,6 +121,32 @@ impl Cluster {
         }
     }
 
+    /// An operator deletes the copy at a node that is down and makes an empty one in its place, tied to node 0.
+    ///
+    /// # Panics
+    /// When nothing runs at node 0.
+    pub fn replace_copy(&mut self, node: usize) {
+        let running = self.nodes[0].running.as_ref().expect("node 0 runs");
+        let control = match &running.side {
+            Side::Open(open) => open.journal.control(),
+            Side::Opening(crank) => crank.control().clone(),
+            Side::Copy { .. } | Side::Refused(_) => panic!("no local journal runs"),
+        };
+        let source = SourceRecord {
+            system: self.nodes[0].system,
+            name: self.nodes[0].name,
+            journal: control.name,
+            path: Vec::new(),
+        };
+        let empty = Node::new(node as u8).disk;
+        let (disk, dir) = (std::sync::Arc::new(empty.clone()), Path::new(DIR));
+        let (journal, wall) = (control.journal, self.wall());
+        let copy = name("BKPLIB/JRN");
+        let made = Copy::create(disk, dir, journal, copy, source, control.attributes, wall);
+        made.expect("a live disk");
+        self.nodes[node].disk = empty;
+    }
+
     /// Wall clock: a fixed day plus the monotonic time.
     pub fn wall(&self) -> Timestamp {
         let micros = u64::try_from(self.now.elapsed().as_micros()).unwrap_or(u64::MAX);
@@ -134,7 +163,7 @@ impl Cluster {
         self.nodes[node].start(seed)?;
         if let Some(Running { links, .. }) = &mut self.nodes[node].running {
             for link in links {
-                activate(link, now);
+                link.activate(now);
             }
         }
         self.pump(node);

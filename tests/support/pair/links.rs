@@ -1,14 +1,16 @@
 //! Package `tests`, the pair: links, policies and openings, as an operator sees and orders them.
 
-use std::time::Duration;
+use std::path::Path;
+use std::sync::Arc;
 
-use rjournal::daemon::crank::{OpeningState, carry_confirmation};
+use rjournal::daemon::crank::{Ending, OpeningState};
 use rjournal::entry::control_entry::Policy;
 use rjournal::entry::{Epoch, Sequence};
-use rjournal::journal::Gate;
+use rjournal::journal::{Copy, Gate};
 use rjournal::remote::{EndReason, LinkEvent, LinkState, Refusal, RefusalCode, Shown};
 
 use super::{Pair, SOURCE};
+use crate::bench_journal::DIR;
 use crate::node::{Running, Side};
 
 impl Pair {
@@ -62,46 +64,84 @@ impl Pair {
 
     /// An operator activates the source's first link again.
     pub fn activate(&mut self) -> &mut Self {
+        self.activate_link(0)
+    }
+
+    /// An operator activates a link of the source again.
+    pub fn activate_link(&mut self, index: usize) -> &mut Self {
         let now = self.cluster.now;
         if let Some(Running { links, .. }) = &mut self.cluster.nodes[SOURCE].running {
-            crate::node::activate(&mut links[0], now);
+            links[index].activate(now);
         }
         self.cluster.pump(SOURCE);
         self
     }
 
-    /// An operator changes policy or time-out.
+    /// An operator changes the policy; one that members are to know first waits for them.
+    pub fn change_policy(&mut self, policy: Policy) -> &mut Self {
+        self.cluster.change_policy(policy);
+        self
+    }
+
+    /// An operator changes the policy, and gives up who cannot be told.
+    pub fn force_policy(&mut self, policy: Policy) -> &mut Self {
+        self.cluster.force_policy(policy);
+        self
+    }
+
+    /// The policy in force, and the looser one that waits for members to know it.
     ///
     /// # Panics
     /// When the journal is not open.
-    pub fn change_policy(&mut self, policy: Policy) -> &mut Self {
-        let (wall, now) = (self.cluster.wall(), self.cluster.now);
+    pub fn policy(&mut self) -> (Policy, Option<Policy>) {
         let open = self.open();
-        let mut confirmation = open.confirmation.lock().expect("nobody panicked");
-        confirmation.handle_policy(policy, Duration::from_secs(2), 100, now);
-        let left = carry_confirmation(&open.journal, &mut confirmation, wall, now);
-        drop(confirmation);
-        self.cluster.tell_left(&left);
-        self
+        let confirmation = open.confirmation.lock().expect("nobody panicked");
+        let (kept, control) = (confirmation.policy(), open.journal.control());
+        let ordered = confirmation.policy_ordered();
+        assert_eq!(control.attributes.policy, kept);
+        assert_eq!(control.policy_ordered, ordered);
+        (kept, ordered)
+    }
+
+    /// Whom CHGJRN and CHGRMTJRN name when they refuse: members that cannot be told.
+    ///
+    /// # Panics
+    /// When the journal is not open.
+    pub fn away(&mut self) -> Vec<String> {
+        let open = self.open();
+        let confirmation = open.confirmation.lock().expect("nobody panicked");
+        let away = confirmation.away();
+        away.iter().map(|member| member.rdb.to_string()).collect()
+    }
+
+    /// Whether the copy of a system, as it would come back from a loss of power, cannot rule out that something was answered
+    /// without it.
+    pub fn local_answers_possible(&self, node: usize) -> bool {
+        let disk = self.cluster.nodes[node].disk.crash_to_synced().power_on();
+        let copy = Copy::open(Arc::new(disk), Path::new(DIR), Sequence::NONE);
+        let copy = copy.expect("a copy recovers");
+        let me = self.cluster.nodes[node].system;
+        copy.shared().local_answers_possible(me)
     }
 
     /// An operator inactivates the source's first link at once.
     pub fn inactivate(&mut self) -> &mut Self {
-        self.inactivate_at(None)
+        self.end_link(0, Ending::Immediate)
     }
 
     /// An operator inactivates it once the target has what is there now.
     pub fn inactivate_when_drained(&mut self) -> &mut Self {
-        let last = self.cluster.last();
-        self.inactivate_at(Some(last))
+        self.end_link(0, Ending::Controlled)
     }
 
-    fn inactivate_at(&mut self, upto: Option<Sequence>) -> &mut Self {
-        let now = self.cluster.now;
-        if let Some(Running { links, .. }) = &mut self.cluster.nodes[SOURCE].running {
-            links[0].link.inactivate(upto, now);
-        }
-        self.cluster.pump(SOURCE);
+    /// An operator inactivates it, and gives its target up.
+    pub fn force_inactive(&mut self) -> &mut Self {
+        self.end_link(0, Ending::Forced)
+    }
+
+    /// An operator ends a link of the source.
+    pub fn end_link(&mut self, index: usize, how: Ending) -> &mut Self {
+        self.cluster.inactivate(SOURCE, index, how);
         self
     }
 

@@ -128,7 +128,7 @@ fn a_tail_that_only_the_target_flushed_is_adopted_before_the_source_opens() {
     assert!(pair.orphans(TARGET).is_empty());
     // The client's retry finds what it had deposited.
     let again = pair.deposit_keyed("a", 1).expect("found");
-    assert!(again.again());
+    assert!(again.again().is_again());
     pair.recovers_whole();
     let shown = pair.shows(SOURCE);
     assert_eq!(shown.iter().filter(|name| **name == "a").count(), 1);
@@ -361,7 +361,7 @@ fn a_retry_after_a_lost_answer_lands_once_wherever_the_crash_was() {
         pair.lose_power(SOURCE).start(SOURCE).recover();
         let found = pair.keeps(SOURCE, "a");
         let retry = pair.deposit_keyed("a", 9).expect("found or taken");
-        assert_eq!(retry.again(), found, "after {steps} steps");
+        assert_eq!(retry.again().is_again(), found, "after {steps} steps");
         pair.recovers_whole();
         assert_eq!(pair.shows(SOURCE), ["a"], "after {steps} steps");
         let key = rjournal::entry::DepositKey {

@@ -9,6 +9,7 @@ mod damage;
 mod deposit;
 mod failed_disk;
 mod frames;
+mod guarantee;
 mod identity;
 mod link;
 mod policies;

@@ -97,9 +97,19 @@ fn a_retry_after_a_restart_waits_for_the_member_that_lacks_the_entry() {
         pair.kill(SOURCE).mend().start(SOURCE);
         pair.couple_without_flush(TARGET).cut();
         assert!(pair.is_open());
-        assert!(pair.deposit_keyed("had", 1).expect("taken").again());
+        assert!(
+            pair.deposit_keyed("had", 1)
+                .expect("taken")
+                .again()
+                .is_again()
+        );
         pair.settle().answers("had", Said::Sync);
-        assert!(pair.deposit_keyed("lacks", 2).expect("taken").again());
+        assert!(
+            pair.deposit_keyed("lacks", 2)
+                .expect("taken")
+                .again()
+                .is_again()
+        );
         pair.settle().answers("lacks", Said::Nothing);
         pair.only_on("lacks", &[SOURCE]);
         assert_eq!(pair.shown_settled(), ["had"], "readers see no more");
@@ -133,7 +143,12 @@ fn an_operator_who_loosens_block_releases_what_waits_as_local() {
         .seconds(10)
         .answers("a", Said::Nothing);
     pair.change_policy(Policy::Degrade).settle();
+    // Who is to know cannot be told.
+    pair.answers("a", Said::Nothing);
+    assert_eq!(pair.policy(), (Policy::Block, Some(Policy::Degrade)));
+    pair.force_policy(Policy::Degrade).settle();
     pair.answers("a", Said::Local);
+    assert_eq!(pair.policy(), (Policy::Degrade, None));
     assert_eq!(pair.last_change(), Some(SetReason::TimedOut));
 }
 
@@ -228,7 +243,12 @@ fn a_retry_after_unknown_under_reject_lands_once() {
     drop(pair.deposit_keyed("a", 1).expect("taken"));
     pair.seconds(3).answers("a", Said::Unknown);
     pair.mend().recover();
-    assert!(pair.deposit_keyed("a", 1).expect("found").again());
+    assert!(
+        pair.deposit_keyed("a", 1)
+            .expect("found")
+            .again()
+            .is_again()
+    );
     pair.recovers_whole();
     assert_eq!(pair.shows(SOURCE), ["a"]);
 }

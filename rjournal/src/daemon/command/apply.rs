@@ -8,9 +8,10 @@ use serde::{Deserialize, Serialize};
 use super::{CommandError, ErrorKind};
 use crate::daemon::catalog::{JobRecord, SkipOrder, Stopped};
 use crate::daemon::data_dir::{SOCKET_PATH_MAX, STORES_DIR};
+use crate::daemon::first_copy::LoadRecord;
 use crate::daemon::jobs::JobState;
 use crate::daemon::system::{JournalRuntime, Shared};
-use crate::entry::{Name, QualifiedName, Sequence};
+use crate::entry::{Name, QualifiedName, SaveFacts, SegmentId, Sequence};
 
 /// STRAPY.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -57,8 +58,13 @@ pub struct ReportJob {
     pub store: Name,
     /// Where its store stands, as far as it knows.
     pub place: Option<StorePlace>,
+    /// The store save it can be made anew from, where one was just made or found.
+    pub save: Option<SaveFacts>,
+    /// Why that save could not be made, where one was tried.
+    #[serde(default)]
+    pub not_saved: Option<String>,
     /// What the store save it can be made anew from covers, where that is known.
-    pub saved: Option<Sequence>,
+    pub saved: Option<SavedPlace>,
     /// Why it stops for good, if it does.
     pub stopped: Option<Stopped>,
     /// Something an operator should read.
@@ -66,6 +72,12 @@ pub struct ReportJob {
     /// Whether an operator holds it, where that changed.
     #[serde(default)]
     pub held: Option<bool>,
+    /// What was decided behind this entry is taken out of the store: what is saved, too, may lie behind it.
+    #[serde(default)]
+    pub fork: Option<Sequence>,
+    /// Where reading begins again then: entries behind it must stay.
+    #[serde(default)]
+    pub kept_from: Option<Sequence>,
 }
 
 /// Where a store stands.
@@ -75,6 +87,17 @@ pub struct StorePlace {
     pub applied: Sequence,
     /// Where reading would begin again.
     pub restart: Sequence,
+    /// The term and journal both are in.
+    pub at: SegmentId,
+}
+
+/// What a store save covers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavedPlace {
+    /// Where reading would begin again behind it.
+    pub restart: Sequence,
+    /// The term and journal that is in.
+    pub at: SegmentId,
 }
 
 /// A message from an apply job.
@@ -95,8 +118,12 @@ pub struct JobDescription {
     pub store: Name,
     /// Kind of the store.
     pub kind: String,
-    /// The journal.
+    /// The journal it was started on.
     pub journal: QualifiedName,
+    /// The journal its store is in now: in a recovery group any of the group's.
+    pub at: QualifiedName,
+    /// All journals here that its entries may be in.
+    pub journals: Vec<QualifiedName>,
     /// Whether it is to run.
     pub active: bool,
     /// Whether it runs, and what it does.
@@ -134,31 +161,8 @@ const HELD: &str = "held by an operator: nothing is applied until RLSAPY release
 impl Shared {
     pub(super) fn start_apply(&self, request: StartApply) -> Result<JobDescription, CommandError> {
         let store = request.store;
-        let known = self.catalog(|catalog| catalog.jobs.get(&store).cloned());
-        let journal = match (&known, request.journal) {
-            (Some(known), None) => known.journal,
-            (Some(known), Some(journal)) if known.journal == journal => journal,
-            (Some(known), Some(_)) => {
-                let text = format!("store {store} is made from {}", known.journal);
-                return Err(CommandError::refused("RJN4019", text)
-                    .help("a store belongs to one journal; choose another name"));
-            }
-            (None, Some(journal)) => journal,
-            (None, None) => {
-                return Err(CommandError::not_found("store", store)
-                    .help("name its journal with JRN to make it"));
-            }
-        };
-        self.require_journal(journal)?;
-        self.require_short_path(store)?;
-        if let (Some(known), Some(kind)) = (&known, &request.kind)
-            && known.store != *kind
-        {
-            return Err(CommandError::refused(
-                "RJN4019",
-                format!("store {store} is of kind {}", known.store),
-            ));
-        }
+        let record = self.job_record(store, request.journal, request.kind.as_deref())?;
+        let journal = record.journal;
         if let Some(database) = self.other_database(store, journal) {
             let text = format!(
                 "store {database} is the database of journal {journal}, and there can be one only"
@@ -167,17 +171,19 @@ impl Shared {
                 "ENDAPY --store {database} ends it first; a second copy is made from a remote journal"
             )));
         }
-        let record = known.unwrap_or_else(|| JobRecord {
-            journal,
-            store: request.kind.unwrap_or_else(|| "sled".to_owned()),
-            active: false,
-            saved: Sequence::NONE,
-            applied: Sequence::NONE,
-            restart: Sequence::NONE,
-            needs_reinit: false,
-            stopped: None,
-            skip: None,
-        });
+        // It would be made from the journal's beginning, and then be no place for what is fetched.
+        let is_new = !record.active && record.applied == Sequence::NONE;
+        if let Some(load) = self
+            .loads
+            .standing(store)
+            .filter(|load| is_new && load.is_running())
+        {
+            let text = format!("store {store} is {}", load.describe());
+            return Err(CommandError::refused("RJN5022", text).help(format!(
+                "RSTSTO --store {store} --rdb {} waits for it; ENDAPY --store {store} gives it up",
+                load.rdb
+            )));
+        }
         let not_started = |error| {
             let text = format!("the job of store {store} cannot be started: {error}");
             CommandError::new(ErrorKind::Internal, "RJN5001", text)
@@ -204,21 +210,90 @@ impl Shared {
         Ok(self.describe_job(store, &record))
     }
 
+    /// What is kept of a store, or will be of one that is made now. Nothing is changed.
+    ///
+    /// # Errors
+    /// Its journal is not there, or another one; it is of another kind; its socket would have no place.
+    pub(in crate::daemon) fn job_record(
+        &self,
+        store: Name,
+        journal: Option<QualifiedName>,
+        kind: Option<&str>,
+    ) -> Result<JobRecord, CommandError> {
+        let known = self.catalog(|catalog| catalog.jobs.get(&store).cloned());
+        let journal = match (&known, journal) {
+            (Some(known), None) => known.journal,
+            (Some(known), Some(journal)) if known.journal == journal => journal,
+            (Some(known), Some(_)) => {
+                let text = format!("store {store} is made from {}", known.journal);
+                return Err(CommandError::refused("RJN4019", text)
+                    .help("a store belongs to one journal; choose another name"));
+            }
+            (None, Some(journal)) => journal,
+            (None, None) => {
+                return Err(CommandError::not_found("store", store)
+                    .help("name its journal with JRN to make it"));
+            }
+        };
+        self.require_journal(journal)?;
+        self.require_short_path(store)?;
+        if let (Some(known), Some(kind)) = (&known, kind)
+            && known.store != kind
+        {
+            return Err(CommandError::refused(
+                "RJN4019",
+                format!("store {store} is of kind {}", known.store),
+            ));
+        }
+        Ok(known.unwrap_or_else(|| JobRecord {
+            journal,
+            store: kind.unwrap_or("sled").to_owned(),
+            active: false,
+            saved: Sequence::NONE,
+            applied: Sequence::NONE,
+            restart: Sequence::NONE,
+            at: None,
+            saved_at: None,
+            needs_reinit: false,
+            stopped: None,
+            skip: None,
+            save: None,
+            load: None,
+        }))
+    }
+
     /// Another store whose job is to run on a local journal: it keeps the locks of what it changes, so nobody else may change
-    /// anything there.
+    /// anything there. In a recovery group every journal may become one that is changed here.
     fn other_database(&self, store: Name, journal: QualifiedName) -> Option<Name> {
+        let runtime = self.runtime_of(journal)?;
+        let id = runtime.id();
+        let in_group = id.is_some_and(|id| self.groups.of_journal(id).is_some());
         let local = matches!(
-            self.runtime_of(journal),
-            Some(JournalRuntime::Local(_) | JournalRuntime::Opening(_))
+            runtime,
+            JournalRuntime::Local(_) | JournalRuntime::Opening(_)
         );
+        let journals = self.journals_of_history(journal);
         let runs = |record: &JobRecord| {
-            local && record.journal == journal && record.active && record.stopped.is_none()
+            let same = (local || in_group) && journals.contains(&record.journal);
+            same && record.active && record.stopped.is_none()
         };
         self.catalog(|catalog| {
             let mut jobs = catalog.jobs.iter();
             jobs.find(|(other, record)| **other != store && runs(record))
                 .map(|(other, _)| *other)
         })
+    }
+
+    /// Said of a store that is being loaded, or was and is not restored yet.
+    fn note_of_load(&self, store: Name, record: &JobRecord) -> Option<String> {
+        let load = record.load.as_ref()?;
+        // Its job has found the save: it was restored, and goes on.
+        if load.save.is_some() && record.active && load.save == record.save {
+            return None;
+        }
+        let standing = self.loads.standing(store).map(|load| load.describe());
+        let rest = || format!("being loaded from {}: RSTSTO goes on", load.rdb);
+        Some(standing.unwrap_or_else(rest))
     }
 
     /// Said of a store that an earlier release let run beside the database of its journal.
@@ -258,6 +333,7 @@ impl Shared {
         skip: SkipEntry,
     ) -> Result<SkipOrder, CommandError> {
         let SkipEntry { sequence, reason } = skip;
+        let journal = record.at.map(|at| at.journal);
         let stopped_at = record.stopped.as_ref().and_then(|stopped| stopped.entry);
         if stopped_at != Some(sequence) {
             let text = format!(
@@ -281,6 +357,7 @@ impl Shared {
         );
         Ok(SkipOrder {
             sequence,
+            journal,
             reason,
             at: self.clock.wall(),
         })
@@ -292,6 +369,7 @@ impl Shared {
     ) -> Result<JobDescription, CommandError> {
         let store = request.store;
         let unknown = || CommandError::not_found("store", store).help("WRKAPY lists them");
+        self.loads.stop(store);
         self.update_catalog(|catalog| {
             catalog.jobs.get_mut(&store).ok_or_else(unknown)?.active = false;
             Ok(())
@@ -305,6 +383,11 @@ impl Shared {
             }
             Ok(record)
         })?;
+        if request.remove
+            && let Err(error) = self.forget_load(store)
+        {
+            tracing::warn!(%store, %error, "what was fetched for it is not removed");
+        }
         Ok(self.describe_job(store, &record))
     }
 
@@ -320,7 +403,8 @@ impl Shared {
 
     pub(super) fn report_job(&self, request: ReportJob) -> Result<JobDescription, CommandError> {
         let store = request.store;
-        let record = self.update_catalog(|catalog| {
+        let fetching = self.loads.is_running(store);
+        let (record, loaded) = self.update_catalog(|catalog| {
             let record = catalog
                 .jobs
                 .get_mut(&store)
@@ -328,14 +412,59 @@ impl Shared {
             if let Some(place) = request.place {
                 record.applied = place.applied;
                 record.restart = place.restart;
-                record.needs_reinit &= place.restart < record.saved;
+                record.at = Some(place.at);
             }
-            record.saved = request.saved.unwrap_or(record.saved);
+            if let Some(saved) = request.saved {
+                record.saved = saved.restart;
+                record.saved_at = Some(saved.at);
+            }
+            if let Some(save) = request.save {
+                record.save = Some(save);
+                if request.saved.is_none() {
+                    record.saved = save.restart;
+                }
+            }
+            // It goes on from the save it was loaded from.
+            let save = record.save;
+            let is_loaded = |load: &mut LoadRecord| save.is_some() && load.save == save;
+            let loaded = match request.place {
+                Some(_) if !fetching => record.load.take_if(is_loaded),
+                _ => None,
+            };
+            if let Some(fork) = request.fork {
+                // What is read again from there must stay, and a save behind it covers nothing any more.
+                record.saved = request.kept_from.unwrap_or(fork).min(record.saved);
+                record.save.take_if(|save| save.applied > fork);
+                // Another entry will have its number.
+                record.skip.take_if(|skip| skip.sequence > fork);
+            }
             if request.stopped.is_some() {
                 record.stopped.clone_from(&request.stopped);
             }
-            Ok(record.clone())
+            Ok((record.clone(), loaded))
         })?;
+        if request.save.is_some() {
+            self.lends.handle_made(store);
+        }
+        if let Some(why) = &request.not_saved {
+            self.lends.handle_not_made(store, why);
+        }
+        if let Some(load) = loaded {
+            self.load_done(store, record.journal, &load);
+        }
+        let record = if record.needs_reinit && !self.is_before_save(&record) {
+            self.update_catalog(|catalog| {
+                if let Some(kept) = catalog.jobs.get_mut(&store) {
+                    kept.needs_reinit = false;
+                }
+                Ok(JobRecord {
+                    needs_reinit: false,
+                    ..record
+                })
+            })?
+        } else {
+            record
+        };
         if let Some(held) = request.held {
             self.jobs.set_held(store, held);
         }
@@ -350,7 +479,7 @@ impl Shared {
         if let Some(stopped) = request.stopped {
             let mut text = format!("the apply job stopped: {}", stopped.reason);
             if let Some(entry) = stopped.entry {
-                let journal = record.journal;
+                let journal = self.journal_of_store(&record);
                 let _ = write!(
                     text,
                     ". DSPJRN --jrn {journal} --froment {entry} shows it; STRAPY --store {store} --skip {entry} --reason ... passes over it"
@@ -368,22 +497,40 @@ impl Shared {
 
     /// Whether what a store's save does not cover keeps receivers that the cap will soon want gone.
     fn is_save_wanted(&self, record: &JobRecord) -> bool {
-        let Some(runtime) = self.runtime_of(record.journal) else {
-            return false;
-        };
-        let bytes_max = runtime
-            .attributes()
-            .map_or(0, |attributes| attributes.retention_bytes_max);
-        let records = runtime.records();
-        let bytes: u64 = records.iter().map(|receiver| receiver.bytes).sum();
-        let detached = records
-            .iter()
-            .filter_map(|receiver| receiver.last)
-            .map(|last| last.sequence)
-            .next_back();
-        bytes_max > 0
-            && bytes > bytes_max / 5 * 4
-            && detached.is_some_and(|last| record.saved < last && record.applied >= last)
+        let journals = self.journals_of_history(record.journal);
+        let at = self.store_at(record);
+        journals.into_iter().any(|journal| {
+            let Some(runtime) = self.runtime_of(journal) else {
+                return false;
+            };
+            let bytes_max = runtime
+                .attributes()
+                .map_or(0, |attributes| attributes.retention_bytes_max);
+            let records = runtime.records();
+            let bytes: u64 = records.iter().map(|receiver| receiver.bytes).sum();
+            let mut detached = records.iter().filter_map(|receiver| receiver.last);
+            let held = self.store_needs(record, journal);
+            // A save made now lets go of what the store has passed.
+            let passed = |last: Sequence| {
+                let is_there = runtime.id() == Some(at.segment.journal);
+                !is_there || at.sequence >= last
+            };
+            bytes_max > 0
+                && bytes > bytes_max / 5 * 4
+                && held.is_some_and(|held| {
+                    detached
+                        .next_back()
+                        .is_some_and(|last| held < last.sequence && passed(last.sequence))
+                })
+        })
+    }
+
+    /// The entry to pass over, with the journal it is in.
+    fn skip_of(&self, record: &JobRecord) -> Option<SkipOrder> {
+        let named = || self.runtime_of(record.journal)?.id();
+        let order = record.skip.clone()?;
+        let journal = order.journal.or_else(named);
+        Some(SkipOrder { journal, ..order })
     }
 
     pub(in crate::daemon) fn describe_job(
@@ -392,11 +539,6 @@ impl Shared {
         record: &JobRecord,
     ) -> JobDescription {
         let (state, pid) = self.jobs.state(store);
-        let readable = self
-            .runtime_of(record.journal)
-            .map_or(Sequence::NONE, |runtime: JournalRuntime| {
-                Self::readable_upto(&runtime)
-            });
         let stopped = record.stopped.as_ref();
         let state = stopped.map_or(state, |_| JobState::Stopped);
         let held = (state == JobState::Held).then(|| HELD.to_owned());
@@ -404,18 +546,21 @@ impl Shared {
             store,
             kind: record.store.clone(),
             journal: record.journal,
+            at: self.journal_of_store(record),
+            journals: self.journals_of_history(record.journal),
             active: record.active,
             state,
             pid,
             applied: record.applied,
-            lag_entries: readable.entries_since(record.applied),
+            lag_entries: self.store_lag(record),
             saved: record.saved,
             needs_reinit: record.needs_reinit,
-            save_wanted: self.is_save_wanted(record),
-            skip: record.skip.clone(),
+            save_wanted: self.is_save_wanted(record) || self.lends.is_ordered(store),
+            skip: self.skip_of(record),
             cache_mib: self.config().store_cache_mib,
-            note: stopped
-                .map(|stopped| stopped.reason.clone())
+            note: self
+                .note_of_load(store, record)
+                .or_else(|| stopped.map(|stopped| stopped.reason.clone()))
                 .or(held)
                 .or_else(|| self.note_of_another(store, record))
                 .or_else(|| self.jobs.note(store)),

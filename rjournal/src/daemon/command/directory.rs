@@ -111,6 +111,9 @@ impl Shared {
             return Err(CommandError::invalid(text));
         }
         let rdb = request.rdb;
+        if request.change {
+            self.require_member_kept(&request)?;
+        }
         let (before, description) = self.update_catalog(|catalog| {
             let taken = catalog.partners.iter().find(|(name, partner)| {
                 **name != rdb && Some(partner.fingerprint) == request.fingerprint
@@ -166,6 +169,24 @@ impl Shared {
         Ok(description)
     }
 
+    /// A member of a recovery group keeps its key, and an address at which it can be asked.
+    fn require_member_kept(&self, request: &PutPartner) -> Result<(), CommandError> {
+        let rdb = request.rdb;
+        let Some(known) = self.catalog(|catalog| catalog.partners.get(&rdb).cloned()) else {
+            return Ok(());
+        };
+        let given = request.fingerprint;
+        if given.is_some_and(|fingerprint| fingerprint != known.fingerprint) {
+            let what = "another key would be another system";
+            self.require_no_member(rdb, known.system, what)?;
+        }
+        if request.address.as_deref() == Some("") {
+            let what = "without an address it could not be asked, nor fed";
+            self.require_no_member(rdb, known.system, what)?;
+        }
+        Ok(())
+    }
+
     /// Ends what a partner feeds here and may not feed any more.
     async fn dismiss(&self, system: SystemId) {
         for runtime in self.runtimes() {
@@ -182,6 +203,9 @@ impl Shared {
         request: &RemovePartner,
     ) -> Result<Done, CommandError> {
         let rdb = request.rdb;
+        if let Some(known) = self.catalog(|catalog| catalog.partners.get(&rdb).cloned()) {
+            self.require_no_member(rdb, known.system, "the members must reach each other")?;
+        }
         let used = self.runtimes_by_name().into_iter().find(|(_, runtime)| {
             let records = runtime.link_records();
             records.iter().any(|record| record.rdb == rdb)
@@ -195,6 +219,7 @@ impl Shared {
             partner.ok_or_else(|| CommandError::not_found("directory entry", rdb))
         })?;
         self.refresh_keys();
+        self.end_loans(|loan| loan.system == partner.system)?;
         // It may connect no more; what is connected ends.
         self.dismiss(partner.system).await;
         Ok(Done {})

@@ -10,7 +10,7 @@ use crate::daemon::user::process_user;
 use crate::entry::control_entry::{Neighbour, OpenEntry, OpenReason, Policy, SetChange, SetReason};
 use crate::entry::record::Format;
 use crate::entry::{
-    Actor, DepositKey, Draft, EntryView, FileName, HandOver, Kind, ObjectId, Payload,
+    Actor, DepositKey, Draft, EntryView, FileName, HandOver, JournalId, Kind, ObjectId, Payload,
     QualifiedName, Sequence, Timestamp,
 };
 use crate::journal::{AckClass, Answer, KeyFound, UnknownReason};
@@ -53,6 +53,9 @@ pub struct EntrySent {
     pub unknown: Option<UnknownReason>,
     /// Whether it had landed before, under the same key.
     pub again: bool,
+    /// The journal it is in, where it landed in an earlier term of the recovery group in another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub journal: Option<QualifiedName>,
 }
 
 /// DSPJRN.
@@ -167,6 +170,9 @@ pub struct DepositFound {
     pub sequence: Option<Sequence>,
     /// How well it is kept, where this opening of the journal still knows.
     pub class: Option<AckClass>,
+    /// The journal it is in, where it landed in an earlier term of the recovery group in another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub journal: Option<QualifiedName>,
 }
 
 impl Shared {
@@ -177,13 +183,14 @@ impl Shared {
         let local = match &runtime {
             JournalRuntime::Local(local) => local,
             JournalRuntime::Copy(_) => {
-                return Err(CommandError::refused(
-                    "CPF7003",
-                    format!(
+                let remote = || {
+                    let text = format!(
                         "{} is a remote journal; deposit at its source",
                         request.journal
-                    ),
-                ));
+                    );
+                    CommandError::refused("CPF7003", text)
+                };
+                return Err(self.closed_by_group(request.journal).unwrap_or_else(remote));
             }
             JournalRuntime::Opening(_) | JournalRuntime::Broken(_) => {
                 let text = format!("journal {} is not open", request.journal);
@@ -215,7 +222,9 @@ impl Shared {
         };
         let ticket =
             crate::daemon::deposit::deposit_unit(&local.journal, &[draft], &*self.clock).await?;
-        let again = ticket.again();
+        let journal = ticket.again().journal();
+        let journal = journal.and_then(|journal| self.name_in_group(journal));
+        let again = ticket.again().is_again();
         let sequence = ticket.sequence();
         let answer = tokio::time::timeout(Duration::from_millis(request.wait_ms), ticket).await;
         let unknown = |why| EntrySent {
@@ -223,6 +232,7 @@ impl Shared {
             class: None,
             unknown: Some(why),
             again,
+            journal,
         };
         match answer {
             Ok(Answer::Landed { class, .. }) => Ok(EntrySent {
@@ -230,6 +240,7 @@ impl Shared {
                 class: Some(class),
                 unknown: None,
                 again,
+                journal,
             }),
             Ok(Answer::Unknown { why, .. }) => Ok(unknown(why)),
             Ok(Answer::Refused { .. }) => Err(CommandError::new(
@@ -301,7 +312,10 @@ impl Shared {
                             break 'bundles;
                         }
                     }
-                    entries.push_back(show(&view, view.sequence <= settled, request.payload_bytes));
+                    let mut shown = show(&view, view.sequence <= settled, request.payload_bytes);
+                    let of_term = self.meaning_of_term(view.kind, view.payload.bytes());
+                    shown.meaning = of_term.or(shown.meaning);
+                    entries.push_back(shown);
                 }
                 looked += bundle.bytes.len();
             }
@@ -331,10 +345,19 @@ impl Shared {
             state,
             sequence,
             class,
+            journal: None,
         };
         Ok(match local.journal.find_key(request.key) {
             KeyFound::New => found(DepositState::Absent, None, None),
             KeyFound::TooOld => found(DepositState::TooOld, None, None),
+            KeyFound::Landed {
+                sequence,
+                journal: Some(journal),
+                ..
+            } => DepositFound {
+                journal: self.name_in_group(journal),
+                ..found(DepositState::Landed, Some(sequence), None)
+            },
             KeyFound::Landed { sequence, .. } => match local.journal.ticket(sequence).now() {
                 Some(Answer::Landed { class, .. }) => {
                     let known = sequence > local.journal.opened_at();
@@ -343,6 +366,12 @@ impl Shared {
                 _ => found(DepositState::Waiting, Some(sequence), None),
             },
         })
+    }
+
+    /// Name here of a journal of a recovery group.
+    fn name_in_group(&self, journal: JournalId) -> Option<QualifiedName> {
+        let group = self.groups.of_journal(journal)?;
+        group.look(|at| at.group.name_at(self.id, journal))
     }
 
     /// How far entries of a journal may be read by those who apply them.

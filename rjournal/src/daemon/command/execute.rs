@@ -21,7 +21,9 @@ impl Shared {
             Request::ListMessages(request) => Reply::ListMessages(self.list_messages(&request)),
             Request::ListPartners(_) => Reply::ListPartners(self.list_partners()),
             Request::DescribeSystem(_) => Reply::DescribeSystem(self.describe_system()),
+            Request::AdoptFiles(request) => Reply::AdoptFiles(self.adopt_files(request)?),
             Request::ListFiles(request) => Reply::ListFiles(self.list_files(&request)?),
+            Request::ListOrphans(request) => Reply::ListOrphans(self.list_orphans(&request)?),
             Request::ListJobs(_) => Reply::ListJobs(self.list_jobs()),
             Request::SendEntry(request) => Reply::SendEntry(self.send_entry(request).await?),
             Request::DisplayEntries(request) => {
@@ -33,6 +35,7 @@ impl Shared {
                 Reply::RepairJournal(self.repair_journal(request).await?)
             }
             Request::DescribeRepair(_) => Reply::DescribeRepair(self.repairs.standing()),
+            Request::DescribeLoad(request) => Reply::DescribeLoad(self.describe_load(&request)),
             Request::ReportJob(request) => Reply::ReportJob(self.report_job(request)?),
             Request::DescribeGroups(request) => {
                 Reply::DescribeGroups(self.describe_groups(&request)?)
@@ -99,6 +102,7 @@ impl Shared {
             Request::DeleteGroup(request) => {
                 Reply::DeleteGroup(Box::pin(self.delete_recovery_group(&request)).await?)
             }
+            Request::LoadStore(request) => Reply::LoadStore(self.load_store(&request)?),
             Request::StartApply(request) => Reply::StartApply(self.start_apply(request)?),
             Request::EndApply(request) => Reply::EndApply(self.end_apply(&request).await?),
             _ => {

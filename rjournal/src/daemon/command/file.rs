@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{CommandError, Done};
-use crate::daemon::catalog::FileRecord;
+use crate::daemon::catalog::{FileRecord, Library};
 use crate::daemon::system::{JournalRuntime, Shared};
 use crate::entry::record::{Field, FieldName, Format, Images};
 use crate::entry::{ClientId, DepositKey, Draft, FileName, Kind, ObjectId, QualifiedName};
@@ -56,6 +56,26 @@ pub struct EndJournaling {
 pub struct ListFiles {
     /// One file, or all.
     pub file: Option<FileName>,
+}
+
+/// A file as a store of the journal's recovery group has it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct StoredDefinition {
+    /// Its identity.
+    pub id: ObjectId,
+    /// Its format, with its name.
+    pub format: Format,
+    /// Whether it is journaled.
+    pub journaled: bool,
+}
+
+/// From the database of a system that is primary: its files. A backup's catalog knows none of them.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct AdoptFiles {
+    /// The journal their changes go to, open here.
+    pub journal: QualifiedName,
+    /// All files of the store.
+    pub files: Vec<StoredDefinition>,
 }
 
 /// A file for people.
@@ -132,8 +152,11 @@ impl Shared {
         let record = self.require_file(&request.file)?;
         let runtime = self.require_journal(request.journal)?;
         if !matches!(runtime, JournalRuntime::Local(_)) {
-            let text = format!("{} is no local journal that is open", request.journal);
-            return Err(CommandError::refused("RJN4010", text).help("WRKJRNA says what it is"));
+            let closed = || {
+                let text = format!("{} is no local journal that is open", request.journal);
+                CommandError::refused("RJN4010", text).help("WRKJRNA says what it is")
+            };
+            return Err(self.closed_by_group(request.journal).unwrap_or_else(closed));
         }
         match record.journal {
             Some(journal) if journal == request.journal => {
@@ -225,6 +248,55 @@ impl Shared {
         Ok(Files { files })
     }
 
+    /// The definitions of files are those of the store from now on, which its group's history says; what a catalog knew before of
+    /// the same files may be of an earlier term.
+    pub(super) fn adopt_files(&self, request: AdoptFiles) -> Result<Done, CommandError> {
+        let AdoptFiles { journal, files } = request;
+        let runtime = self.require_journal(journal)?;
+        let JournalRuntime::Local(local) = &runtime else {
+            let text = format!("{journal} is no local journal that is open");
+            return Err(CommandError::refused("RJN4010", text).help("WRKJRNA says what it is"));
+        };
+        let term = local.journal.epoch().term;
+        let now = self.clock.wall();
+        let passed = self.update_catalog(|catalog| {
+            let mut passed = Vec::new();
+            for file in files {
+                let name = file.format.file().clone();
+                let known = catalog.files.get(&name).cloned();
+                let stranger = known.as_ref().is_some_and(|known| known.id != file.id);
+                if stranger && known.as_ref().is_some_and(|known| known.journal.is_some()) {
+                    passed.push(name);
+                    continue;
+                }
+                let same = known.filter(|_| !stranger);
+                catalog
+                    .libraries
+                    .entry(name.library)
+                    .or_insert_with(|| Library {
+                        created_at: now,
+                        text: String::new(),
+                    });
+                let record = FileRecord {
+                    id: file.id,
+                    format: file.format,
+                    journal: file.journaled.then_some(journal),
+                    starts: starts_of_term(term, same.as_ref()),
+                    text: same.map_or_else(String::new, |same| same.text),
+                };
+                catalog.files.insert(name, record);
+            }
+            Ok(passed)
+        })?;
+        for name in passed {
+            let text = format!(
+                "{name} is another file here, journaled elsewhere: rows of the one in this journal's history cannot be reached                  with commands until ENDJRNPF and DLTF take that one away"
+            );
+            self.post("RJN6021", crate::daemon::Severity::Alarm, journal, text);
+        }
+        Ok(Done {})
+    }
+
     fn require_file(&self, file: &FileName) -> Result<FileRecord, CommandError> {
         let help = "WRKF lists the files; CRTPF makes one";
         self.catalog(|catalog| catalog.files.get(file).cloned())
@@ -260,6 +332,13 @@ impl Shared {
             }
         }
     }
+}
+
+/// How often journaling of a file was started, at least: other systems count in their own terms, and one count is never used by
+/// two of them.
+fn starts_of_term(term: u64, known: Option<&FileRecord>) -> u64 {
+    let before = (term & (u64::MAX >> 33)) << 32;
+    known.map_or(0, |known| known.starts).max(before)
 }
 
 /// The deposit key of starting or ending the journaling of a file: an object is started once per count.

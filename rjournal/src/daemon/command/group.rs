@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{CommandError, Done};
+use super::{CommandError, ErrorKind};
 use crate::daemon::group::{
     GroupRuntime, NewGroup, NewMember, SwitchOrder, SwitchReport, TakeoverOrder, TakeoverReport,
 };
@@ -69,6 +69,13 @@ pub struct DeleteGroup {
     /// Also where members do not answer, or on this system alone.
     #[serde(default)]
     pub force: bool,
+}
+
+/// What DLTCRG did.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct GroupDeleted {
+    /// Members that did not answer: the group still stands there.
+    pub silent: Vec<String>,
 }
 
 /// CHGCRGPRI, on the primary: a planned switch.
@@ -155,6 +162,9 @@ pub struct MemberDescription {
     pub name: SystemName,
     /// Its identity.
     pub system: SystemId,
+    /// Whether it is this system.
+    #[serde(default)]
+    pub is_here: bool,
     /// The journal it writes when it is primary.
     pub journal: QualifiedName,
     /// Name of that journal here.
@@ -246,7 +256,9 @@ impl Shared {
             }),
             (None, 1) => Ok(all.remove(0)),
             (None, 0) => {
-                Err(CommandError::not_found("recovery group", "*ONLY").help("CRTCRG makes one"))
+                let text = "this system is in no recovery group";
+                let none = CommandError::new(ErrorKind::NotFound, "CPF9801", text);
+                Err(none.help("CRTCRG, on the system that is primary first, makes one"))
             }
             (None, _) => Err(CommandError::invalid(
                 "there are several recovery groups: name one",
@@ -314,12 +326,11 @@ impl Shared {
     pub(in crate::daemon::command) async fn delete_recovery_group(
         &self,
         request: &DeleteGroup,
-    ) -> Result<Done, CommandError> {
+    ) -> Result<GroupDeleted, CommandError> {
         let group = self.require_group(Some(request.name))?;
-        self.require_arc()?
-            .delete_group(&group, request.force)
-            .await?;
-        Ok(Done {})
+        let shared = self.require_arc()?;
+        let silent = shared.delete_group(&group, request.force).await?;
+        Ok(GroupDeleted { silent })
     }
 
     pub(in crate::daemon::command) async fn switch_primary(
@@ -427,7 +438,7 @@ impl Shared {
         Ok(GroupDescriptions { groups })
     }
 
-    fn describe_group(&self, group: &GroupRuntime) -> GroupDescription {
+    pub(super) fn describe_group(&self, group: &GroupRuntime) -> GroupDescription {
         let standing = group.standing();
         let mine = self.own_news(group);
         let heard = group.heard();
@@ -455,6 +466,7 @@ impl Shared {
             MemberDescription {
                 name: member.name,
                 system: member.system,
+                is_here: is_me,
                 journal: member.own,
                 here: standing.group.name_at(self.id, member.journal),
                 role: news.map(|news| news.role),

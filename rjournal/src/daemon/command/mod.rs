@@ -9,8 +9,12 @@ pub mod error;
 mod execute;
 pub mod file;
 pub mod group;
+pub mod group_health;
 pub mod journal;
 pub mod library;
+pub mod load;
+pub mod member;
+pub mod orphan;
 pub mod receiver;
 pub mod remote_journal;
 pub mod repair;
@@ -111,6 +115,8 @@ commands! {
     EndJournaling(file::EndJournaling) -> file::FileDescription;
     /// WRKF.
     ListFiles(file::ListFiles) -> file::Files;
+    /// Tells which files a store has: from an apply job whose system is primary.
+    AdoptFiles(file::AdoptFiles) -> Done;
     /// SNDJRNE.
     SendEntry(entries::SendEntry) -> entries::EntrySent;
     /// DSPJRN.
@@ -125,6 +131,10 @@ commands! {
     ListJobs(apply::ListJobs) -> apply::Jobs;
     /// Tells where a store stands: from an apply job.
     ReportJob(apply::ReportJob) -> apply::JobDescription;
+    /// RSTSTO from a partner: a save is fetched.
+    LoadStore(load::LoadStore) -> Done;
+    /// How far that is.
+    DescribeLoad(load::DescribeLoad) -> load::LoadDescription;
     /// VERIFY.
     Verify(verify::Verify) -> verify::Verified;
     /// RPRJRN.
@@ -138,13 +148,15 @@ commands! {
     /// DSPCRG.
     DescribeGroups(group::DescribeGroups) -> group::GroupDescriptions;
     /// DLTCRG.
-    DeleteGroup(group::DeleteGroup) -> Done;
+    DeleteGroup(group::DeleteGroup) -> group::GroupDeleted;
     /// CHGCRGPRI.
     SwitchPrimary(group::SwitchPrimary) -> group::Switched;
     /// Takeover.
     TakeOver(group::TakeOver) -> crate::daemon::TakeoverReport;
     /// WHOISPRIMARY.
     WhoIsPrimary(group::WhoIsPrimary) -> group::PrimaryTold;
+    /// ORPHANS LIST.
+    ListOrphans(orphan::ListOrphans) -> orphan::Orphans;
     /// STATUS.
     DescribeStatus(status::DescribeStatus) -> status::Status;
     /// DSPMSG.

@@ -141,6 +141,7 @@ impl Shared {
             return Err(CommandError::refused("RJN4001", text)
                 .help("attach the next one first: CHGJRN JRNRCV(*GEN)"));
         };
+        let _retiring = self.retiring.lock().await;
         let holds = self.holds_of(journal);
         let last = record
             .last
@@ -225,9 +226,12 @@ impl Shared {
         if !attributes.delete_receivers && attributes.retention_bytes_max == 0 {
             return;
         }
+        let _retiring = self.retiring.lock().await;
+        let mut holds = self.holds_of(journal);
+        holds.extend(self.cycle_holds_of(journal, runtime));
         let outcome = retire(
             &runtime.records(),
-            &self.holds_of(journal),
+            &holds,
             attributes.delete_receivers,
             attributes.retention_bytes_max,
         );

@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::apply::JobDescription;
+use super::group_health::{GroupHealth, judge_group};
 use super::journal::{JournalDescription, JournalState};
 use crate::daemon::messages::{OperatorMessage, Severity};
 use crate::daemon::system::{JournalRuntime, Shared};
@@ -103,6 +104,9 @@ pub struct Status {
     pub up_seconds: u64,
     /// One word for all of it.
     pub health: Health,
+    /// The recovery groups this system is a member of.
+    #[serde(default)]
+    pub groups: Vec<GroupHealth>,
     /// The journals.
     pub journals: Vec<JournalHealth>,
     /// The apply jobs.
@@ -150,9 +154,15 @@ impl Shared {
         let stopped_job = jobs
             .iter()
             .any(|job| job.active && (job.note.is_some() || job.needs_reinit));
+        let all = self.groups.all();
+        let judged = all.iter().map(|group| self.describe_group(group));
+        let groups: Vec<GroupHealth> = judged
+            .map(|described| judge_group(&described, self.clock.wall()))
+            .collect();
         let worst = journals
             .iter()
             .map(|journal| journal.health)
+            .chain(groups.iter().map(|group| group.health))
             .max()
             .unwrap_or(Health::Protected);
         let health = if stopped_job {
@@ -160,10 +170,13 @@ impl Shared {
         } else {
             worst
         };
-        let feeds = journals
+        // A journal of a group that is not written now makes nothing of the system.
+        let mut written = journals
             .iter()
-            .any(|journal| journal.kind == "*LOCAL" || !journal.links.is_empty());
-        let is_fed = journals.iter().any(|journal| journal.kind == "*REMOTE");
+            .filter(|journal| journal.state != JournalState::Standby);
+        let mut used = written.clone();
+        let feeds = written.any(|journal| journal.kind == "*LOCAL" || !journal.links.is_empty());
+        let is_fed = used.any(|journal| journal.kind == "*REMOTE");
         let role = match (feeds, is_fed) {
             (true, true) => "source and target",
             (true, false) => "source",
@@ -176,6 +189,7 @@ impl Shared {
             time: self.clock.wall(),
             up_seconds: self.clock.now().elapsed().as_secs(),
             health,
+            groups,
             journals,
             jobs,
             free_bytes: self.disk.free_bytes().unwrap_or(0),
@@ -189,6 +203,10 @@ impl Shared {
             .iter()
             .map(|link| self.judge_link(link))
             .collect();
+        if description.state == JournalState::Standby {
+            // It feeds nobody before it is written again.
+            links.clear();
+        }
         let receiver_bytes = description
             .receivers
             .iter()
@@ -203,7 +221,7 @@ impl Shared {
         let own = match description.state {
             // What there is to say of an active one is that its disk is slow.
             JournalState::Active if alone || description.note.is_some() => Health::Degraded,
-            JournalState::Active => Health::Protected,
+            JournalState::Active | JournalState::Standby => Health::Protected,
             JournalState::Inactive if description.kind == "*REMOTE" => Health::Degraded,
             JournalState::Held
             | JournalState::Full

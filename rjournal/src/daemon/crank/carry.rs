@@ -6,13 +6,16 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::source::{Source, member, member_key};
+use crate::entry::control_entry::Member;
 use crate::entry::{Moment, Sequence, Timestamp};
 use crate::error::JournalError;
-use crate::journal::{AckClass, Batch, DeliveryMode, Gate, Journal, LinkRecord, Release, Writer};
+use crate::journal::{
+    AckClass, Attributes, Batch, Control, DeliveryMode, Gate, Journal, LinkRecord, Release, Writer,
+};
 use crate::receiver::StoredBundle;
 use crate::remote::{
-    Class, ConfirmOutput, Confirmation, Frame, Link, LinkEvent, LinkOutput, Loss, MemberKey,
-    Message,
+    Activation, Class, ConfirmOutput, Confirmation, Frame, Link, LinkEvent, LinkOutput, Loss,
+    MemberKey, Message,
 };
 
 /// Seals what is due, and tells the confirmation since when targets are waited for.
@@ -73,8 +76,17 @@ pub fn begin_confirmation(
         attributes.waiting_entries_max,
         journal.set(),
     );
+    let control = journal.control();
+    // A member whose link an operator ended, and whose leaving the crash undid, leaves when its link begins.
+    let ended = |member: &Member| {
+        let key = MemberKey::from(member);
+        let mut links = control.links.iter();
+        links.any(|link| member_key(link) == key && !link.active) && confirmation.is_member(key)
+    };
+    let (_, untold) = control.untold.iter().cloned().partition(ended);
+    confirmation.handle_resumed(control.policy_ordered, untold);
     for (key, has) in heard {
-        confirmation.handle_acknowledged(*key, *has, *has, now);
+        confirmation.handle_heard(*key, *has, now);
     }
     let marks = journal.tail().marks();
     confirmation.handle_sealed(marks.sealed, now);
@@ -110,9 +122,66 @@ pub fn carry_confirmation(
             ConfirmOutput::Resume => journal.set_gate(Gate::Open),
             ConfirmOutput::GiveUp { upto } => journal.give_up(upto),
             ConfirmOutput::Left(key) => left.push(key),
+            ConfirmOutput::InForce(policy) => keep(journal, |control| {
+                control.attributes.policy = policy;
+                control.policy_ordered = None;
+            }),
+            ConfirmOutput::Told(key) => keep(journal, |control| {
+                control
+                    .untold
+                    .retain(|member| MemberKey::from(member) != key);
+            }),
         }
     }
     left
+}
+
+/// Keeps what has come to its end. Where the disk refuses, the next opening finds it under way still, and brings it to the
+/// same end.
+fn keep(journal: &Journal, change: impl FnOnce(&mut Control)) {
+    if let Err(error) = journal.update(change) {
+        tracing::error!(journal = %journal.name(), %error, "cannot be kept");
+    }
+}
+
+/// Gives a journal these attributes. A policy that members are to know of first is ordered, and the one in force stays; who is
+/// given up is not waited for. Gives the targets that left the in-sync set.
+///
+/// # Errors
+/// [`JournalError::Io`] when the disk refuses; nothing changed then.
+pub fn change_attributes(
+    journal: &Journal,
+    confirmation: &mut Confirmation,
+    wanted: Attributes,
+    given_up: &[MemberKey],
+    wall: Timestamp,
+    now: Moment,
+) -> Result<Vec<MemberKey>, JournalError> {
+    let policy = wanted.policy;
+    let timeout = Duration::from_millis(wanted.sync_timeout_ms);
+    let waiting_entries_max = wanted.waiting_entries_max;
+    let in_force = confirmation.policy();
+    let later = confirmation.must_be_told(policy);
+    journal.update(|control| {
+        control.attributes = wanted;
+        control.policy_ordered = later.then_some(policy);
+        if later {
+            control.attributes.policy = in_force;
+        }
+    })?;
+    confirmation.handle_policy(policy, given_up, timeout, waiting_entries_max, now);
+    Ok(carry_confirmation(journal, confirmation, wall, now))
+}
+
+/// How an operator ends a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// What is there still goes out, where it runs *ASYNC.
+    Controlled,
+    /// At once.
+    Immediate,
+    /// At once, and although the target cannot know that it is left out of the in-sync set.
+    Forced,
 }
 
 /// What a link wants of its connection, in this order.
@@ -159,6 +228,93 @@ impl LinkCrank {
     pub fn look(&mut self, now: Moment) {
         let limit = self.source.limit(self.record.delivery);
         self.link.handle_marks(self.source.marks(limit), now);
+    }
+
+    /// The link goes on as its record says. One that an operator ended, and whose target is to know that, ends once it does.
+    /// Gives the targets that left the in-sync set.
+    ///
+    /// # Errors
+    /// As [`Self::inactivate`].
+    pub fn begin(
+        &mut self,
+        confirmation: Option<&Mutex<Confirmation>>,
+        wall: Timestamp,
+        now: Moment,
+    ) -> Result<Vec<MemberKey>, JournalError> {
+        if self.record.active {
+            self.activate(now);
+        } else if self.is_to_be_told() {
+            return self.inactivate(Ending::Controlled, confirmation, wall, now);
+        }
+        Ok(Vec::new())
+    }
+
+    /// Activates the link with the delivery of its record.
+    pub fn activate(&mut self, now: Moment) {
+        let sync = self.record.delivery == DeliveryMode::Sync;
+        self.link.activate(Activation { sync }, now);
+    }
+
+    /// The target is known to be ready: one that waits is dialed at once.
+    pub fn nudge(&mut self, now: Moment) {
+        let sync = self.record.delivery == DeliveryMode::Sync;
+        self.link.nudge(Activation { sync }, now);
+    }
+
+    fn is_to_be_told(&self) -> bool {
+        let untold = self.source.control().untold;
+        untold
+            .iter()
+            .any(|member| MemberKey::from(member) == self.key())
+    }
+
+    /// An operator ends the link. A member of the in-sync set under policy block or reject hears first that it is left out of
+    /// it (ruling 13): then the link goes on until it has. Gives the targets that left the set.
+    ///
+    /// # Errors
+    /// [`JournalError::Io`] when the disk refuses to keep that it is to be told; nothing changed then.
+    pub fn inactivate(
+        &mut self,
+        how: Ending,
+        confirmation: Option<&Mutex<Confirmation>>,
+        wall: Timestamp,
+        now: Moment,
+    ) -> Result<Vec<MemberKey>, JournalError> {
+        let mut left = Vec::new();
+        let key = self.key();
+        if let (Source::Local(journal), Some(confirmation)) = (&self.source, confirmation)
+            && how != Ending::Forced
+        {
+            let mut confirmation = lock(confirmation);
+            if let Some(member) = confirmation.guarded(key) {
+                // A crash behind this leaves it to be told.
+                journal.update(|control| {
+                    control
+                        .untold
+                        .retain(|untold| MemberKey::from(untold) != key);
+                    control.untold.push(member.clone());
+                })?;
+            }
+            confirmation.handle_leave(key, now);
+            left = carry_confirmation(journal, &mut confirmation, wall, now);
+            if let Some(since) = confirmation.untold_since(key) {
+                drop(confirmation);
+                self.link.leave(since, now);
+                return Ok(left);
+            }
+        }
+        if self.is_to_be_told() {
+            // Nobody waits for it any more.
+            self.source.update(|control| {
+                control
+                    .untold
+                    .retain(|member| MemberKey::from(member) != key);
+            })?;
+        }
+        let limit = self.source.limit(self.record.delivery);
+        let upto = (how == Ending::Controlled).then(|| self.source.marks(limit).shippable);
+        self.link.inactivate(upto, now);
+        Ok(left)
     }
 
     /// Does what the link wants, until it wants nothing more. The confirmation is the journal's, absent for a copy.

@@ -8,8 +8,10 @@ mod source;
 
 pub(in crate::daemon) use carry::frames;
 pub use carry::{
-    LinkCrank, Wire, begin_confirmation, carry_confirmation, seal_and_tell, write_and_tell,
+    Ending, LinkCrank, Wire, begin_confirmation, carry_confirmation, change_attributes,
+    seal_and_tell, write_and_tell,
 };
 pub use opening::{OpeningCrank, OpeningState};
 pub use receive::{TargetCrank, greet};
 pub use source::Source;
+pub(in crate::daemon) use source::member_key;

@@ -1,11 +1,11 @@
 //! Room `daemon`: carrying between the opening machine, its sessions with the members of the in-sync set, and the
 //! recovered journal. Plain calls without tasks or sockets. Must not decide anything.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::carry::{Wire, message};
 use super::source::member_key;
-use crate::entry::control_entry::OpenReason;
+use crate::entry::control_entry::{Member, OpenReason};
 use crate::entry::{Moment, Position, Sequence, SystemId, SystemName, Timestamp};
 use crate::error::JournalError;
 use crate::journal::{Control, DeliveryMode, LinkRecord, Recovered};
@@ -52,13 +52,9 @@ pub struct OpeningCrank {
 
 impl OpeningCrank {
     /// Begins the opening of a recovered journal: the members of its recorded in-sync set that are still defined here are
-    /// to be asked.
+    /// to be asked, and whoever was taken out of it and is not known to have heard of that.
     pub fn new(recovered: Recovered) -> Self {
-        let members = recovered
-            .set()
-            .map(|(_, set)| set.members.as_slice())
-            .unwrap_or_default();
-        let keys: Vec<MemberKey> = members.iter().map(MemberKey::from).collect();
+        let keys: BTreeSet<MemberKey> = waited_for(&recovered).map(MemberKey::from).collect();
         let opening = Opening::new(
             recovered.tip(),
             recovered.last_epoch().rank(),
@@ -134,14 +130,28 @@ impl OpeningCrank {
         }
     }
 
-    /// An operator opens it without hearing everybody.
+    /// An operator opens it without hearing everybody. Who has answered is left out of the set too, and where the policy is
+    /// block or reject it is to know that before anything is answered without it (ruling 13).
     ///
     /// # Errors
     /// [`JournalError::Io`] when the disk refuses.
     pub fn open_alone(&mut self) -> Result<(), JournalError> {
+        let followers: BTreeSet<MemberKey> = self.opening.followers().collect();
+        let set = self.recovered.set();
+        let said = set.is_some_and(|(_, set)| set.policy.guards());
+        let guards = said || self.control().attributes.policy.guards();
+        let mut untold: Vec<Member> = Vec::new();
+        for member in waited_for(&self.recovered).filter(|_| guards) {
+            let key = MemberKey::from(member);
+            let fresh = untold.iter().all(|other| MemberKey::from(other) != key);
+            if fresh && followers.contains(&key) {
+                untold.push(member.clone());
+            }
+        }
         self.recovered.update(|control| {
             control.stopped = None;
             control.set_unknown = false;
+            control.untold = untold;
         })?;
         self.opening.open_alone();
         Ok(())
@@ -364,4 +374,11 @@ impl OpeningCrank {
         }
         (self.recovered, wires)
     }
+}
+
+/// Without whom nothing is answered: the members of the recorded set, and who was taken out and may not know it.
+fn waited_for(recovered: &Recovered) -> impl Iterator<Item = &Member> {
+    let set = recovered.set().map(|(_, set)| set.members.as_slice());
+    let members = set.unwrap_or_default().iter();
+    members.chain(&recovered.control().untold)
 }

@@ -142,16 +142,16 @@ impl TargetCrank {
                 self.session.handle_head(sequence, head);
             }
             TargetOutput::Promise(epoch) => {
-                let path = self
-                    .session
-                    .hello()
-                    .map(|hello| hello.path.clone())
+                let hello = self.session.hello();
+                let (path, tip) = hello
+                    .map(|hello| (hello.path.clone(), hello.tip.sequence))
                     .unwrap_or_default();
                 // The group may have promised a higher term since the greeting.
                 let promised = copy.shared().promised();
                 if epoch.rank() < promised.rank() {
                     self.session.handle_fenced(promised);
                 } else {
+                    copy.begin_behind(tip)?;
                     copy.promise(epoch, path)?;
                     self.session.handle_promised();
                 }

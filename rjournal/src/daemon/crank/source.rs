@@ -96,7 +96,7 @@ impl Source {
         }
     }
 
-    fn tail_marks(&self) -> crate::journal::TailMarks {
+    pub(in crate::daemon) fn tail_marks(&self) -> crate::journal::TailMarks {
         match self {
             Self::Local(journal) => journal.tail().marks(),
             Self::Copy(copy) => copy.tail().marks(),
@@ -226,7 +226,7 @@ const fn tail_limit(limit: ShipLimit) -> Limit {
 }
 
 /// The key of a link's target in the in-sync set.
-pub(super) const fn member_key(link: &LinkRecord) -> MemberKey {
+pub(in crate::daemon) const fn member_key(link: &LinkRecord) -> MemberKey {
     MemberKey {
         system: link.system,
         journal: link.target,

@@ -8,7 +8,9 @@
 //! | `runtime` | one group, from outside |
 //! | `news` | what is told to other members, and taken in from them |
 //! | `settle` | journals are made to be what the standing says: open, resting, complete |
+//! | `history` | what those who read a group's history are told of this member |
 //! | `feed` | one member fetches from another what it lacks |
+//! | `keys` | deposit keys that landed in the journals of others |
 //! | `open` | a term is opened; a journal goes to rest |
 //! | `hook` | the operator's command is run before and after each step |
 //! | `takeover`, `switch` | the two ways to a new term |
@@ -19,8 +21,10 @@
 mod answer;
 mod feed;
 mod file;
+mod history;
 mod hook;
 mod join;
+mod keys;
 mod news;
 mod open;
 mod runtime;

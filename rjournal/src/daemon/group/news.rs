@@ -46,29 +46,7 @@ impl Shared {
     pub(super) fn group_news(&self, group: &GroupRuntime) -> GroupNews {
         let standing = group.standing();
         let seen = self.seen(group);
-        let names: Vec<_> = {
-            let members = standing.group.members.iter();
-            members
-                .filter_map(|member| {
-                    let name = standing.group.name_at(self.id, member.journal)?;
-                    Some((member.journal, name))
-                })
-                .collect()
-        };
-        let applied = self.catalog(|catalog| {
-            let newest = standing.lineage.segments().next_back()?;
-            let before = standing.lineage.segments().rev().nth(1);
-            let wanted = [Some(newest), before].into_iter().flatten();
-            let mut places = wanted.filter_map(|segment| {
-                let name = names
-                    .iter()
-                    .find(|(journal, _)| *journal == segment.journal)?
-                    .1;
-                let jobs = catalog.jobs.values().filter(|job| job.journal == name);
-                Some((segment.journal, jobs.map(|job| job.applied).min()?))
-            });
-            places.next()
-        });
+        let applied = self.applied_of(&standing);
         GroupNews {
             system: self.id,
             role: standing.role(self.id),

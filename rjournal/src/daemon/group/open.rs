@@ -164,7 +164,8 @@ impl Shared {
         closed: Option<Closed>,
         reason: TermReason,
     ) -> Result<TermRecord, JournalError> {
-        let recovered = Recovered::open(Arc::clone(&self.disk), dir, self.owner())?;
+        let mut recovered = Recovered::open(Arc::clone(&self.disk), dir, self.owner())?;
+        self.remember_earlier(group, &mut recovered, lineage, closed)?;
         let name = recovered.control().name;
         let journal_id = recovered.control().journal;
         let kept = std::cell::Cell::new(None);

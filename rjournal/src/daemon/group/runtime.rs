@@ -39,6 +39,10 @@ pub(crate) struct GroupRuntime {
     heard: Mutex<BTreeMap<SystemId, HeardFrom>>,
     /// Something happened that the group's task should look at.
     pub(super) wake: Notify,
+    /// Deposit keys of the journals of others.
+    pub(super) keys: Mutex<super::keys::KeyCollector>,
+    /// The standing changed.
+    pub(super) changed: event_listener::Event,
     /// Whoever is on the way to another role, or settles what a role wants, holds this.
     pub(super) turn: tokio::sync::Mutex<()>,
     /// Whoever changes what the journals of the group are here holds this, for a moment: a promise is given and a term is opened
@@ -65,6 +69,8 @@ impl GroupRuntime {
             file: Mutex::new(file),
             heard: Mutex::default(),
             wake: Notify::new(),
+            keys: Mutex::default(),
+            changed: event_listener::Event::new(),
             turn: tokio::sync::Mutex::default(),
             seat: tokio::sync::Mutex::default(),
             doing: Mutex::default(),
@@ -91,7 +97,9 @@ impl GroupRuntime {
         &self,
         change: impl FnOnce(&mut Standing) -> T,
     ) -> Result<T, SystemError> {
-        lock(&self.file).update(change)
+        let given = lock(&self.file).update(change);
+        self.changed.notify(usize::MAX);
+        given
     }
 
     pub(super) fn dir(&self) -> std::path::PathBuf {

@@ -88,10 +88,7 @@ impl Shared {
                 u64::MAX
             }
         });
-        let has_store = self.catalog(|catalog| {
-            let name = standing.group.member(self.id).map(|member| member.own);
-            catalog.jobs.values().any(|job| Some(job.journal) == name)
-        });
+        let has_store = self.applied_of(&standing).is_some();
         let tried = news
             .as_ref()
             .and_then(|news| news.paths.iter().find(|path| path.to == self.id));

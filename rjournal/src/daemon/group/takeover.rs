@@ -14,7 +14,7 @@ use crate::entry::control_entry::SetChange;
 use crate::entry::{Proof, Sequence, SystemId, TermClaim, TermReason, Timestamp};
 use crate::remote::{GroupNews, MemberRole, PartnerReply, PartnerRequest, PromiseAsked};
 use crate::role::{
-    Assessment, Chore, MemberTip, Takeover, TakeoverFacts, TakeoverStep, assess, tip_of,
+    Assessment, Chore, CopySays, MemberTip, Takeover, TakeoverFacts, TakeoverStep, assess, tip_of,
 };
 
 /// A member that did not answer when it was looked at has so long to promise.
@@ -81,7 +81,13 @@ impl Shared {
         let newest = standing.lineage.newest().copied();
         let copy = newest.and_then(|newest| self.group_copy(&standing, newest.journal));
         let set: Option<SetChange> = copy.as_ref().and_then(|copy| Some(copy.copy.set()?.1));
-        let assessment = assess(&standing.lineage, self.id, &others, heard, set.as_ref());
+        let says = copy.as_ref().map(|copy| CopySays {
+            in_set: set
+                .iter()
+                .any(|set| set.members.iter().any(|member| member.system == self.id)),
+            local_answers_possible: copy.copy.local_answers_possible(self.id),
+        });
+        let assessment = assess(&standing.lineage, self.id, &others, heard, says);
         let name = |system: &SystemId| {
             let member = standing.group.member(*system);
             member.map_or_else(|| system.to_string(), |member| member.name.to_string())

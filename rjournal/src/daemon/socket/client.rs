@@ -14,7 +14,7 @@ use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::oneshot;
 
-use super::follow::{Follower, JournalFacts, broken};
+use super::follow::{ArchiveFollowed, Follower, broken};
 use super::frame::{
     BODY_BYTES_MAX, ClientMessage, ControlFrame, Heard, ServerMessage, Want, put_client,
     put_deposit, read_answer, take_frame,
@@ -23,8 +23,9 @@ use super::hello::{put_client_hello, take_server_hello, without_a_word};
 use super::server::ControlSocket;
 use crate::daemon::command::{Command, CommandError, ErrorKind, Reply};
 use crate::daemon::data_dir::read_config;
+use crate::daemon::reading::{Along, JournalFacts};
 use crate::entry::{Draft, QualifiedName, Sequence};
-use crate::journal::{Answer, UnknownReason};
+use crate::journal::{Again, Answer, UnknownReason};
 
 /// A daemon that closed the connection has said why within this time, if it says so at all.
 const LAST_WORDS_MAX: Duration = Duration::from_secs(1);
@@ -259,7 +260,8 @@ impl Client {
         Ok(JournalClient { client, facts })
     }
 
-    /// Follows a journal after an entry, on a connection of its own: to its end and along with it, or up to an entry.
+    /// Follows a journal after an entry, on a connection of its own: to its end and along with it, or up to an entry; it alone,
+    /// or the history of its recovery group.
     ///
     /// Cancel safe: yes.
     ///
@@ -268,9 +270,37 @@ impl Client {
     pub async fn follow(
         data: &Path,
         journal: QualifiedName,
+        along: Along,
         after: Sequence,
         upto: Option<Sequence>,
     ) -> Result<Follower, CommandError> {
+        Self::follow_as(
+            data,
+            ClientMessage::Follow {
+                id: 1,
+                journal,
+                along,
+                after,
+                upto,
+            },
+        )
+        .await
+    }
+
+    /// Follows an orphan archive, on a connection of its own; its facts are told like a journal's: it begins at the fork.
+    ///
+    /// Cancel safe: yes.
+    ///
+    /// # Errors
+    /// [`CommandError`] when there is none of that number, or it cannot be read.
+    pub async fn follow_archive(
+        data: &Path,
+        wanted: ArchiveFollowed,
+    ) -> Result<Follower, CommandError> {
+        Self::follow_as(data, ClientMessage::FollowArchive { id: 1, wanted }).await
+    }
+
+    async fn follow_as(data: &Path, wanted: ClientMessage) -> Result<Follower, CommandError> {
         let config = read_config(data)?;
         let path = ControlSocket::path_in(data, config.socket.as_deref());
         let mut stream = UnixStream::connect(&path).await.map_err(|error| {
@@ -282,15 +312,7 @@ impl Client {
         })?;
         let mut out = BytesMut::new();
         put_client_hello(&mut out)?;
-        put_client(
-            &mut out,
-            &ClientMessage::Follow {
-                id: 1,
-                journal,
-                after,
-                upto,
-            },
-        )?;
+        put_client(&mut out, &wanted)?;
         stream.write_all(&out).await.map_err(|_| without_a_word())?;
         let mut buffer = BytesMut::new();
         while take_server_hello(&mut buffer)?.is_none() {
@@ -477,7 +499,7 @@ impl ClientTicket {
     ///
     /// # Errors
     /// [`CommandError`]: refused, or the daemon is gone.
-    pub async fn number(self) -> Result<(Sequence, bool), CommandError> {
+    pub async fn number(self) -> Result<(Sequence, Again), CommandError> {
         match self.heard.await.map_err(|_| gone())? {
             Heard::Numbered(sequence, again)
             | Heard::Answered(Answer::Landed { sequence, .. }, again) => Ok((sequence, again)),
@@ -497,7 +519,7 @@ impl ClientTicket {
     ///
     /// # Errors
     /// [`CommandError`]: refused.
-    pub async fn answer(self) -> Result<(Answer, bool), CommandError> {
+    pub async fn answer(self) -> Result<(Answer, Again), CommandError> {
         match self.heard.await {
             Ok(Heard::Answered(answer, again)) => Ok((answer, again)),
             Ok(Heard::Numbered(sequence, again)) => Ok((
@@ -513,7 +535,7 @@ impl ClientTicket {
                     sequence: Sequence::NONE,
                     why: UnknownReason::Closed,
                 },
-                false,
+                Again::No,
             )),
         }
     }

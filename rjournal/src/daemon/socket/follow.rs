@@ -1,5 +1,5 @@
 //! Room `daemon`, the control socket: following a journal: its bundles as they are confirmed (copy) or released (local),
-//! whole and in order, for an apply job or any other reader. Must not know what is done with them.
+//! whole and in order, for an apply job or any other reader; of a recovery group's journal also where it goes on. Must not know what is done with them.
 
 use bytes::{Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
@@ -8,35 +8,22 @@ use tokio::net::UnixStream;
 
 use super::frame::{BODY_BYTES_MAX, ControlFrame, ServerMessage, take_frame};
 use crate::daemon::command::{CommandError, ErrorKind};
+use crate::daemon::reading::{JournalFacts, SegmentEnded};
 use crate::entry::codec;
-use crate::entry::{
-    Epoch, GroupId, JournalId, Position, QualifiedName, ReceiverId, SealedBundle, Sequence,
-};
+use crate::entry::{QualifiedName, ReceiverId, SealedBundle, Sequence};
 use crate::error::LinkError;
 
-/// What a journal is, told when it is attached or followed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct JournalFacts {
-    /// Identity.
-    pub journal: JournalId,
-    /// The recovery group, the journal's own bytes outside one.
-    pub group: GroupId,
-    /// Name here.
-    pub name: QualifiedName,
-    /// Whether it takes deposits here.
-    pub local: bool,
-    /// The epoch it is open in, or has promised.
-    pub epoch: Epoch,
-    /// The position before the oldest entry here.
-    pub oldest: Position,
-    /// The last entry that may be read.
-    pub last: Sequence,
-    /// The last entry deposited (local), whether its answer is decided or not.
-    pub deposited: Sequence,
-    /// The chain head at the entry asked for, where that entry is here.
-    pub head: Option<crate::entry::ChainHead>,
-    /// Whether entries carry job, user, program and system.
-    pub actor: bool,
+/// What is wanted of an orphan archive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ArchiveFollowed {
+    /// The journal.
+    pub journal: QualifiedName,
+    /// The archive's number.
+    pub number: u64,
+    /// The last entry that is not wanted.
+    pub after: Sequence,
+    /// The last entry that is; everything to its end when not given.
+    pub upto: Option<Sequence>,
 }
 
 /// What a follower gets.
@@ -46,6 +33,10 @@ pub enum Followed {
     Bundle(SealedBundle),
     /// Everything that may be read now was given, up to this entry.
     Level(Sequence),
+    /// The journal is something else now: it was closed, or opened for deposits. Reading goes on.
+    Changed(Box<JournalFacts>),
+    /// Of a recovery group's journal: the segment was given to its end, and this follows. Nothing comes any more.
+    SegmentEnded(SegmentEnded),
 }
 
 /// A journal being followed over the control socket.
@@ -85,6 +76,12 @@ impl Follower {
                 Some(ControlFrame::Server(ServerMessage::Level { upto })) => {
                     return Ok(Followed::Level(upto));
                 }
+                Some(ControlFrame::Server(ServerMessage::Changed { facts })) => {
+                    return Ok(Followed::Changed(facts));
+                }
+                Some(ControlFrame::Server(ServerMessage::SegmentEnded { ended })) => {
+                    return Ok(Followed::SegmentEnded(ended));
+                }
                 Some(ControlFrame::Server(ServerMessage::Ended { error })) => return Err(error),
                 Some(_) => {
                     return Err(CommandError::new(
@@ -107,7 +104,11 @@ impl Follower {
     }
 }
 
-fn open(bytes: Bytes, receiver: ReceiverId) -> Result<SealedBundle, CommandError> {
+/// Reads a bundle as it is stored and sent.
+pub(in crate::daemon) fn open(
+    bytes: Bytes,
+    receiver: ReceiverId,
+) -> Result<SealedBundle, CommandError> {
     codec::open(bytes, receiver)
         .map_err(|error| CommandError::new(ErrorKind::Damaged, "RJN1002", error.to_string()))
 }

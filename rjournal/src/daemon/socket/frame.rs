@@ -4,15 +4,16 @@
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
-use super::follow::JournalFacts;
+use super::follow::ArchiveFollowed;
 use crate::daemon::command::{CommandError, Reply, Request};
+use crate::daemon::reading::{Along, JournalFacts, SegmentEnded};
 use crate::entry::codec::BUNDLE_BYTES_MAX;
 use crate::entry::{
-    ClientId, Cursor, DepositKey, Draft, EntryFlags, Kind, ObjectId, QualifiedName, ReceiverId,
-    Sequence,
+    ClientId, Cursor, DepositKey, Draft, EntryFlags, JournalId, Kind, ObjectId, QualifiedName,
+    ReceiverId, Sequence,
 };
 use crate::error::LinkError;
-use crate::journal::{AckClass, Answer, UnknownReason};
+use crate::journal::{AckClass, Again, Answer, UnknownReason};
 use crate::link::{decode_message, encode_message};
 
 /// Bytes before a body.
@@ -59,10 +60,19 @@ pub(super) enum ClientMessage {
         id: u64,
         /// The journal.
         journal: QualifiedName,
+        /// It alone, or the history it belongs to.
+        along: Along,
         /// The last entry the client has.
         after: Sequence,
         /// The last entry it wants; the journal is followed when not given.
         upto: Option<Sequence>,
+    },
+    /// From now on this connection carries an orphan archive's bundles.
+    FollowArchive {
+        /// Repeated in the reply.
+        id: u64,
+        /// Which, and what of it.
+        wanted: ArchiveFollowed,
     },
 }
 
@@ -95,6 +105,16 @@ pub(super) enum ServerMessage {
     Level {
         /// The entry.
         upto: Sequence,
+    },
+    /// On a connection that follows: the journal is something else now.
+    Changed {
+        /// What it is.
+        facts: Box<JournalFacts>,
+    },
+    /// On a connection that follows: a segment of the group's history was sent to its end. The last that is said.
+    SegmentEnded {
+        /// Where it ended, and what follows.
+        ended: SegmentEnded,
     },
     /// On a connection that follows: the journal is closed, or cannot be read.
     Ended {
@@ -295,9 +315,9 @@ pub(super) fn read_deposit(body: &[u8]) -> Result<DepositFrame<'_>, LinkError> {
 #[derive(Debug, Clone)]
 pub(super) enum Heard {
     /// Its number, and whether it had landed before under its key.
-    Numbered(Sequence, bool),
+    Numbered(Sequence, Again),
     /// Its answer, and whether it had landed before under its key.
-    Answered(Answer, bool),
+    Answered(Answer, Again),
     /// It was refused before it got a number.
     Refused(CommandError),
 }
@@ -333,19 +353,21 @@ pub(super) fn put_answer(out: &mut BytesMut, id: u64, heard: &Heard) -> Result<(
             };
             (status, *sequence, Sequence::NONE, *again)
         }
-        Heard::Refused(_) => (10, Sequence::NONE, Sequence::NONE, false),
+        Heard::Refused(_) => (10, Sequence::NONE, Sequence::NONE, Again::No),
     };
     let text = match heard {
         Heard::Refused(error) => encode_message(error)?,
         _ => Vec::new(),
     };
     out.put_u8(ANSWER);
-    out.put_u32_le((8 + 1 + 1 + 8 + 8 + text.len()) as u32);
+    out.put_u32_le((8 + 1 + 1 + 8 + 8 + 16 + text.len()) as u32);
     out.put_u64_le(id);
     out.put_u8(status);
-    out.put_u8(u8::from(again));
+    out.put_u8(u8::from(again.is_again()));
     out.put_u64_le(sequence.get());
     out.put_u64_le(set.get());
+    let journal = again.journal().unwrap_or(JournalId::NONE);
+    out.extend_from_slice(journal.as_bytes());
     out.extend_from_slice(&text);
     Ok(())
 }
@@ -361,6 +383,12 @@ pub(super) fn read_answer(body: &[u8]) -> Result<(u64, Heard), LinkError> {
     let again = cursor.u8().ok_or_else(malformed)? != 0;
     let sequence = Sequence::new(cursor.u64().ok_or_else(malformed)?);
     let set = Sequence::new(cursor.u64().ok_or_else(malformed)?);
+    let journal = JournalId::from_bytes(cursor.array().ok_or_else(malformed)?);
+    let again = match (again, journal.is_none()) {
+        (false, _) => Again::No,
+        (true, true) => Again::Here,
+        (true, false) => Again::In(journal),
+    };
     let landed = |class| {
         Heard::Answered(
             Answer::Landed {
@@ -428,10 +456,12 @@ mod tests {
                 class: AckClass::Sync,
                 set: Sequence::new(2),
             },
-            true,
+            Again::Here,
         );
         let refused = Heard::Refused(CommandError::invalid("no"));
-        for heard in [landed, refused, Heard::Numbered(Sequence::new(8), false)] {
+        let earlier = Again::In(JournalId::from_bytes([7; 16]));
+        let numbered = |again| Heard::Numbered(Sequence::new(8), again);
+        for heard in [landed, refused, numbered(Again::No), numbered(earlier)] {
             let mut out = BytesMut::new();
             put_answer(&mut out, 3, &heard).unwrap();
             let Some(ControlFrame::Answer(body)) = take_frame(&mut out, BODY_BYTES_MAX).unwrap()

@@ -16,7 +16,7 @@ use crate::daemon::clock::SystemEntropy;
 use crate::daemon::command::group::PrimaryTold;
 use crate::daemon::command::{CommandError, ErrorKind};
 use crate::entry::{ClientId, DepositKey, Draft, Name, QualifiedName, Sequence, SystemName};
-use crate::journal::{AckClass, Answer, Entropy, UnknownReason};
+use crate::journal::{AckClass, Again, Answer, Entropy, UnknownReason};
 
 /// Two looks for the primary are at least so far apart, however many deposits want one.
 const LOOKS_APART: Duration = Duration::from_millis(5);
@@ -32,8 +32,8 @@ pub struct GroupDeposit {
     pub key: DepositKey,
     /// The answer: landed, or UNKNOWN where none came in time.
     pub answer: Answer,
-    /// An earlier try had landed, perhaps in the journal of an earlier term: the number is that of that journal.
-    pub again: bool,
+    /// Whether an earlier try had landed, perhaps in the journal of an earlier term: the number is one of that journal.
+    pub again: Again,
     /// Who answered.
     pub primary: Option<SystemName>,
     /// The journal of that system.
@@ -80,7 +80,7 @@ struct Way {
 /// What came of one try.
 #[derive(Debug)]
 enum Tried {
-    Landed(Answer, bool),
+    Landed(Answer, Again),
     /// Certainly not in the journal.
     Refused(CommandError),
     /// It may be.
@@ -245,7 +245,7 @@ impl Shared {
                 sequence: Sequence::NONE,
                 why: UnknownReason::Deadline,
             },
-            again: false,
+            again: Again::No,
             primary: None,
             journal: None,
             tries: 0,

@@ -12,9 +12,10 @@ mod server;
 mod unit;
 
 pub use client::{Client, ClientTicket, JournalClient};
-pub use follow::{Followed, Follower, JournalFacts};
+pub(super) use follow::open;
+pub use follow::{ArchiveFollowed, Followed, Follower};
 pub use frame::Want;
 pub use group::{GroupClient, GroupDeposit};
 pub use members::{BackOff, FoundPrimary, GroupMembers};
 pub use server::ControlSocket;
-pub(super) use server::facts;
+pub(super) use server::archive_facts;

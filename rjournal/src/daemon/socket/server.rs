@@ -1,5 +1,7 @@
 //! Room `daemon`, the control socket: the daemon's end: one task for each connection.
 
+mod archive;
+
 use std::collections::VecDeque;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -12,7 +14,6 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 
 use super::cycles::{Cycles, rollback};
-use super::follow::JournalFacts;
 use super::frame::{
     BODY_BYTES_MAX, ClientMessage, ControlFrame, Heard, ServerMessage, Want, put_answer,
     put_bundle, put_server, read_deposit, take_frame,
@@ -20,14 +21,16 @@ use super::frame::{
 use super::hello::{put_server_hello, take_client_hello};
 use super::unit::Unit;
 use crate::daemon::command::{CommandError, ErrorKind, Request};
-use crate::daemon::crank::Source;
 use crate::daemon::data_dir::{SOCKET, require_place_of_socket};
+use crate::daemon::reading::{JournalFacts, Read, Reading, facts};
 use crate::daemon::system::{JournalRuntime, Shared, System};
 use crate::daemon::task::local::Turn;
 use crate::daemon::user::user_name;
-use crate::entry::{Actor, Draft, GroupId, QualifiedName, Sequence};
+use crate::entry::{Actor, Draft, QualifiedName, Sequence};
 use crate::error::{DepositError, LinkError, SystemError};
-use crate::journal::{Journal, Limit, Ticket};
+use crate::journal::{Journal, Ticket};
+
+pub(in crate::daemon) use archive::archive_facts;
 
 /// Connections served at once.
 const CONNECTIONS_MAX: usize = 1024;
@@ -172,10 +175,15 @@ impl Connection {
                     ControlFrame::Client(ClientMessage::Follow {
                         id,
                         journal,
+                        along,
                         after,
                         upto,
                     }) => {
-                        return self.follow(id, journal, after, upto).await;
+                        let begun = Reading::begin(&self.shared, journal, along, after, upto);
+                        return self.follow(id, begun).await;
+                    }
+                    ControlFrame::Client(ClientMessage::FollowArchive { id, wanted }) => {
+                        return self.follow_archive(id, wanted).await;
                     }
                     ControlFrame::Client(message) => self.take_message(message).await?,
                     ControlFrame::Server(_)
@@ -276,7 +284,7 @@ impl Connection {
                 result: self.attach(journal, &actor, exclusive),
             },
             // Taken by the caller.
-            ClientMessage::Follow { .. } => return Ok(()),
+            ClientMessage::Follow { .. } | ClientMessage::FollowArchive { .. } => return Ok(()),
             ClientMessage::Hello { .. } => {
                 return Err(LinkError::Malformed {
                     reason: "a second hello".to_owned(),
@@ -294,10 +302,11 @@ impl Connection {
     ) -> Result<JournalFacts, CommandError> {
         let runtime = self.shared.require_journal(name)?;
         let JournalRuntime::Local(local) = &runtime else {
-            let text = format!("journal {name} takes no deposits here");
-            return Err(
+            let closed = || {
+                let text = format!("journal {name} takes no deposits here");
                 CommandError::refused("CPF7003", text).help("WRKJRNA says what it is and why")
-            );
+            };
+            return Err(self.shared.closed_by_group(name).unwrap_or_else(closed));
         };
         let journal = Arc::clone(&local.journal);
         let actor = journal
@@ -310,7 +319,7 @@ impl Connection {
             actor,
             exclusive: turn,
         });
-        facts(&runtime, None)
+        facts(&self.shared, &runtime, None)
     }
 
     async fn take_deposit(&mut self, body: bytes::Bytes) -> Result<(), LinkError> {
@@ -331,8 +340,13 @@ impl Connection {
                     &Heard::Numbered(ticket.sequence(), ticket.again()),
                 ),
                 Want::Answer => {
-                    // Answers come in order of number: one found by its key is not kept behind later ones that wait.
-                    let before = |other: &Waiting| other.ticket.sequence() <= ticket.sequence();
+                    // Answers come in order of number: one found by its key is not kept behind later ones that wait, and one
+                    // that is in another journal behind none.
+                    let number = |ticket: &Ticket| match ticket.again().journal() {
+                        Some(_) => Sequence::NONE,
+                        None => ticket.sequence(),
+                    };
+                    let before = |other: &Waiting| number(&other.ticket) <= number(&ticket);
                     let at = self.waiting.partition_point(before);
                     self.waiting.insert(at, Waiting { id, ticket });
                     Ok(())
@@ -390,7 +404,7 @@ impl Connection {
             |deposited| deposited.map_err(CommandError::from),
         );
         match &deposited {
-            Ok(ticket) if !ticket.again() => {
+            Ok(ticket) if !ticket.again().is_again() => {
                 self.cycles.note_deposited(&drafts, ticket.sequence());
             }
             Ok(_) => {}
@@ -414,89 +428,55 @@ impl Connection {
         }
     }
 
-    /// Sends a journal's bundles as they may be read, until the client goes away or has what it asked for.
+    /// Sends a journal's bundles as they may be read, until the client goes away, has what it asked for, or goes on elsewhere.
     async fn follow(
         &mut self,
         id: u64,
-        name: QualifiedName,
-        after: Sequence,
-        upto: Option<Sequence>,
+        begun: Result<(Reading, JournalFacts), CommandError>,
     ) -> Result<(), LinkError> {
-        let found = self.shared.require_journal(name).and_then(|runtime| {
-            let facts = facts(&runtime, Some(after))?;
-            Ok((runtime, facts))
-        });
-        let (runtime, facts) = match found {
-            Ok(found) => found,
-            Err(error) => {
-                put_server(
-                    &mut self.output,
-                    &ServerMessage::Attached {
-                        id,
-                        result: Err(error),
-                    },
-                )?;
-                return self.write_out().await;
-            }
+        let (begun, result) = match begun {
+            Ok((reading, facts)) => (Some(reading), Ok(facts)),
+            Err(error) => (None, Err(error)),
         };
-        put_server(
-            &mut self.output,
-            &ServerMessage::Attached {
-                id,
-                result: Ok(facts),
-            },
-        )?;
-        let Some(source) = runtime.source() else {
+        put_server(&mut self.output, &ServerMessage::Attached { id, result })?;
+        let Some(mut reading) = begun else {
             return self.write_out().await;
         };
-        let mut at = after;
-        if upto.is_some_and(|upto| at >= upto) {
-            put_server(&mut self.output, &ServerMessage::Level { upto: at })?;
-            return self.write_out().await;
-        }
         loop {
-            let (settled, moved) = settled(&source);
-            match bundles(&source, at, FOLLOW_BYTES) {
-                Ok(bundles) if bundles.is_empty() => {
-                    put_server(&mut self.output, &ServerMessage::Level { upto: settled })?;
-                    self.write_out().await?;
-                    if is_closed(&source) {
-                        let error = CommandError::new(
-                            ErrorKind::Refused,
-                            "RJN4010",
-                            "the journal was closed",
-                        );
-                        put_server(&mut self.output, &ServerMessage::Ended { error })?;
-                        return self.write_out().await;
-                    }
-                    tokio::select! {
-                        () = moved => {}
-                        read = self.stream.read_buf(&mut self.input) => {
-                            // A follower says nothing more: either it is gone, or it is none.
-                            return read.map(|_| ()).map_err(|error| LinkError::Broken { reason: error.to_string() });
-                        }
-                    }
+            self.write_out().await?;
+            let read = tokio::select! {
+                biased;
+                read = reading.next(FOLLOW_BYTES) => read,
+                // A follower says nothing more: either it is gone, or it is none.
+                heard = self.stream.read_buf(&mut self.input) => {
+                    return heard.map(drop).map_err(|error| LinkError::Broken {
+                        reason: error.to_string(),
+                    });
                 }
-                Ok(bundles) => {
+            };
+            let over = match read {
+                Ok(Read::Bundles(bundles)) => {
                     for bundle in &bundles {
                         put_bundle(&mut self.output, bundle.receiver.receiver, &bundle.bytes);
-                        at = bundle.header.last();
                     }
-                    if upto.is_some_and(|upto| at >= upto) {
-                        put_server(&mut self.output, &ServerMessage::Level { upto: at })?;
-                        return self.write_out().await;
-                    }
-                    self.write_out().await?;
+                    None
                 }
-                Err(error) => {
-                    put_server(
-                        &mut self.output,
-                        &ServerMessage::Ended {
-                            error: error.into(),
-                        },
-                    )?;
-                    return self.write_out().await;
+                Ok(Read::Level(upto)) => {
+                    put_server(&mut self.output, &ServerMessage::Level { upto })?;
+                    reading.is_done().then_some(None)
                 }
+                Ok(Read::Changed(facts)) => {
+                    put_server(&mut self.output, &ServerMessage::Changed { facts })?;
+                    None
+                }
+                Ok(Read::Ended(ended)) => Some(Some(ServerMessage::SegmentEnded { ended })),
+                Err(error) => Some(Some(ServerMessage::Ended { error })),
+            };
+            if let Some(last) = over {
+                if let Some(last) = last {
+                    put_server(&mut self.output, &last)?;
+                }
+                return self.write_out().await;
             }
         }
     }
@@ -517,62 +497,4 @@ fn collect_answers(
         }
     }
     Ok(())
-}
-
-/// What a journal is, and its chain head at an entry.
-pub(in crate::daemon) fn facts(
-    runtime: &JournalRuntime,
-    at: Option<Sequence>,
-) -> Result<JournalFacts, CommandError> {
-    let source = runtime.source().ok_or_else(|| {
-        CommandError::refused("RJN4010", "the journal is not open").help("WRKJRNA says why")
-    })?;
-    let head = match at {
-        Some(at) => source.reader().head_at(at)?,
-        None => None,
-    };
-    Ok(JournalFacts {
-        journal: source.id(),
-        group: GroupId::from(source.id()),
-        name: source.name(),
-        local: matches!(source, Source::Local(_)),
-        epoch: source.epoch(),
-        oldest: source.reader().oldest(),
-        last: Shared::readable_upto(runtime),
-        deposited: match &source {
-            Source::Local(journal) => journal.intake().last(),
-            Source::Copy(_) => Sequence::NONE,
-        },
-        head,
-        actor: runtime
-            .attributes()
-            .is_some_and(|attributes| attributes.actor),
-    })
-}
-
-fn settled(source: &Source) -> (Sequence, event_listener::EventListener) {
-    let tail = match source {
-        Source::Local(journal) => journal.tail(),
-        Source::Copy(copy) => copy.tail(),
-    };
-    let moved = tail.listen(Limit::Settled);
-    (tail.marks().settled, moved)
-}
-
-fn is_closed(source: &Source) -> bool {
-    match source {
-        Source::Local(journal) => journal.tail().is_closed(),
-        Source::Copy(copy) => copy.tail().is_closed(),
-    }
-}
-
-fn bundles(
-    source: &Source,
-    after: Sequence,
-    bytes: usize,
-) -> Result<Vec<crate::receiver::StoredBundle>, crate::error::ReceiverError> {
-    match source {
-        Source::Local(journal) => journal.bundles_after(after, Limit::Settled, bytes),
-        Source::Copy(copy) => copy.bundles_after(after, Limit::Settled, bytes),
-    }
 }

@@ -37,19 +37,36 @@ impl Shared {
                 });
             }
         }
-        self.catalog(|catalog| {
-            for (store, job) in catalog
-                .jobs
-                .iter()
-                .filter(|(_, job)| job.journal == journal && !job.needs_reinit)
-            {
-                // Receivers are kept until a save covers them (ruling 8).
+        let jobs = self.catalog(|catalog| catalog.jobs.clone());
+        for (store, job) in &jobs {
+            // Receivers are kept until a save covers them (ruling 8), and behind the save a store is loaded from. A store
+            // that is made by loading it needs nothing before that.
+            let is_new = job.load.is_some() && !job.active && job.applied == Sequence::NONE;
+            let needed = self.store_needs(job, journal);
+            let saved = needed.filter(|_| !job.needs_reinit && !is_new);
+            let loaded = job.load.as_ref().and_then(|load| load.save);
+            let loaded = loaded
+                .filter(|_| job.journal == journal)
+                .map(|save| save.restart);
+            if let Some(after) = saved.into_iter().chain(loaded).min() {
                 holds.push(Hold {
                     who: format!("store {store}"),
-                    after: job.saved,
+                    after,
                     expendable: true,
                 });
             }
+        }
+        self.catalog(|catalog| {
+            let loans = catalog.loans.iter();
+            holds.extend(
+                loans
+                    .filter(|loan| loan.journal == journal)
+                    .map(|loan| Hold {
+                        who: loan.who(),
+                        after: loan.save.restart,
+                        expendable: true,
+                    }),
+            );
         });
         holds.extend(self.group_holds(&runtime));
         if let JournalRuntime::Local(local) = &runtime
@@ -61,6 +78,7 @@ impl Shared {
                 expendable: false,
             });
         }
+        holds.extend(self.key_hold(&runtime));
         holds
     }
 
@@ -123,21 +141,28 @@ impl Shared {
                 format!("{name} fell too far behind: it must be added and loaded anew"),
             );
         }
+        let jobs = self.catalog(|catalog| catalog.jobs.clone());
+        let given = jobs.iter().filter(|(store, job)| {
+            who.contains(&format!("store {store}")) && self.store_needs(job, journal).is_some()
+        });
+        // A store that stands beyond what goes only loses the way back to its save.
+        let given: Vec<_> = given
+            .map(|(store, job)| (*store, self.is_before_save(job)))
+            .collect();
         let stores = self.update_catalog(|catalog| {
-            let mut given = Vec::new();
-            for (store, job) in catalog
-                .jobs
-                .iter_mut()
-                .filter(|(_, job)| job.journal == journal)
-            {
-                if who.contains(&format!("store {store}")) {
-                    // A store that stands beyond what goes only loses the way back to its save.
-                    job.needs_reinit = job.restart < job.saved;
-                    given.push(*store);
+            for (store, needs_reinit) in &given {
+                if let Some(job) = catalog.jobs.get_mut(store) {
+                    job.needs_reinit |= *needs_reinit;
+                    if let Some(load) = &mut job.load {
+                        load.save = None;
+                    }
                 }
             }
-            Ok(given)
+            Ok(given.into_iter().map(|(store, _)| store))
         })?;
+        for loan in self.end_loans(|loan| loan.journal == journal && who.contains(&loan.who()))? {
+            self.post_given_up(&loan, "the receivers are above their cap");
+        }
         for store in stores {
             let text =
                 "receivers it would need to be rebuilt were deleted; make a store save now: SAVSTO";

@@ -1,10 +1,12 @@
 //! Room `daemon`, a system: everything that lives in one data directory, opened, running, stopped. Commands are in
 //! `command`, tasks in `task`; here is what they share. Must not decide anything.
 
+mod archives;
 mod fetch;
 mod hold;
 mod journals;
 mod names;
+mod open_cycles;
 mod partner;
 mod rebuild;
 mod recovery;
@@ -13,6 +15,7 @@ mod running;
 mod runtime;
 mod shared;
 mod start;
+mod stores;
 mod upkeep;
 
 pub use running::{System, SystemOptions};

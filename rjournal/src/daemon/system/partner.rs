@@ -3,18 +3,24 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::shared::Shared;
 use crate::daemon::command::{CommandError, ErrorKind};
 use crate::entry::RdbName;
 use crate::entry::codec::{BUNDLE_BYTES_MAX, BUNDLE_HEADER_BYTES};
 use crate::error::LinkError;
 use crate::link::{LinkStream, Wired};
-use crate::remote::{Frame, PartnerReply, PartnerRequest, RefusalCode, STORED_BYTES_MAX};
+use crate::remote::{
+    Frame, PartnerReply, PartnerRequest, RefusalCode, STORED_BYTES_MAX, SaveAnswer,
+};
 
 /// How long a partner may take to answer a request.
 const ASK_MAX: Duration = Duration::from_secs(15);
 /// How long it may take to send some megabytes over a slow line.
 const STORED_MAX: Duration = Duration::from_mins(2);
+/// How long a piece of a store save may take.
+const PIECE_MAX: Duration = Duration::from_mins(1);
 
 impl Shared {
     /// Connects to a partner.
@@ -110,6 +116,66 @@ impl Shared {
         let (reply, frames) = heard(rdb, tokio::time::timeout(STORED_MAX, ask).await)?;
         require_same_version(rdb, &reply)?;
         Ok((reply, frames))
+    }
+}
+
+/// Pieces of a store save on their way from a partner. Dropping it ends the connection.
+#[derive(Debug)]
+pub(crate) struct PieceStream {
+    rdb: RdbName,
+    stream: LinkStream,
+    left: u32,
+}
+
+impl PieceStream {
+    /// The next piece; nothing behind the last.
+    ///
+    /// Cancel safe: no, drop the stream then.
+    ///
+    /// # Errors
+    /// When none comes for a while, or something else does.
+    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, CommandError> {
+        if self.left == 0 {
+            return Ok(None);
+        }
+        let received = async {
+            Ok(match self.stream.receive().await? {
+                Some(Wired::Piece(piece)) => Some(piece),
+                _ => None,
+            })
+        };
+        let piece = heard(self.rdb, tokio::time::timeout(PIECE_MAX, received).await)?;
+        self.left -= 1;
+        Ok(Some(piece))
+    }
+}
+
+impl Shared {
+    /// Asks a partner for pieces of a store save: the reply, and the pieces behind it where it announces any. More than
+    /// `count` are not taken.
+    ///
+    /// Cancel safe: yes, nothing is changed there.
+    pub(crate) async fn ask_for_pieces(
+        &self,
+        rdb: RdbName,
+        request: PartnerRequest,
+        count: u32,
+    ) -> Result<(PartnerReply, PieceStream), CommandError> {
+        let ask = async {
+            let mut stream = self.dial(rdb).await?;
+            stream.send(&[Wired::Request(Box::new(request))]).await?;
+            Ok(match stream.receive().await? {
+                Some(Wired::Reply(reply)) => Some((*reply, stream)),
+                _ => None,
+            })
+        };
+        let (reply, stream) = heard(rdb, tokio::time::timeout(ASK_MAX, ask).await)?;
+        require_same_version(rdb, &reply)?;
+        let left = match &reply {
+            PartnerReply::Save(SaveAnswer::Pieces { count: sent }) => count.min(*sent),
+            _ => 0,
+        };
+        Ok((reply, PieceStream { rdb, stream, left }))
     }
 }
 

@@ -99,7 +99,7 @@ impl Shared {
         };
         self.repairs
             .begin(request.journal, RepairPhase::Reading, None);
-        let known = self.proven(request.journal);
+        let known = self.proven(request.journal, None);
         let (rebuilt, mut repaired) = match self.read_all(&broken, order, known).await? {
             Ok(read) => read,
             Err(JournalError::Receiver(error)) => {

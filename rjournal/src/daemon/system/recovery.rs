@@ -10,7 +10,7 @@ use crate::daemon::crank::OpeningCrank;
 use crate::daemon::data_dir::JOURNALS_DIR;
 use crate::daemon::messages::Severity;
 use crate::daemon::task::copy::CopyRuntime;
-use crate::entry::{QualifiedName, Sequence};
+use crate::entry::QualifiedName;
 use crate::error::{JournalError, SystemError};
 use crate::journal::{Control, Copy, JournalKind, Recovered};
 use crate::receiver::Leftover;
@@ -129,10 +129,12 @@ impl Shared {
                 self.as_member(dir, recovered)
             }),
             JournalKind::Remote(_) => {
-                Copy::open(disk, dir, self.proven(control.name)).map(|copy| {
-                    self.report_leftovers(control.name, copy.leftovers());
-                    Opened::Copy(Box::new(copy))
-                })
+                Copy::open(disk, dir, self.proven(control.name, Some(control.journal))).map(
+                    |copy| {
+                        self.report_leftovers(control.name, copy.leftovers());
+                        Opened::Copy(Box::new(copy))
+                    },
+                )
             }
         };
         Some(Found {
@@ -195,14 +197,6 @@ impl Shared {
             dir: dir.to_path_buf(),
             control: None,
             outcome: Err(error),
-        })
-    }
-
-    /// What apply stores here prove to have been confirmed in a copy; what copies fed from it prove is kept with it.
-    pub(super) fn proven(&self, journal: QualifiedName) -> Sequence {
-        self.catalog(|catalog| {
-            let jobs = catalog.jobs.values().filter(|job| job.journal == journal);
-            jobs.map(|job| job.applied).max().unwrap_or(Sequence::NONE)
         })
     }
 

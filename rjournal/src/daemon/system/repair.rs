@@ -181,7 +181,8 @@ impl Shared {
         let (control, reader) = match runtime {
             JournalRuntime::Broken(broken) => {
                 let (shared, dir) = (Arc::clone(self), broken.dir.clone());
-                let known = self.proven(name);
+                let id = broken.control.as_ref().map(|control| control.journal);
+                let known = self.proven(name, id);
                 return Ok(
                     tokio::task::spawn_blocking(move || outline(&shared.disk, &dir, known))
                         .await

@@ -158,6 +158,7 @@ impl Shared {
         if self.stopping.swap(true, Ordering::AcqRel) {
             return;
         }
+        self.loads.stop_all();
         drop(lock(&self.health).take());
         self.jobs.stop_all().await;
         for runtime in self.runtimes() {

@@ -59,7 +59,7 @@ impl JournalRuntime {
     }
 
     /// The identity of the journal, where that is known.
-    pub(super) fn id(&self) -> Option<JournalId> {
+    pub(crate) fn id(&self) -> Option<JournalId> {
         match self {
             Self::Opening(opening) => Some(opening.id),
             Self::Local(local) => Some(local.journal.id()),

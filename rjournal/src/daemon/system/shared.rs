@@ -9,7 +9,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 
 use event_listener::Event;
 
+use super::archives::Archives;
 use super::names::Claims;
+use super::open_cycles::OpenCycles;
 use super::repair::Repairs;
 use super::running::SystemOptions;
 use super::runtime::JournalRuntime;
@@ -18,6 +20,7 @@ use crate::daemon::clock::{Clock, SystemClock, SystemEntropy};
 use crate::daemon::command::CommandError;
 use crate::daemon::config::Config;
 use crate::daemon::data_dir::{self, DataDir, SystemRecord};
+use crate::daemon::first_copy::{Lends, Loads};
 use crate::daemon::group::{Groups, RoleHooks};
 use crate::daemon::health::HealthEndpoint;
 use crate::daemon::jobs::Jobs;
@@ -60,6 +63,12 @@ pub(crate) struct Shared {
     pub(super) claims: Claims,
     pub(crate) groups: Groups,
     pub(crate) repairs: Repairs,
+    /// Held while receivers are looked at and deleted, and while a new hold on them is made: none falls in between.
+    pub(crate) retiring: tokio::sync::Mutex<()>,
+    pub(crate) lends: Lends,
+    pub(crate) loads: Loads,
+    pub(super) archives: Archives,
+    pub(super) open_cycles: OpenCycles,
 }
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -109,6 +118,11 @@ impl Shared {
             claims: Claims::default(),
             groups,
             repairs: Repairs::default(),
+            retiring: tokio::sync::Mutex::new(()),
+            lends: Lends::default(),
+            loads: Loads::default(),
+            archives: Archives::default(),
+            open_cycles: OpenCycles::default(),
         });
         if let Some(why) = stale {
             let text = format!(

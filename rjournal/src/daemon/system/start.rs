@@ -64,11 +64,15 @@ impl Shared {
     /// Opens a recovered journal for deposits and starts everything that runs for it.
     pub(crate) fn open_local(
         self: &Arc<Self>,
-        recovered: Recovered,
+        mut recovered: Recovered,
         reason: OpenReason,
         rank_above: (u64, u64),
         heard: &[(MemberKey, Sequence)],
     ) -> Result<(), JournalError> {
+        if let Some(group) = self.groups.of_journal(recovered.control().journal) {
+            let lineage = group.look(|at| at.lineage.clone());
+            self.remember_earlier(&group, &mut recovered, &lineage, None)?;
+        }
         let (journal, writer) = recovered.open_for_deposits(
             reason,
             rank_above,

@@ -15,11 +15,27 @@ impl Shared {
             *looks = looks.wrapping_add(1);
             looks.is_multiple_of(KEEP_EVERY)
         };
+        self.read_keys().await;
+        self.look_after_loans();
         for (name, runtime) in self.runtimes_by_name() {
+            self.note_open_cycles(name, &runtime);
             self.retire_receivers(name, &runtime).await;
             Self::trim_receivers(&runtime).await;
             if keep {
                 Self::keep_acknowledged(&runtime);
+            }
+        }
+    }
+
+    /// Reads the deposit keys of the journals of groups' other members, on as far as they are confirmed.
+    ///
+    /// Cancel safe: yes, it is done all the same.
+    async fn read_keys(&self) {
+        for group in self.groups.all() {
+            let Some(shared) = self.arc() else { return };
+            let read = move || shared.collect_keys(&group);
+            if let Err(error) = tokio::task::spawn_blocking(read).await {
+                tracing::warn!(%error, "deposit keys of a recovery group are not read");
             }
         }
     }

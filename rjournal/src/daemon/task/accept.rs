@@ -8,11 +8,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use super::copy::{CopyEvent, CopyRuntime};
 use crate::daemon::catalog::Partner;
 use crate::daemon::clock::random_number;
+use crate::daemon::first_copy::send_pieces;
 use crate::daemon::system::{JournalRuntime, Shared};
 use crate::entry::{QualifiedName, RdbName, Sequence, SystemId};
 use crate::link::{Accepted, LinkStream, Wired};
 use crate::remote::{
     Frame, Hello, Message, PROTOCOL_VERSION, PartnerReply, PartnerRequest, Refusal, RefusalCode,
+    SaveAsk,
 };
 
 /// Connections served at once.
@@ -79,22 +81,26 @@ async fn serve(shared: &Arc<Shared>, accepted: Accepted) {
     let mut stream = accepted.stream;
     let first = tokio::time::timeout(FIRST_FRAME_MAX, stream.receive()).await;
     match first {
-        Ok(Ok(Some(Wired::Request(request)))) => {
-            if let PartnerRequest::Feed {
+        Ok(Ok(Some(Wired::Request(request)))) => match *request {
+            PartnerRequest::Feed {
                 group,
                 journal,
                 epoch,
-            } = *request
-            {
+            } => {
                 let wanted = (group, journal, epoch);
-                return shared.serve_feed(partner.system, wanted, stream).await;
+                shared.serve_feed(partner.system, wanted, stream).await;
             }
-            let (reply, frames) = shared.partner_request(rdb, &partner, *request).await;
-            let mut answer = vec![Wired::Reply(Box::new(reply))];
-            answer.extend(frames);
-            drop(stream.send(&answer).await);
-            stream.finish().await;
-        }
+            PartnerRequest::Save(request) if matches!(request.ask, SaveAsk::Pieces { .. }) => {
+                send_pieces(shared, (rdb, &partner), request, stream).await;
+            }
+            request => {
+                let (reply, frames) = shared.partner_request(rdb, &partner, request).await;
+                let mut answer = vec![Wired::Reply(Box::new(reply))];
+                answer.extend(frames);
+                drop(stream.send(&answer).await);
+                stream.finish().await;
+            }
+        },
         Ok(Ok(Some(Wired::OtherVersion { protocol }))) => {
             let text = format!(
                 "{} speaks protocol {PROTOCOL_VERSION}, the asking system {protocol}: both must be of the same release",

@@ -8,14 +8,15 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::copy::CopyRuntime;
-use super::link::{LinkHandle, LinkSet};
+use super::link::LinkSet;
+use super::set_news::SetNews;
 use super::unchanged::Unchanged;
 use super::under_way::UnderWay;
 use crate::daemon::command::CommandError;
 use crate::daemon::crank::{carry_confirmation, seal_and_tell, write_and_tell};
 use crate::daemon::messages::Severity;
 use crate::daemon::system::Shared;
-use crate::entry::control_entry::{Level, Member, Policy, SetChange, SetReason};
+use crate::entry::control_entry::Level;
 use crate::entry::{Moment, ReceiverId};
 use crate::error::JournalError;
 use crate::journal::{AckClass, Gate, Journal, Work, Writer};
@@ -60,8 +61,8 @@ pub(crate) struct LocalRuntime {
     writing: UnderWay,
     prepared_at: Mutex<Moment>,
     looked_at: Mutex<Moment>,
-    /// An operator was told that deposits are held off, and not yet that they go on.
-    told_held: AtomicBool,
+    /// What an operator was told of the in-sync set.
+    set_news: SetNews,
     /// Whoever holds it writes: the thread, or a depositor that waits for its answer. Empty once the thread has ended.
     desk: Mutex<Option<Desk>>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -97,7 +98,7 @@ impl LocalRuntime {
             writing: UnderWay::default(),
             prepared_at: Mutex::new(Moment::ZERO),
             looked_at: Mutex::new(Moment::ZERO),
-            told_held: AtomicBool::new(false),
+            set_news: SetNews::default(),
             desk: Mutex::new(Some(Desk { writer, told: None })),
             thread: Mutex::new(None),
         });
@@ -332,57 +333,22 @@ impl LocalRuntime {
     /// Time went on: targets that do not answer, targets that may join again, what the disk refused.
     pub(crate) fn tick(&self, shared: &Shared) {
         let (wall, now) = (shared.clock.wall(), shared.clock.now());
-        let (left, news) = {
+        let left = {
             let mut confirmation = lock(&self.confirmation);
-            let left = if confirmation.poll_timeout().is_none_or(|due| due > now) {
+            if confirmation.poll_timeout().is_none_or(|due| due > now) {
                 Vec::new()
             } else {
                 confirmation.handle_timeout(now);
                 carry_confirmation(&self.journal, &mut confirmation, wall, now)
-            };
-            let news: Vec<SetChange> = std::iter::from_fn(|| confirmation.poll_news()).collect();
-            (left, news)
+            }
         };
         self.links.tell_left(&left);
-        for change in news {
-            let (id, severity, text) = describe_change(&change);
-            shared.post(id, severity, self.journal.name(), text);
-        }
-        self.tell_held(shared);
+        self.set_news
+            .tell(shared, &self.journal, &self.confirmation);
         let mut looked_at = lock(&self.looked_at);
         if now.since(*looked_at) >= LOOK_AGAIN {
             *looked_at = now;
             self.journal.intake().nudge();
-        }
-    }
-
-    /// An operator is told once that deposits are held off, and once that they go on.
-    fn tell_held(&self, shared: &Shared) {
-        let gate = self.journal.gate();
-        let held = matches!(gate, Gate::Held { .. });
-        // A journal that stopped says so itself.
-        let goes_on = gate == Gate::Open;
-        let told = self.told_held.load(Ordering::Acquire);
-        if told == held || !(held || goes_on) {
-            return;
-        }
-        self.told_held.store(held, Ordering::Release);
-        let name = self.journal.name();
-        if held {
-            let away: Vec<String> = {
-                let links = self.links.all();
-                let away = links.iter().filter(|link| self.is_member_away(link));
-                let named = away.map(|link| {
-                    let record = lock(&link.record);
-                    format!("{}:{}", record.rdb, record.target)
-                });
-                named.collect()
-            };
-            let text = describe_held(self.journal.attributes().policy, &away);
-            shared.post("RJN2010", Severity::Alarm, name, text);
-        } else {
-            let text = "deposits are no longer held off".to_owned();
-            shared.post("RJN2011", Severity::Info, name, text);
         }
     }
 
@@ -409,17 +375,17 @@ impl LocalRuntime {
         }
     }
 
-    /// Whether a link's target is in the in-sync set and does not answer.
-    pub(crate) fn is_member_away(&self, link: &LinkHandle) -> bool {
-        let key = {
-            let record = lock(&link.record);
-            MemberKey {
-                system: record.system,
-                journal: record.target,
-            }
-        };
-        let held = matches!(self.journal.gate(), Gate::Held { .. });
-        self.is_member(key) && (held || !link.status().shown.streaming)
+    /// Whether a target is waited for: it is in the in-sync set, or does not know that it was taken out.
+    pub(crate) fn is_bound(&self, key: MemberKey) -> bool {
+        let confirmation = lock(&self.confirmation);
+        confirmation.is_member(key) || confirmation.untold_since(key).is_some()
+    }
+
+    /// Whether the policy asks that a target knows before it is left out, and it cannot be told now (ruling 13).
+    pub(crate) fn is_guarded_away(&self, key: MemberKey) -> bool {
+        let confirmation = lock(&self.confirmation);
+        let mut away = confirmation.away().into_iter();
+        confirmation.policy().guards() && away.any(|member| MemberKey::from(&member) == key)
     }
 
     /// Stops the writer once everything is on disk, and waits for it.
@@ -432,60 +398,6 @@ impl LocalRuntime {
         }
         self.journal.close();
     }
-}
-
-/// A change of the in-sync set for people: who, why, and what answers are worth from now on.
-fn describe_change(change: &SetChange) -> (&'static str, Severity, String) {
-    let received = |member: &Member| member.level == Level::Received;
-    let class = match change.members.len() {
-        0 => "deposits are answered LOCAL, flushed here only".to_owned(),
-        targets => {
-            let class = if change.members.iter().any(received) {
-                "RECEIVED"
-            } else {
-                "SYNC"
-            };
-            format!("deposits are answered {class} by this system and {targets} in sync")
-        }
-    };
-    let why = match change.reason {
-        SetReason::TimedOut => "it did not answer within SYNCTIMO",
-        SetReason::TargetFailed => "it said that it cannot go on, or its link ended",
-        SetReason::Operator => "by an operator",
-        SetReason::Joined => "it has caught up",
-        SetReason::OpenedAlone => "the journal was opened without it",
-        SetReason::NewTerm => "a term of its recovery group begins",
-    };
-    if change.left.is_empty() {
-        // The one that joined stands last.
-        let joined = change.members.last().map(named).unwrap_or_default();
-        let text = format!("{joined} is in sync ({why}): {class}");
-        return ("RJN3006", Severity::Info, text);
-    }
-    let left: Vec<String> = change.left.iter().map(named).collect();
-    let text = format!("{} is out of sync ({why}): {class}", left.join(", "));
-    ("RJN3005", Severity::Warning, text)
-}
-
-/// What it means that deposits are held off, and what an operator can do.
-fn describe_held(policy: Policy, away: &[String]) -> String {
-    let means = match policy {
-        Policy::Reject => {
-            "no deposit is answered, those that wait are UNKNOWN and further ones are refused"
-        }
-        Policy::Block | Policy::Degrade => "no deposit is answered, and further ones wait",
-    };
-    let who = match away {
-        [] => "a *SYNC target".to_owned(),
-        away => away.join(", "),
-    };
-    format!(
-        "{who} does not answer: by the policy of the journal {means} until it does. Bring it back; giving it up instead          (CHGRMTJRN JRNSTATE(*INACTIVE), --force) voids the guarantee that nothing is answered without it"
-    )
-}
-
-fn named(member: &Member) -> String {
-    format!("{}:{}", member.rdb, member.journal)
 }
 
 /// One depositor at a time may keep locks on what it changes. Taking over is certain: behind it, nothing of the one before

@@ -7,8 +7,10 @@ pub(super) mod link;
 pub(super) mod local;
 pub(super) mod opening;
 pub(super) mod scrub;
+mod set_news;
 pub(super) mod ticker;
 pub(super) mod unchanged;
 mod under_way;
 
 pub(in crate::daemon) use link::{describe_end, describe_outrun};
+pub(in crate::daemon) use set_news::{describe_ordered, names};

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::shared::CopyShared;
-use crate::entry::control_entry::{OpenEntry, SetChange};
+use crate::entry::control_entry::OpenEntry;
 use crate::entry::progress::CopyProgress;
 use crate::entry::{
     Epoch, Kind, Place, Position, ReceiverHeader, ReceiverId, SealedBundle, Sequence, SystemId,
@@ -99,6 +99,19 @@ impl Copy {
         Ok(())
     }
 
+    /// An empty copy is to be fed by a source that ends at `tip`: what is said of this copy up to there was said of one
+    /// before it. Durable when this returns; nothing changes on a copy that holds something.
+    ///
+    /// # Errors
+    /// [`JournalError::Io`] when the disk refuses.
+    pub fn begin_behind(&mut self, tip: Sequence) -> Result<(), JournalError> {
+        if self.chain.attached().is_some() {
+            return Ok(());
+        }
+        self.shared
+            .update(|control| control.began_behind = Some(tip))
+    }
+
     /// Begins a receiver.
     ///
     /// # Errors
@@ -146,9 +159,7 @@ impl Copy {
         });
         self.heard = self.heard.max(bundle.header().durable_upto);
         self.set_epoch(bundle.header().epoch);
-        if let Some(set) = set_change(bundle) {
-            *lock(&self.shared.set) = Some(set);
-        }
+        lock(&self.shared.sets).read(bundle, self.progress.confirmed);
         if let Some(term) = term_record(bundle) {
             *lock(&self.shared.term) = Some(term);
         }
@@ -216,10 +227,7 @@ impl Copy {
         let begins = receivers
             .last()
             .map_or(Sequence::NONE, |record| record.before.sequence);
-        let set = self
-            .shared
-            .set()
-            .filter(|(sequence, _)| *sequence <= begins);
+        let set = lock(&self.shared.sets).last_upto(begins).cloned();
         self.shared.update(|control| {
             control.receivers = receivers;
             if set.is_some() {
@@ -282,16 +290,5 @@ pub(super) fn term_record(bundle: &SealedBundle) -> Option<(Sequence, TermRecord
             let entry = OpenEntry::decode(view.payload.bytes()).ok()?;
             Some((view.sequence, entry.term?))
         })
-        .last()
-}
-
-/// The last change of the in-sync set in a bundle.
-pub(super) fn set_change(bundle: &SealedBundle) -> Option<(Sequence, SetChange)> {
-    let changes = bundle
-        .entries()
-        .flatten()
-        .filter(|view| view.kind == Kind::IN_SYNC_SET);
-    changes
-        .filter_map(|view| Some((view.sequence, SetChange::decode(view.payload.bytes()).ok()?)))
         .last()
 }

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use super::held::{Copy, set_change, term_record};
+use super::held::{Copy, term_record};
 use super::shared::CopyShared;
 use crate::disk::Disk;
 use crate::entry::progress::CopyProgress;
@@ -13,6 +13,8 @@ use crate::error::JournalError;
 use crate::journal::control::{Attributes, Control, ControlFile, JournalKind, SourceRecord};
 use crate::journal::local::{RECEIVERS_DIR, create_dirs};
 use crate::journal::mark::{Mark, MarkFile};
+use crate::journal::orphan;
+use crate::journal::sets::Sets;
 use crate::journal::tail::Tail;
 use crate::receiver::{Chain, Evidence, Opened};
 
@@ -47,6 +49,9 @@ impl Copy {
             stopped: None,
             set_unknown: false,
             next_name: None,
+            policy_ordered: None,
+            untold: Vec::new(),
+            began_behind: None,
         };
         create_dirs(&*disk, dir)?;
         ControlFile::create(Arc::clone(&disk), dir, control)?;
@@ -87,6 +92,7 @@ impl Copy {
         let kept = control.get();
         let cut = kept.cut;
         let marked = mark.map_or(Sequence::NONE, |mark| mark.written.sequence);
+        let known = orphan::proven(&*disk, dir, kept.orphans, known);
         // What targets of its own terms had says nothing about what is confirmed of it.
         let fed = kept.links.iter().filter(|_| closed.is_none());
         let known = fed.map(|link| link.acknowledged).fold(known, Sequence::max);
@@ -103,7 +109,11 @@ impl Copy {
                 cut_at: None,
             },
         };
-        let mut set = kept.checkpoint.set.clone();
+        let mut sets = Sets::default();
+        let confirmed_before = mark.map_or(Sequence::NONE, |mark| mark.confirmed);
+        if let Some((at, set)) = kept.checkpoint.set.clone() {
+            sets.note(at, set, confirmed_before);
+        }
         let mut epoch = Epoch::NONE;
         let mut durable_upto = Sequence::NONE;
         let mut term = None;
@@ -118,7 +128,7 @@ impl Copy {
             &mut |bundle| {
                 epoch = bundle.header().epoch;
                 durable_upto = durable_upto.max(bundle.header().durable_upto);
-                set = set_change(bundle).or(set.take());
+                sets.read(bundle, confirmed_before);
                 term = term_record(bundle).or(term);
             },
         )?;
@@ -163,7 +173,7 @@ impl Copy {
             reader: chain.reader(),
             promised: Mutex::new(promised),
             control: Mutex::new(control),
-            set: Mutex::new(set),
+            sets: Mutex::new(sets),
             authority: Mutex::new(None),
             term: Mutex::new(term),
             epoch: Mutex::new(epoch),

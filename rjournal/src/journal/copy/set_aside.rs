@@ -84,6 +84,7 @@ impl Copy {
         };
         self.heard = self.heard.min(at.sequence);
         self.shared.tail.cut(at);
+        lock(&self.shared.sets).cut(at.sequence);
         // What was cut says nothing any more.
         let ends = self
             .shared

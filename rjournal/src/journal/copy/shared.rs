@@ -10,6 +10,7 @@ use crate::entry::{Epoch, JournalId, QualifiedName, Sequence, SystemId, TermReco
 use crate::error::{JournalError, ReceiverError};
 use crate::journal::control::{Control, ControlFile};
 use crate::journal::orphan::{self, Orphan};
+use crate::journal::sets::Sets;
 use crate::journal::tail::{Limit, Tail};
 use crate::journal::write::lock;
 use crate::receiver::{ChainReader, StoredBundle};
@@ -35,7 +36,7 @@ pub struct CopyShared {
     pub(super) control: Mutex<ControlFile>,
     /// As durable in the control file.
     pub(super) promised: Mutex<Epoch>,
-    pub(super) set: Mutex<Option<(Sequence, SetChange)>>,
+    pub(super) sets: Mutex<Sets>,
     /// Nothing for a copy outside any group.
     pub(super) authority: Mutex<Option<Authority>>,
     /// The record of the last term that came in it, and its entry.
@@ -120,7 +121,18 @@ impl CopyShared {
 
     /// The in-sync set its source recorded last, as far as it came here.
     pub fn set(&self) -> Option<(Sequence, SetChange)> {
-        lock(&self.set).clone()
+        lock(&self.sets).last().cloned()
+    }
+
+    /// Whether the source may have answered entries that are not here. Not so where the changes of the in-sync set that came
+    /// here say that nothing is answered without this copy: under policy block or reject the source lets a member know, on its
+    /// disk, before it goes on without it. `me` is this system. For the dialogue of a takeover (ruling 13); what an operator
+    /// forced at the source, or opened alone there, is not known here.
+    pub fn local_answers_possible(&self, me: SystemId) -> bool {
+        let confirmed = self.tail.marks().settled;
+        let began_behind = lock(&self.control).get().began_behind;
+        let began_behind = began_behind.unwrap_or(Sequence::NONE);
+        lock(&self.sets).local_answers_possible(me, self.name, confirmed, began_behind)
     }
 
     /// Bundles after `after`, as [`Tail::bundles_after`].

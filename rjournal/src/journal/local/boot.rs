@@ -119,9 +119,18 @@ impl Recovered {
         (Arc::new(journal), self.chain, (self.mark, self.forgotten.0))
     }
 
-    /// Makes the window of deposit keys again, from what was kept of those forgotten and the receivers behind that, if there
-    /// is any key in them.
+    /// Makes the window of deposit keys again: from the receivers, and from what was read of the other journals of a group's
+    /// history.
     fn key_window(&mut self) -> Result<KeyWindow, JournalError> {
+        let mut keys = self.own_key_window()?;
+        if let Some((earlier, begins)) = self.earlier.take() {
+            keys.remember(&earlier, begins, self.chain.tip().sequence);
+        }
+        Ok(keys)
+    }
+
+    /// From what was kept of those forgotten and the receivers behind that, if there is any key in them.
+    fn own_key_window(&mut self) -> Result<KeyWindow, JournalError> {
         let window = self.control.get().attributes.key_window;
         let (file, forgotten) = &mut self.forgotten;
         let mut keys = KeyWindow::new(window, std::mem::take(forgotten));

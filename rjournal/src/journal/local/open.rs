@@ -289,11 +289,10 @@ impl Journal {
             .is_none_or(|names| names.claim(self.name, name, named))
     }
 
-    /// Closes the journal: what is not released is UNKNOWN.
+    /// Closes the journal: what is not released is UNKNOWN, also what is not sealed yet: a writer that still runs seals it.
     pub fn close(&self) {
         self.intake.stop();
-        self.answers
-            .end(UnknownReason::Closed, self.tail.marks().sealed);
+        self.answers.end(UnknownReason::Closed, self.intake.last());
         self.tail.close();
     }
 

@@ -13,6 +13,7 @@ use crate::entry::{
 };
 use crate::error::{JournalError, ReceiverError};
 use crate::journal::control::{Attributes, Control, ControlFile, JournalKind};
+use crate::journal::earlier::{EarlierKeys, TermBegins};
 use crate::journal::forgotten::{Forgotten, ForgottenFile};
 use crate::journal::mark::{Mark, MarkFile};
 use crate::journal::write::Entropy;
@@ -51,6 +52,8 @@ pub struct Recovered {
     /// What was forgotten of deposit keys, and its file.
     pub(super) forgotten: (ForgottenFile, Forgotten),
     pub(super) facts: Facts,
+    /// Deposit keys of the other journals of its group's history.
+    pub(super) earlier: Option<(EarlierKeys, TermBegins)>,
     pub(super) owner: Owner,
     leftovers: Vec<Leftover>,
     /// An older control file had to do.
@@ -94,6 +97,9 @@ impl Recovered {
             stopped: None,
             set_unknown: false,
             next_name: Some(first_receiver),
+            policy_ordered: None,
+            untold: Vec::new(),
+            began_behind: None,
         };
         create_dirs(&*disk, dir)?;
         ControlFile::create(Arc::clone(&disk), dir, control)?;
@@ -141,11 +147,18 @@ impl Recovered {
             mark,
             forgotten,
             facts,
+            earlier: None,
             owner,
             leftovers,
             control_damaged: control_damaged.is_some(),
             adopted: 0,
         })
+    }
+
+    /// Deposit keys that landed in the other journals of its recovery group's history, where its own term begins there: the window
+    /// of its deposit keys will know them.
+    pub fn remember(&mut self, earlier: EarlierKeys, begins: TermBegins) {
+        self.earlier = Some((earlier, begins));
     }
 
     /// What is kept about it.

@@ -213,3 +213,70 @@ fn name_and_source_of_a_copy_that_history_does_not_name_are_asked_for() {
     assert_eq!(feeders[0], (THERE, "PRD".to_owned(), vec![THERE]));
     assert_eq!(feeders[1], (THIRD, "BKP".to_owned(), vec![THERE, THIRD]));
 }
+
+fn change(policy: Policy, reason: SetReason, members: usize, left: usize) -> SetChange {
+    let bkp = || member(THERE, "BKPLIB/JRN", 39);
+    SetChange {
+        required: members as u32,
+        policy,
+        reason,
+        members: std::iter::repeat_with(bkp).take(members).collect(),
+        left: std::iter::repeat_with(bkp).take(left).collect(),
+    }
+}
+
+/// Ruling 13: what the control file alone knew of who was told is asked again, never taken for granted.
+#[test]
+fn a_looser_policy_is_in_force_only_where_something_proves_it() {
+    use SetReason::{Joined, Operator, TargetFailed, TimedOut};
+    let (block, looser) = (Policy::Block, Policy::Degrade);
+    let joined = change(block, Joined, 1, 0);
+    let loosened = change(looser, Operator, 1, 0);
+    let after = |changes: &[&SetChange]| {
+        changes
+            .iter()
+            .fold(None, |before, change| guard(before, change))
+    };
+    assert_eq!(after(&[&joined]), Some(block));
+    assert_eq!(after(&[&joined, &loosened]), Some(block));
+    let another = change(looser, Joined, 2, 0);
+    assert_eq!(after(&[&joined, &loosened, &another]), Some(block));
+    for reason in [TimedOut, TargetFailed] {
+        let dropped = change(looser, reason, 0, 1);
+        assert_eq!(after(&[&joined, &loosened, &dropped]), None);
+    }
+    // Where the stricter one was said is deleted.
+    assert_eq!(after(&[&loosened]), Some(block));
+    assert_eq!(after(&[&change(looser, Joined, 1, 0)]), None);
+
+    let mut history = history(HERE, 1, &[member(THERE, "BKPLIB/JRN", 39)]);
+    history.facts.set = Some((Sequence::new(40), loosened));
+    history.guard = Some(block);
+    let control = decided(&mut history, &order(Role::Local)).control;
+    assert_eq!(control.attributes.policy, block);
+    assert_eq!(control.policy_ordered, Some(looser));
+}
+
+#[test]
+fn who_was_taken_out_last_under_block_is_asked_too() {
+    let bkp = member(THERE, "BKPLIB/JRN", 39);
+    let mut history = history(HERE, 1, std::slice::from_ref(&bkp));
+    let out = change(Policy::Block, SetReason::Operator, 0, 1);
+    history.facts.set = Some((Sequence::new(40), out));
+    let rebuilt = decided(&mut history, &order(Role::Local));
+    assert_eq!(rebuilt.members, Some(vec![bkp.clone()]));
+    assert_eq!(rebuilt.control.untold, [bkp]);
+    let degraded = change(Policy::Degrade, SetReason::Operator, 0, 1);
+    history.facts.set = Some((Sequence::new(40), degraded));
+    let rebuilt = decided(&mut history, &order(Role::Local));
+    assert_eq!(rebuilt.members, Some(Vec::new()));
+}
+
+/// A copy put together again cannot know what was said to it.
+#[test]
+fn a_remote_journal_made_again_rules_nothing_out_by_what_it_holds() {
+    let mut history = history(THERE, 1, &[member(HERE, "BKPLIB/JRN", 39)]);
+    history.tip = Sequence::new(77);
+    let control = decided(&mut history, &order(Role::Remote)).control;
+    assert_eq!(control.began_behind, Some(Sequence::new(77)));
+}

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use super::facts::{ConfirmOutput, MemberKey};
+use super::guarantee::{Ordered, Untold};
 use super::release::{Progress, Segment};
 use super::set::{Candidate, Flaps};
 use crate::entry::control_entry::{Member, Policy, SetChange, SetReason};
@@ -13,7 +14,12 @@ use crate::entry::{Moment, Sequence};
 /// The in-sync set of one local journal.
 #[derive(Debug)]
 pub struct Confirmation {
+    /// In force.
     pub(super) policy: Policy,
+    /// A looser one that was ordered, until everybody it concerns knows.
+    pub(super) ordered: Option<Ordered>,
+    /// Who was taken out under block or reject and is not known to have the entry that says so.
+    pub(super) untold: Vec<Untold>,
     pub(super) timeout: Duration,
     pub(super) waiting_entries_max: u64,
     pub(super) sealed: Sequence,
@@ -45,15 +51,18 @@ impl Confirmation {
         waiting_entries_max: u64,
         set: Option<(Sequence, SetChange)>,
     ) -> Self {
-        let (number, members) = set.map_or((Sequence::NONE, Vec::new()), |(number, set)| {
-            (number, set.members)
-        });
+        let (number, recorded, members) = set
+            .map_or((Sequence::NONE, policy, Vec::new()), |(number, set)| {
+                (number, set.policy, set.members)
+            });
         let progress = members
             .iter()
             .map(|member| (MemberKey::from(member), Progress::default()))
             .collect();
         Self {
             policy,
+            ordered: None,
+            untold: Vec::new(),
             timeout,
             waiting_entries_max,
             sealed: Sequence::NONE,
@@ -62,6 +71,7 @@ impl Confirmation {
             segments: VecDeque::from([Segment {
                 set: number,
                 members,
+                policy: recorded,
                 shrank: false,
             }]),
             progress,
@@ -117,30 +127,11 @@ impl Confirmation {
         self.holding
     }
 
-    /// An operator changed policy or time-out.
-    pub fn handle_policy(
-        &mut self,
-        policy: Policy,
-        timeout: Duration,
-        waiting_entries_max: u64,
-        now: Moment,
-    ) {
-        self.policy = policy;
-        self.timeout = timeout;
-        self.waiting_entries_max = waiting_entries_max;
-        let held = std::mem::replace(&mut self.holding, false);
-        self.handle_timeout(now);
-        if held && !self.holding {
-            // The new policy does not hold off, or not yet.
-            self.holding = true;
-            self.resume();
-        }
-    }
-
     /// A bundle was sealed and handed to the links.
     pub fn handle_sealed(&mut self, upto: Sequence, now: Moment) {
         self.sealed = self.sealed.max(upto);
-        if !self.members().0.is_empty() || self.segments.len() > 1 {
+        let waits = !self.members().0.is_empty() || !self.untold.is_empty();
+        if waits || self.segments.len() > 1 {
             self.outstanding.push_back((upto, now));
         }
         if self.holding && self.policy == Policy::Reject {
@@ -154,6 +145,7 @@ impl Confirmation {
         self.written = self.written.max(upto);
         self.sealed = self.sealed.max(upto);
         self.release(now);
+        self.settle_policy(now);
     }
 
     /// A target acknowledged.
@@ -167,9 +159,20 @@ impl Confirmation {
         let Some(progress) = self.progress.get_mut(&key) else {
             return;
         };
+        progress.present = true;
         progress.received = progress.received.max(received);
         progress.written = progress.written.max(written);
+        self.settle_untold();
         self.release(now);
+        self.settle_policy(now);
+    }
+
+    /// A target was heard to have so much while the journal opened; no link to it runs yet.
+    pub fn handle_heard(&mut self, key: MemberKey, has: Sequence, now: Moment) {
+        self.handle_acknowledged(key, has, has, now);
+        if let Some(progress) = self.progress.get_mut(&key) {
+            progress.present = false;
+        }
     }
 
     /// When [`Self::handle_timeout`] wants to be called.
@@ -305,7 +308,7 @@ mod tests {
         let (member, set) = joined();
         let (timeout, heard) = (Duration::from_secs(1), Sequence::new(70));
         let mut confirmation = Confirmation::new(Policy::Degrade, timeout, 10, set);
-        confirmation.handle_acknowledged(MemberKey::from(&member), heard, heard, Moment::ZERO);
+        confirmation.handle_heard(MemberKey::from(&member), heard, Moment::ZERO);
         confirmation.handle_sealed(Sequence::new(72), Moment::ZERO);
         confirmation.handle_written(Sequence::new(72), Moment::ZERO);
         let released = ConfirmOutput::Release {

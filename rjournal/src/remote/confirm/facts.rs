@@ -1,6 +1,6 @@
 //! Room `remote`, confirmation: what it is told about targets and what it wants done. Must not know in which order.
 
-use crate::entry::control_entry::{Member, SetChange};
+use crate::entry::control_entry::{Member, Policy, SetChange};
 use crate::entry::{QualifiedName, Sequence, SystemId};
 
 /// One target of one journal.
@@ -31,7 +31,7 @@ pub enum Loss {
     /// It knows a later history than this journal's, which is over: nothing is answered any more, not as LOCAL either
     /// (failures.md COU-5, COU-7, COU-8).
     Fenced,
-    /// An operator took it out.
+    /// An operator took it out, whether it knows or not ([`super::Confirmation::handle_leave`] lets it know first).
     Operator,
 }
 
@@ -63,6 +63,10 @@ pub enum ConfirmOutput {
     },
     /// The session of this target goes on, but outside the set: it is to say when it has caught up.
     Left(MemberKey),
+    /// Keep that this policy is in force, and none is ordered.
+    InForce(Policy),
+    /// Keep that this target has the entry that took it out, or that nobody waits for that any more.
+    Told(MemberKey),
 }
 
 /// The classes of released entries.

@@ -7,10 +7,18 @@
 //!    members that remain, LOCAL when none does.
 //!
 //! Every change of the set is ordered as an entry ([`ConfirmOutput::ChangeSet`]) and counts from its number on.
+//!
+//! Under policy block or reject a takeover of a member takes the last such entry it has for a promise: nothing was answered
+//! without it (ruling 13). So nothing that breaks it counts before the member has the entry that says so on its disk:
+//! 1. a looser policy is in force when it is flushed here and at every member (`guarantee`);
+//! 2. nothing is answered on a set an operator made smaller before who left has it too;
+//! 3. an operator may give a member up that cannot be told: then the promise to it is void, and he was told so.
+//!
 //! Must not know sessions: it is told who acknowledged what, who has caught up and who is lost.
 
 mod confirmation;
 mod facts;
+mod guarantee;
 mod release;
 mod set;
 

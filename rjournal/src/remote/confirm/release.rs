@@ -3,7 +3,7 @@
 
 use super::confirmation::Confirmation;
 use super::facts::{Class, ConfirmOutput, MemberKey};
-use crate::entry::control_entry::{Level, Member};
+use crate::entry::control_entry::{Level, Member, Policy};
 use crate::entry::{Moment, Sequence};
 
 #[derive(Debug, Clone)]
@@ -11,12 +11,16 @@ pub(super) struct Segment {
     /// The entry that set it.
     pub(super) set: Sequence,
     pub(super) members: Vec<Member>,
+    /// The policy that entry says.
+    pub(super) policy: Policy,
     /// Whether it left somebody out who was in the one before.
     pub(super) shrank: bool,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Progress {
+    /// It was heard since its connection was lost last.
+    pub(super) present: bool,
     pub(super) received: Sequence,
     pub(super) written: Sequence,
 }
@@ -43,7 +47,7 @@ impl Confirmation {
                 .map(|member| self.flushed(member).unwrap_or(Sequence::NONE))
                 .min()
                 .unwrap_or(Sequence::LAST_USABLE);
-            let upto = self.written.min(reach).min(end);
+            let upto = self.written.min(reach).min(end).min(self.barrier());
             let (set, empty) = (segment.set, segment.members.is_empty());
             if empty {
                 self.say(upto, Class::Local, set);
@@ -67,6 +71,7 @@ impl Confirmation {
         let effective = |segment: &Segment| {
             segment.shrank
                 && self.written >= segment.set
+                && segment.set <= self.barrier()
                 && segment
                     .members
                     .iter()
@@ -109,7 +114,8 @@ impl Confirmation {
             .iter()
             .map(|member| self.reach(member))
             .min()
-            .unwrap_or(Sequence::LAST_USABLE);
+            .unwrap_or(Sequence::LAST_USABLE)
+            .min(self.barrier());
         while self
             .outstanding
             .front()
@@ -129,8 +135,10 @@ impl Confirmation {
             })
         };
         let waiting = self.changing.as_ref();
+        let untold = &self.untold;
         self.progress.retain(|key, _| {
             in_some_set(key)
+                || untold.iter().any(|untold| untold.key() == *key)
                 || waiting.is_some_and(|change| {
                     change
                         .members
@@ -151,7 +159,7 @@ impl Confirmation {
     }
 
     /// How far a member counts.
-    fn reach(&self, member: &Member) -> Sequence {
+    pub(super) fn reach(&self, member: &Member) -> Sequence {
         let progress = self
             .progress
             .get(&MemberKey::from(member))

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::confirmation::Confirmation;
 use super::facts::{ConfirmOutput, Loss, MemberKey};
 use super::release::Segment;
-use crate::entry::control_entry::{Member, Policy, SetChange, SetReason};
+use crate::entry::control_entry::{Member, SetChange, SetReason};
 use crate::entry::{Moment, Sequence};
 
 /// Longest wait before a target that keeps leaving may join again.
@@ -63,6 +63,7 @@ impl Confirmation {
         let Some(progress) = self.progress.get_mut(&key) else {
             return;
         };
+        progress.present = false;
         let had = progress.received.max(progress.written);
         progress.written = progress.written.min(written);
         progress.received = progress.written;
@@ -88,15 +89,18 @@ impl Confirmation {
             Loss::Connection => {}
             // Under block and reject nobody but an operator makes the set smaller: no answer is LOCAL, and a takeover of
             // the target relies on that (ruling 13).
-            Loss::Failed if self.policy != Policy::Degrade => {}
+            Loss::Failed if self.policy.guards() => {}
             Loss::Failed => self.take_out(&[key], SetReason::TargetFailed, now),
             Loss::Fenced => self.fenced = true,
             Loss::Operator => {
                 self.candidates.remove(&key);
+                self.give_up(key);
                 self.take_out(&[key], SetReason::Operator, now);
+                self.release(now);
             }
         }
         self.handle_timeout(now);
+        self.settle_policy(now);
     }
 
     /// The change that was ordered has become this entry.
@@ -108,8 +112,9 @@ impl Confirmation {
             .changing
             .take()
             .expect("a change of the set was ordered");
-        let before = self.segments.back().expect("there is always a segment");
-        let shrank = before.members.iter().any(|old| {
+        let (members, _) = self.members();
+        let before = members.len();
+        let shrank = members.iter().any(|old| {
             !change
                 .members
                 .iter()
@@ -117,11 +122,13 @@ impl Confirmation {
         });
         for member in &change.members {
             let key = MemberKey::from(member);
-            self.progress.entry(key).or_default();
+            let progress = self.progress.entry(key).or_default();
             if self.candidates.remove(&key).is_some() {
+                progress.present = true;
                 self.flaps.entry(key).or_default().joined_at = now;
             }
         }
+        self.number_untold(sequence);
         for member in &change.left {
             let key = MemberKey::from(member);
             let flaps = self.flaps.entry(key).or_default();
@@ -142,16 +149,22 @@ impl Confirmation {
             }
             self.outputs.push_back(ConfirmOutput::Left(key));
         }
-        if self.news.len() == NEWS_MAX {
-            self.news.pop_front();
+        let same = change.left.is_empty() && change.members.len() == before;
+        if !same {
+            if self.news.len() == NEWS_MAX {
+                self.news.pop_front();
+            }
+            self.news.push_back((sequence, change.clone()));
         }
-        self.news.push_back((sequence, change.clone()));
         self.segments.push_back(Segment {
             set: sequence,
             members: change.members,
+            policy: change.policy,
             shrank,
         });
+        self.number_ordered(sequence);
         self.release(now);
+        self.settle_policy(now);
     }
 
     pub(super) fn take_out(&mut self, keys: &[MemberKey], reason: SetReason, _now: Moment) {
@@ -181,7 +194,12 @@ impl Confirmation {
         self.order_change(members, Vec::new(), SetReason::Joined);
     }
 
-    fn order_change(&mut self, members: Vec<Member>, left: Vec<Member>, reason: SetReason) {
+    pub(super) fn order_change(
+        &mut self,
+        members: Vec<Member>,
+        left: Vec<Member>,
+        reason: SetReason,
+    ) {
         // One that joins is not followed yet: it says itself how far it is.
         let known = |member: Member| Member {
             acknowledged: self.flushed(&member).unwrap_or(member.acknowledged),
@@ -191,7 +209,7 @@ impl Confirmation {
         let left: Vec<Member> = left.into_iter().map(known).collect();
         let change = SetChange {
             required: members.len() as u32,
-            policy: self.policy,
+            policy: self.policy_said(),
             reason,
             members,
             left,

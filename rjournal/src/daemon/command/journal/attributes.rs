@@ -11,7 +11,7 @@ use crate::entry::control_entry::Policy;
 use crate::journal::{Attributes, ManageReceivers};
 
 /// Attributes to set; what is not given stays.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct AttributePatch {
     /// Size in KB at which receivers are changed.
@@ -98,12 +98,6 @@ impl AttributePatch {
         set(&mut attributes.actor, self.actor);
         set(&mut attributes.policy, self.policy);
         Ok(())
-    }
-
-    pub(super) fn loosens(&self, before: &Attributes) -> bool {
-        let guarded = |policy: Policy| policy != Policy::Degrade;
-        self.policy
-            .is_some_and(|policy| guarded(before.policy) && !guarded(policy))
     }
 }
 

@@ -5,10 +5,16 @@ use serde::{Deserialize, Serialize};
 use super::attributes::AttributePatch;
 use super::find::not_open;
 use crate::daemon::command::CommandError;
+use crate::daemon::crank::change_attributes;
+use crate::daemon::messages::Severity;
 use crate::daemon::system::{JournalRuntime, Shared};
 use crate::daemon::task::copy::CopyEvent;
+use crate::daemon::task::local::LocalRuntime;
+use crate::daemon::task::names;
 use crate::daemon::task::opening::OpenOrder;
 use crate::entry::QualifiedName;
+use crate::journal::JournalKind;
+use crate::remote::MemberKey;
 
 /// Which receiver a journal changes to.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -68,6 +74,11 @@ impl Shared {
     ) -> Result<JournalChanged, CommandError> {
         let runtime = self.require_journal(request.journal)?;
         if let Some(choice) = request.open {
+            if let (JournalRuntime::Copy(_), Some(rests)) =
+                (&runtime, self.rests_in_group(request.journal))
+            {
+                return Err(rests);
+            }
             return open_journal(&runtime, choice).await;
         }
         if let Some(fed) = request.fed {
@@ -77,6 +88,13 @@ impl Shared {
                     "JRNSTATE is for remote journals; a local one is open while its system runs",
                 ));
             };
+            if !fed {
+                self.require_no_group(
+                    request.journal,
+                    "who feeds it is the group's matter",
+                    "DLTCRG ends the group; CHGCRGPRI and takeover change its primary",
+                )?;
+            }
             let reason = (!fed).then(|| "an operator made it inactive here; CHGJRN JRNSTATE(*ACTIVE) lets it be fed again".to_owned());
             copy.tell(CopyEvent::Stop(reason)).await;
         }
@@ -100,58 +118,83 @@ impl Shared {
         request: &ChangeJournal,
         runtime: &JournalRuntime,
     ) -> Result<bool, CommandError> {
-        let before = runtime.attributes().unwrap_or_default();
-        let mut after = before.clone();
-        request.attributes.apply(&mut after)?;
-        if after == before {
-            return Ok(false);
-        }
-        if request.attributes.loosens(&before) && !request.force && lacks_a_member(runtime) {
-            let text = "a member of the in-sync set is unreachable: loosening the policy now voids the guarantee that nothing was \
-                        answered without it; a takeover there could not know";
-            return Err(CommandError::refused("RJN4004", text).help("--force does it all the same"));
-        }
         match runtime {
-            JournalRuntime::Local(local) => {
-                local
-                    .journal
-                    .update(|control| control.attributes = after.clone())?;
-                let timeout = std::time::Duration::from_millis(after.sync_timeout_ms);
-                let now = self.clock.now();
-                let left = {
-                    let mut confirmation = local
-                        .confirmation
-                        .lock()
-                        .unwrap_or_else(std::sync::PoisonError::into_inner);
-                    confirmation.handle_policy(
-                        after.policy,
-                        timeout,
-                        after.waiting_entries_max,
-                        now,
-                    );
-                    crate::daemon::crank::carry_confirmation(
-                        &local.journal,
-                        &mut confirmation,
-                        self.clock.wall(),
-                        now,
-                    )
-                };
-                local.links.tell_left(&left);
-            }
+            JournalRuntime::Local(local) => self.change_local(request, local),
             JournalRuntime::Copy(copy) => {
+                let before = copy.copy.control().attributes;
+                let mut after = before.clone();
+                request.attributes.apply(&mut after)?;
+                if after == before {
+                    return Ok(false);
+                }
                 let mut comparable = after.clone();
                 comparable.delete_receivers = before.delete_receivers;
                 comparable.retention_bytes_max = before.retention_bytes_max;
                 comparable.text.clone_from(&before.text);
-                if comparable != before {
+                // One that rests is this system's own: it is to have them when it opens.
+                let own = copy.copy.control().kind == JournalKind::Local;
+                if comparable != before && !own {
                     let text = "on a remote journal only DLTRCV, RTNMIB and TEXT can be changed; the rest follows its source";
                     return Err(CommandError::refused("RJN4005", text));
                 }
                 copy.copy.update(|control| control.attributes = after)?;
+                Ok(true)
+            }
+            JournalRuntime::Opening(_) | JournalRuntime::Broken(_)
+                if request.attributes == AttributePatch::default() =>
+            {
+                Ok(false)
             }
             JournalRuntime::Opening(_) | JournalRuntime::Broken(_) => {
-                return Err(not_open(request.journal));
+                Err(not_open(request.journal))
             }
+        }
+    }
+
+    /// Under one lock: what is in force, and who can be told of something else, changes under it only.
+    fn change_local(
+        &self,
+        request: &ChangeJournal,
+        local: &LocalRuntime,
+    ) -> Result<bool, CommandError> {
+        let (wall, now) = (self.clock.wall(), self.clock.now());
+        let mut confirmation = local
+            .confirmation
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        // What was ordered and is not in force yet is what an operator wants so far.
+        let mut before = local.journal.control().attributes;
+        before.policy = confirmation.policy_ordered().unwrap_or(before.policy);
+        let mut after = before.clone();
+        request.attributes.apply(&mut after)?;
+        let names_policy = request.attributes.policy.is_some();
+        let waits = confirmation.must_be_told(after.policy) && names_policy;
+        let away = confirmation.away();
+        let forces = waits && request.force && !away.is_empty();
+        if after == before && !forces {
+            return Ok(false);
+        }
+        if waits && !request.force && !away.is_empty() && after.policy != before.policy {
+            let text = format!(
+                "{} is a member of the in-sync set and cannot be told now: loosening the policy voids the guarantee that nothing \
+                 was answered without it; a takeover there could not know",
+                names(&away)
+            );
+            return Err(CommandError::refused("RJN4004", text).help("--force does it all the same"));
+        }
+        let given_up = if forces { away } else { Vec::new() };
+        let keys: Vec<MemberKey> = given_up.iter().map(MemberKey::from).collect();
+        let journal = &local.journal;
+        let left = change_attributes(journal, &mut confirmation, after, &keys, wall, now)?;
+        drop(confirmation);
+        local.links.tell_left(&left);
+        if !given_up.is_empty() {
+            let text = format!(
+                "an operator loosened the policy, and {} cannot be told (--force): a takeover there cannot know what is answered \
+                 without it",
+                names(&given_up)
+            );
+            self.post("RJN2012", Severity::Alarm, request.journal, text);
         }
         Ok(true)
     }
@@ -165,10 +208,11 @@ impl Shared {
         let local = match runtime {
             JournalRuntime::Local(local) => local,
             JournalRuntime::Copy(_) => {
-                return Err(CommandError::refused(
-                    "RJN4006",
-                    "receivers of a remote journal change with their source's",
-                ));
+                let follows = || {
+                    let text = "receivers of a remote journal change with their source's";
+                    CommandError::refused("RJN4006", text)
+                };
+                return Err(self.rests_in_group(journal).unwrap_or_else(follows));
             }
             JournalRuntime::Opening(_) | JournalRuntime::Broken(_) => {
                 return Err(not_open(journal));
@@ -243,14 +287,6 @@ impl Shared {
             written = local.journal.tail().listen(crate::journal::Limit::Written);
         }
     }
-}
-
-fn lacks_a_member(runtime: &JournalRuntime) -> bool {
-    let JournalRuntime::Local(local) = runtime else {
-        return false;
-    };
-    let links = local.links.all();
-    links.iter().any(|link| local.is_member_away(link))
 }
 
 async fn open_journal(

@@ -20,6 +20,11 @@ impl Shared {
     ) -> Result<Done, CommandError> {
         let name = request.journal;
         let runtime = self.require_journal(name)?;
+        self.require_no_group(
+            name,
+            "it is not deleted",
+            "DLTCRG ends the group first; the journals stay",
+        )?;
         let file = self.catalog(|catalog| {
             catalog
                 .files
@@ -32,11 +37,12 @@ impl Shared {
             return Err(CommandError::refused("RJN4007", text)
                 .help(format!("end that first: rjournal endjrnpf --file '{file}'")));
         }
+        let history = self.journals_of_history(name);
         let job = self.catalog(|catalog| {
             catalog
                 .jobs
                 .iter()
-                .find(|(_, job)| job.journal == name)
+                .find(|(_, job)| history.contains(&job.journal))
                 .map(|(store, job)| (*store, job.active))
         });
         if let Some((store, active)) = job {
@@ -66,6 +72,7 @@ impl Shared {
                 .help("inactivate it first, on the source: CHGRMTJRN JRNSTATE(*INACTIVE)"));
         }
         self.drop_journal(name).await?;
+        self.end_loans(|loan| loan.journal == name)?;
         Ok(Done {})
     }
 }

@@ -1,13 +1,17 @@
 //! Room `daemon`: WRKJRNA: a journal is asked for everything it shows. Must not change anything.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use super::description::{
     DescribeJournals, JournalDescription, JournalDescriptions, JournalState, LinkDescription,
     Watermarks,
 };
 use crate::daemon::command::CommandError;
+use crate::daemon::command::member::GroupPlace;
+use crate::daemon::crank::member_key;
 use crate::daemon::system::{JournalRuntime, Shared};
-use crate::daemon::task::describe_outrun;
 use crate::daemon::task::link::LinkStatus;
+use crate::daemon::task::{describe_ordered, describe_outrun};
 use crate::entry::{Epoch, QualifiedName, Sequence, Timestamp};
 use crate::journal::{Behind, DeliveryMode, JournalKind, Limit, LinkRecord};
 use crate::remote::{LinkState, Shown};
@@ -44,11 +48,13 @@ impl Shared {
             state: JournalState::Damaged,
             note: None,
             source: None,
+            group: self.place_in_group(name),
             epoch: Epoch::NONE,
             in_sync_set: Vec::new(),
             watermarks: Watermarks::default(),
             open_cycles: 0,
             attributes: runtime.attributes(),
+            policy_ordered: None,
             receivers: runtime.records(),
             links: Vec::new(),
             orphans: 0,
@@ -67,6 +73,7 @@ impl Shared {
                         .clone(),
                 );
                 description.epoch = opening.control.epoch;
+                description.policy_ordered = opening.control.policy_ordered;
                 let members = &opening.members;
                 description.in_sync_set = members.iter().map(|member| member.rdb).collect();
                 let at = opening.tip.sequence;
@@ -119,11 +126,7 @@ impl Shared {
         use crate::journal::Gate;
         let journal = &local.journal;
         let marks = journal.tail().marks();
-        let failure = local
-            .failure
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .clone();
+        let failure = lock(&local.failure).clone();
         description.journal_id = Some(journal.id());
         let missing = journal.intake().room_missing();
         description.state = match (journal.gate(), &failure) {
@@ -133,18 +136,28 @@ impl Shared {
             (Gate::Open, None) => JournalState::Active,
             (Gate::Closed, None) => JournalState::Inactive,
         };
+        let links = local.links.all();
+        let records: Vec<LinkRecord> = links
+            .iter()
+            .map(|link| lock(&link.record).clone())
+            .collect();
+        let (members, ordered, untold) = {
+            let confirmation = lock(&local.confirmation);
+            let since = |record: &LinkRecord| confirmation.untold_since(member_key(record));
+            let untold: Vec<Option<Sequence>> = records.iter().map(since).collect();
+            let ordered = confirmation.policy_ordered();
+            description.policy_ordered = ordered;
+            let ordered = ordered.map(|policy| {
+                describe_ordered(confirmation.policy(), policy, &confirmation.ignorant())
+            });
+            (confirmation.members().0.to_vec(), ordered, untold)
+        };
         description.note = failure
             .or_else(|| journal.control().stopped)
             .or_else(|| missing.map(no_room))
-            .or_else(|| local.slow_write(self.clock.now()).map(slow_write));
+            .or_else(|| local.slow_write(self.clock.now()).map(slow_write))
+            .or(ordered);
         description.epoch = journal.epoch();
-        let members: Vec<_> = {
-            let confirmation = local
-                .confirmation
-                .lock()
-                .unwrap_or_else(std::sync::PoisonError::into_inner);
-            confirmation.members().0.to_vec()
-        };
         description.in_sync_set = members.iter().map(|member| member.rdb).collect();
         description.watermarks = Watermarks {
             deposited: journal.intake().last(),
@@ -155,16 +168,11 @@ impl Shared {
             last_time: marks.sealed_time,
         };
         description.open_cycles = journal.intake().open_cycles().len();
-        description.links = local
-            .links
-            .all()
+        description.links = links
             .iter()
-            .map(|link| {
-                let record = link
-                    .record
-                    .lock()
-                    .unwrap_or_else(std::sync::PoisonError::into_inner)
-                    .clone();
+            .zip(records)
+            .zip(untold)
+            .map(|((link, record), untold)| {
                 let in_sync = members.iter().any(|member| {
                     member.system == record.system && member.journal == record.target
                 });
@@ -173,7 +181,12 @@ impl Shared {
                     journal
                         .tail()
                         .behind(journal.reader(), status.acknowledged, Limit::Sealed);
-                self.describe_link(&record, &status, in_sync, marks.sealed, behind)
+                let mut shown = self.describe_link(&record, &status, in_sync, marks.sealed, behind);
+                shown.note = match (untold.map(untold_note), shown.note) {
+                    (Some(untold), Some(note)) => Some(format!("{untold}; {note}")),
+                    (untold, note) => untold.or(note),
+                };
+                shown
             })
             .collect();
     }
@@ -187,22 +200,31 @@ impl Shared {
         let control = copy.copy.control();
         let marks = copy.copy.tail().marks();
         description.journal_id = Some(control.journal);
-        "*REMOTE".clone_into(&mut description.kind);
+        // One of this system's own that rests is held like a copy.
+        let rests = control.kind == JournalKind::Local;
+        let place = description.group.as_ref();
+        let not_written = rests || place.is_some_and(|place| !place.is_current);
         description.state = match (&status.failure, status.fed) {
             (Some(_), _) => JournalState::Failed,
+            (None, _) if rests => JournalState::Standby,
             (None, true) => JournalState::Active,
+            (None, false) if not_written && control.stopped.is_none() => JournalState::Standby,
             (None, false) => JournalState::Inactive,
         };
-        let ended = status.last_end.as_ref().filter(|_| !status.fed);
+        let waits = description.state == JournalState::Standby;
+        let ended = status.last_end.as_ref().filter(|_| !status.fed && !waits);
+        let why = place.filter(|_| rests).map(GroupPlace::who_is_primary);
         description.note = status
             .failure
             .clone()
             .or(control.stopped)
-            .or_else(|| ended.cloned());
+            .or_else(|| ended.cloned())
+            .or_else(|| why.map(|who| format!("rests: {who}")));
         if let JournalKind::Remote(source) = &control.kind {
+            "*REMOTE".clone_into(&mut description.kind);
             description.source = Some((source.name, source.journal));
         }
-        description.epoch = control.promised;
+        description.epoch = copy.copy.promised();
         description.in_sync_set = copy.copy.set().map_or_else(Vec::new, |(_, set)| {
             set.members.iter().map(|member| member.rdb).collect()
         });
@@ -237,6 +259,12 @@ impl Shared {
                 self.describe_link(&record, &status, false, marks.settled, behind)
             })
             .collect();
+        if rests {
+            // Its links begin when it opens.
+            description.links = self.describe_waiting_links(&control.links, |link| {
+                (LinkState::Inactive, false, link.acknowledged)
+            });
+        }
     }
 
     /// Links of a journal that is not open: none runs. `how` tells state, whether it is in sync, and the last entry here.
@@ -314,6 +342,17 @@ impl Shared {
             needs_reinit: record.needs_reinit,
         }
     }
+}
+
+/// What is waited for before anything is answered without a target.
+fn untold_note(since: Sequence) -> String {
+    format!(
+        "nothing is answered without it before it has entry {since} on disk, which leaves it out of the in-sync set"
+    )
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What is to be done where the disk is full.

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::entry::control_entry::Level;
+use crate::daemon::command::member::GroupPlace;
+use crate::entry::control_entry::{Level, Policy};
 use crate::entry::{
     ChainHead, Epoch, JournalId, QualifiedName, RdbName, Sequence, SystemName, Timestamp,
 };
@@ -33,6 +34,9 @@ pub enum JournalState {
     /// A remote journal that is not fed now.
     #[serde(rename = "*INACTIVE")]
     Inactive,
+    /// A journal of a recovery group that is not written now: another member is primary.
+    #[serde(rename = "*STANDBY")]
+    Standby,
     /// A local journal that waits for its in-sync set before it opens.
     #[serde(rename = "*OPENING")]
     Opening,
@@ -56,6 +60,7 @@ impl JournalState {
         match self {
             Self::Active => "*ACTIVE",
             Self::Inactive => "*INACTIVE",
+            Self::Standby => "*STANDBY",
             Self::Opening => "*OPENING",
             Self::Held => "*HELD",
             Self::Full => "*FULL",
@@ -128,6 +133,9 @@ pub struct JournalDescription {
     pub note: Option<String>,
     /// Of a remote journal: the system and journal it is fed from.
     pub source: Option<(SystemName, QualifiedName)>,
+    /// Its place in a recovery group, where it belongs to one.
+    #[serde(default)]
+    pub group: Option<GroupPlace>,
     /// The epoch it is open in, or has promised.
     pub epoch: Epoch,
     /// The in-sync set: names of its targets.
@@ -138,6 +146,9 @@ pub struct JournalDescription {
     pub open_cycles: usize,
     /// Attributes.
     pub attributes: Option<Attributes>,
+    /// A looser policy that is ordered, and in force once every member of the in-sync set knows it.
+    #[serde(default)]
+    pub policy_ordered: Option<Policy>,
     /// Receiver directory, oldest first.
     pub receivers: Vec<ReceiverRecord>,
     /// Links.

@@ -7,9 +7,12 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 use super::super::{CommandError, Done, ErrorKind};
+
+use crate::daemon::crank::{Ending, Source, member_key};
+use crate::daemon::messages::Severity;
 use crate::daemon::system::{JournalRuntime, Shared};
 use crate::daemon::task::link::{LinkCommand, LinkHandle};
-use crate::entry::control_entry::{Level, Policy};
+use crate::entry::control_entry::Level;
 use crate::entry::{Position, QualifiedName, RdbName, Sequence};
 use crate::journal::{DeliveryMode, LinkRecord};
 use crate::remote::{LinkState, PartnerReply, PartnerRequest, Refusal, RefusalCode};
@@ -136,6 +139,18 @@ impl Shared {
             CommandError::refused("RJN4010", format!("journal {} is not open", request.source))
                 .help("WRKJRNA says why")
         })?;
+        let partner = self.catalog(|catalog| {
+            let partner = catalog.partners.get(&request.rdb);
+            partner.map(|partner| partner.system)
+        });
+        if let Some(member) = partner {
+            self.require_no_member_link(
+                request.source,
+                member,
+                "it makes the remote journals at its members itself",
+                "DSPCRG shows them; a system that is no member may have a remote journal",
+            )?;
+        }
         let target = request.target.unwrap_or(request.source);
         let control = source.control();
         if control
@@ -242,6 +257,20 @@ impl Shared {
             .source()
             .ok_or_else(|| CommandError::refused("RJN4010", "the journal is not open"))?;
         let before = lock(&link.record).clone();
+        let is_changed = request.delivery.is_some_and(|to| to != before.delivery)
+            || request.level.is_some_and(|to| to != before.level);
+        let ends = matches!(
+            request.state,
+            Some(WantedState::InactiveControlled | WantedState::InactiveImmediate)
+        );
+        if is_changed || ends {
+            self.require_no_member_link(
+                request.source,
+                before.system,
+                "its ways between members are active, with the delivery of the group",
+                "while a member is away, CHGJRN POLICY says what happens to deposits; DLTCRG ends the group",
+            )?;
+        }
         let mut after = before.clone();
         let state = link.status().shown.state;
         let active = matches!(state, LinkState::Active | LinkState::ControlledEnd);
@@ -252,19 +281,22 @@ impl Shared {
             let text = "a remote journal forwards what is confirmed, so its own remote journals are *ASYNC";
             return Err(CommandError::refused("RJN4015", text));
         }
-        if active && (after.delivery != before.delivery || after.level != before.level) {
-            let text = "delivery and level of an active remote journal cannot be changed";
+        // One that failed may still be waited for.
+        let bound = active || is_bound(&runtime, &before);
+        if bound && (after.delivery != before.delivery || after.level != before.level) {
+            let text = "delivery and level of an active remote journal, or of a member of the in-sync set, cannot be changed";
             return Err(CommandError::refused("RJN4016", text)
                 .help("inactivate it first: CHGRMTJRN JRNSTATE(*INACTIVE)"));
         }
+        let guarded_away = is_guarded_away(&runtime, &before);
         match request.state {
             Some(WantedState::Active) => after.active = true,
             Some(WantedState::InactiveControlled | WantedState::InactiveImmediate) => {
                 after.active = false;
-                if !request.force && is_guarded(&runtime, &link) {
+                if guarded_away && !request.force {
                     let text = format!(
-                        "{} at {} is a member of the in-sync set and cannot be reached: inactivating it now voids the \
-                         guarantee that nothing was answered without it; a takeover there could not know",
+                        "{} at {} is a member of the in-sync set and cannot be told now that it is left out: inactivating it \
+                         voids the guarantee that nothing was answered without it; a takeover there could not know",
                         before.target, before.rdb
                     );
                     return Err(
@@ -276,20 +308,7 @@ impl Shared {
         }
         let begin = begin_at(&source, request.begin)?;
         if after != before {
-            let kept = after.clone();
-            source.update(|control| {
-                for record in control
-                    .links
-                    .iter_mut()
-                    .filter(|record| record.rdb == kept.rdb && record.target == kept.target)
-                {
-                    *record = LinkRecord {
-                        acknowledged: record.acknowledged,
-                        ..kept.clone()
-                    };
-                }
-            })?;
-            *lock(&link.record) = after.clone();
+            keep_record(&source, &link, &after)?;
         }
         match request.state {
             Some(WantedState::Active) => {
@@ -311,16 +330,42 @@ impl Shared {
                     .await)
             }
             Some(wanted) => {
-                let (done, answer) = oneshot::channel();
-                let controlled = wanted == WantedState::InactiveControlled;
-                link.command(LinkCommand::Inactivate { controlled, done })
-                    .await;
+                let how = match wanted {
+                    _ if guarded_away => Ending::Forced,
+                    WantedState::InactiveControlled => Ending::Controlled,
+                    _ => Ending::Immediate,
+                };
                 let patience = Duration::from_millis(request.wait_ms.max(10_000));
-                drop(tokio::time::timeout(patience, answer).await);
-                Ok(changed(&after, &link, false))
+                self.end_link(request.source, &link, &after, how, patience)
+                    .await
             }
             None => Ok(changed(&after, &link, link.status().shown.caught_up)),
         }
+    }
+
+    /// Ends a link, and waits a while for its end.
+    async fn end_link(
+        &self,
+        journal: QualifiedName,
+        link: &LinkHandle,
+        record: &LinkRecord,
+        how: Ending,
+        patience: Duration,
+    ) -> Result<RemoteJournalChanged, CommandError> {
+        if how == Ending::Forced {
+            let text = format!(
+                "an operator gave {}:{} up, which cannot be told that it is left out of the in-sync set (--force): a takeover \
+                 there cannot know what is answered without it",
+                record.rdb, record.target
+            );
+            self.post("RJN2012", Severity::Alarm, journal, text);
+        }
+        let (done, answer) = oneshot::channel();
+        link.command(LinkCommand::Inactivate { how, done }).await;
+        if let Ok(Ok(ended)) = tokio::time::timeout(patience, answer).await {
+            ended?;
+        }
+        Ok(changed(record, link, false))
     }
 
     /// Waits until a link has caught up and, where it is *SYNC, its target is in the in-sync set.
@@ -334,10 +379,7 @@ impl Shared {
         let deadline = self.clock.now() + patience;
         loop {
             let status = link.status();
-            let key = crate::remote::MemberKey {
-                system: record.system,
-                journal: record.target,
-            };
+            let key = member_key(record);
             let joined = match runtime {
                 JournalRuntime::Local(local) if record.delivery == DeliveryMode::Sync => {
                     local.is_member(key)
@@ -358,12 +400,26 @@ impl Shared {
     ) -> Result<Done, CommandError> {
         let (runtime, link) = self.find_link(request.rdb, request.source, request.target)?;
         let record = lock(&link.record).clone();
+        self.require_no_member_link(
+            request.source,
+            record.system,
+            "its remote journals at members stay",
+            "DLTCRG ends the group",
+        )?;
         if matches!(
             link.status().shown.state,
             LinkState::Active | LinkState::ControlledEnd
         ) {
             let text = format!(
                 "remote journal {} at {} is active",
+                record.target, record.rdb
+            );
+            return Err(CommandError::refused("RJN4009", text)
+                .help("inactivate it first: CHGRMTJRN JRNSTATE(*INACTIVE)"));
+        }
+        if is_bound(&runtime, &record) {
+            let text = format!(
+                "remote journal {} at {} is a member of the in-sync set, or does not know that it was left out of it",
                 record.target, record.rdb
             );
             return Err(CommandError::refused("RJN4009", text)
@@ -379,6 +435,15 @@ impl Shared {
         })?;
         if let Some(links) = runtime.link_set() {
             links.remove((record.rdb, record.target)).await;
+        }
+        // Who is not fed with the journal any more goes on from no save of it either.
+        if !source
+            .control()
+            .links
+            .iter()
+            .any(|link| link.system == record.system)
+        {
+            self.end_loans(|loan| loan.journal == request.source && loan.system == record.system)?;
         }
         Ok(Done {})
     }
@@ -409,12 +474,14 @@ fn changed(record: &LinkRecord, link: &LinkHandle, caught_up: bool) -> RemoteJou
     }
 }
 
-/// Whether the policy guards a member of the in-sync set that does not answer (ruling 13).
-fn is_guarded(runtime: &JournalRuntime, link: &LinkHandle) -> bool {
-    let JournalRuntime::Local(local) = runtime else {
-        return false;
-    };
-    local.journal.attributes().policy != Policy::Degrade && local.is_member_away(link)
+/// Whether a target is waited for, or is to be told that it is not any more.
+fn is_bound(runtime: &JournalRuntime, record: &LinkRecord) -> bool {
+    matches!(runtime, JournalRuntime::Local(local) if local.is_bound(member_key(record)))
+}
+
+/// Whether a target that is waited for, or to be told, cannot be reached (ruling 13).
+fn is_guarded_away(runtime: &JournalRuntime, record: &LinkRecord) -> bool {
+    matches!(runtime, JournalRuntime::Local(local) if local.is_guarded_away(member_key(record)))
 }
 
 /// The position an empty remote journal begins after.
@@ -438,7 +505,7 @@ fn begin_at(
 }
 
 /// What a partner refuses, in its words; the kind says what it is about.
-pub(in crate::daemon::command) fn refused_by(rdb: RdbName, refusal: &Refusal) -> CommandError {
+pub(in crate::daemon) fn refused_by(rdb: RdbName, refusal: &Refusal) -> CommandError {
     let kind = refusal_kind(refusal.code);
     CommandError::new(kind, "CPF70D5", format!("{rdb} refused: {}", refusal.text))
 }
@@ -450,4 +517,20 @@ const fn refusal_kind(code: RefusalCode) -> ErrorKind {
         RefusalCode::Damaged => ErrorKind::Damaged,
         _ => ErrorKind::Refused,
     }
+}
+
+/// Puts down what a link is from now on; how far its target was seen stays.
+fn keep_record(source: &Source, link: &LinkHandle, after: &LinkRecord) -> Result<(), CommandError> {
+    source.update(|control| {
+        let same =
+            |record: &&mut LinkRecord| record.rdb == after.rdb && record.target == after.target;
+        for record in control.links.iter_mut().filter(same) {
+            *record = LinkRecord {
+                acknowledged: record.acknowledged,
+                ..after.clone()
+            };
+        }
+    })?;
+    *lock(&link.record) = after.clone();
+    Ok(())
 }

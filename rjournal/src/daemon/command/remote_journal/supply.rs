@@ -17,6 +17,27 @@ struct Shelf {
     upto: Sequence,
 }
 
+/// A journal that a partner feeds, or is fed with.
+pub(in crate::daemon) struct Tied {
+    control: Control,
+    reader: ChainReader,
+    written: Sequence,
+    fed_upto: Sequence,
+    feeds: bool,
+}
+
+impl Tied {
+    /// Its name here.
+    pub(in crate::daemon) const fn name(&self) -> QualifiedName {
+        self.control.name
+    }
+
+    /// The entry before the oldest here, as it is now.
+    pub(in crate::daemon) fn oldest(&self) -> Sequence {
+        self.reader.oldest().sequence
+    }
+}
+
 /// What is wanted of a receiver.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::daemon) struct StoredWanted {
@@ -56,15 +77,33 @@ impl Shared {
         }
     }
 
-    /// Entries are read by the system that feeds this journal, which sealed or forwarded them, and by those this journal
-    /// feeds: as far as they are fed. A journal that waits for its in-sync set is read, too: the one it waits for may be
-    /// the one that asks.
+    /// A journal that waits for its in-sync set is read, too: the one it waits for may be the one that asks.
     fn shelf(
         &self,
         rdb: RdbName,
         partner: &Partner,
         journal: JournalId,
     ) -> Result<Shelf, PartnerReply> {
+        let tied = self.tied(rdb, partner, journal)?;
+        Ok(Shelf {
+            name: tied.name(),
+            upto: if tied.feeds {
+                tied.written
+            } else {
+                tied.fed_upto
+            },
+            reader: tied.reader,
+        })
+    }
+
+    /// Entries are read by the system that feeds this journal, which sealed or forwarded them, and by those this journal
+    /// feeds: as far as they are fed. The same two may have what was made of those entries: a save of a store.
+    pub(in crate::daemon) fn tied(
+        &self,
+        rdb: RdbName,
+        partner: &Partner,
+        journal: JournalId,
+    ) -> Result<Tied, PartnerReply> {
         let found = self.runtimes().into_iter().find_map(|runtime| {
             let (control, reader, written, fed_upto) = readable(&runtime)?;
             (control.journal == journal).then_some((control, reader, written, fed_upto))
@@ -89,10 +128,12 @@ impl Shared {
             );
             return Err(refused(RefusalCode::NotAuthorised, text));
         }
-        Ok(Shelf {
-            name,
+        Ok(Tied {
+            control,
             reader,
-            upto: if feeds { written } else { fed_upto },
+            written,
+            fed_upto,
+            feeds,
         })
     }
 }

@@ -48,6 +48,7 @@ impl Shared {
                 Some(shared) => shared.group_request(rdb, partner, request).await,
                 None => refused(RefusalCode::Stopped, "the system is stopping".to_owned()),
             },
+            PartnerRequest::Save(request) => self.save_request(rdb, partner, request).await,
             // Names no journal: whoever has a key in the directory may ask.
             PartnerRequest::Ping => PartnerReply::Pong {
                 system: self.id,

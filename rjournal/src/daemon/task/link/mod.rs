@@ -14,9 +14,10 @@ use tokio::task::JoinHandle;
 
 use self::task::LinkTask;
 use super::local::lock;
-use crate::daemon::crank::Source;
+use crate::daemon::crank::{Ending, Source};
 use crate::daemon::system::Shared;
 use crate::entry::{Position, QualifiedName, RdbName, Sequence, Timestamp};
+use crate::error::JournalError;
 use crate::journal::LinkRecord;
 use crate::remote::{MemberKey, Shown};
 
@@ -41,8 +42,8 @@ pub(crate) enum LinkCommand {
     },
     /// An operator inactivates it.
     Inactivate {
-        controlled: bool,
-        done: oneshot::Sender<()>,
+        how: Ending,
+        done: oneshot::Sender<Result<(), JournalError>>,
     },
     /// The system stops.
     Shutdown,

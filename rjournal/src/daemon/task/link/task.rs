@@ -10,13 +10,14 @@ use super::places::Place;
 use super::session::{Dial, Dialed, Session, dialed, next_frame, start_session};
 use super::{LinkCommand, LinkHandle, LinkStatus};
 use crate::daemon::clock::random_number;
-use crate::daemon::crank::{LinkCrank, Source, Wire};
+use crate::daemon::crank::{Ending, LinkCrank, Source, Wire};
 use crate::daemon::system::{JournalRuntime, Shared};
-use crate::daemon::task::local::lock;
+use crate::daemon::task::local::{LocalRuntime, lock};
 use crate::entry::{Position, Timestamp};
-use crate::journal::{DeliveryMode, LinkRecord};
+use crate::error::JournalError;
+use crate::journal::LinkRecord;
 use crate::link::Wired;
-use crate::remote::{Activation, Frame, LinkState, ShipLimit};
+use crate::remote::{Frame, LinkState, ShipLimit};
 
 /// Commands that may wait.
 const COMMANDS_WAITING: usize = 32;
@@ -36,7 +37,7 @@ pub(super) struct LinkTask {
     /// Until it has caught up.
     place: Option<Place>,
     begin: Option<Position>,
-    inactivated: Vec<oneshot::Sender<()>>,
+    inactivated: Vec<oneshot::Sender<Result<(), JournalError>>>,
     stopping: bool,
 }
 
@@ -57,7 +58,7 @@ impl LinkTask {
         let status = Arc::new(Mutex::new(status));
         let (send, commands) = mpsc::channel(COMMANDS_WAITING);
         let left = Arc::new(Notify::new());
-        let mut task = Self {
+        let task = Self {
             shared: Arc::clone(shared),
             crank,
             commands,
@@ -71,9 +72,6 @@ impl LinkTask {
             inactivated: Vec::new(),
             stopping: false,
         };
-        if record.active {
-            task.activate();
-        }
         let handle = LinkHandle {
             record: Mutex::new(record),
             status,
@@ -83,13 +81,6 @@ impl LinkTask {
         };
         *lock(&handle.task) = Some(shared.runtime.spawn(task.run()));
         Arc::new(handle)
-    }
-
-    fn activate(&mut self) {
-        let sync = self.crank.record.delivery == DeliveryMode::Sync;
-        self.crank
-            .link
-            .activate(Activation { sync }, self.shared.clock.now());
     }
 
     /// Looks up once what the target lacks first, where that is no longer in memory: since when it is behind is told from
@@ -104,6 +95,7 @@ impl LinkTask {
 
     async fn run(mut self) {
         self.look_back();
+        self.begin();
         loop {
             while let Some(command) = self.queued.pop_front() {
                 self.take_command(command);
@@ -117,13 +109,45 @@ impl LinkTask {
         }
     }
 
+    /// The journal, where it is a local one.
+    fn local(&self) -> Option<Arc<LocalRuntime>> {
+        match self.shared.runtime_of(self.crank.source.name()) {
+            Some(JournalRuntime::Local(local)) => Some(local),
+            _ => None,
+        }
+    }
+
+    /// Goes on as an operator said last.
+    fn begin(&mut self) {
+        let local = self.local();
+        let confirmation = local.as_ref().map(|local| &local.confirmation);
+        let (wall, now) = (self.shared.clock.wall(), self.shared.clock.now());
+        match self.crank.begin(confirmation, wall, now) {
+            Ok(left) => {
+                if let Some(local) = &local {
+                    local.links.tell_left(&left);
+                }
+            }
+            Err(error) => {
+                tracing::error!(journal = %self.crank.source.name(), %error, "cannot be ended");
+            }
+        }
+    }
+
+    fn inactivate(&mut self, how: Ending) -> Result<(), JournalError> {
+        let local = self.local();
+        let confirmation = local.as_ref().map(|local| &local.confirmation);
+        let (wall, now) = (self.shared.clock.wall(), self.shared.clock.now());
+        let left = self.crank.inactivate(how, confirmation, wall, now)?;
+        if let Some(local) = &local {
+            local.links.tell_left(&left);
+        }
+        Ok(())
+    }
+
     /// Does what the link wants.
     async fn turn(&mut self) {
-        let runtime = self.shared.runtime_of(self.crank.source.name());
-        let local = match &runtime {
-            Some(JournalRuntime::Local(local)) => Some(Arc::clone(local)),
-            _ => None,
-        };
+        let local = self.local();
         let confirmation = local.as_ref().map(|local| &local.confirmation);
         loop {
             let (wires, left) = self.crank.turn(
@@ -145,7 +169,7 @@ impl LinkTask {
         let shown = self.crank.link.shown();
         if shown.state == LinkState::Inactive {
             self.inactivated.drain(..).for_each(|done| {
-                let _told = done.send(());
+                let _told = done.send(Ok(()));
             });
         }
         if shown.caught_up {
@@ -191,7 +215,7 @@ impl LinkTask {
                     Err(_) => break false,
                 },
                 command = self.commands.recv(), if self.queued.len() < COMMANDS_WAITING => match command {
-                    Some(command @ (LinkCommand::Shutdown | LinkCommand::Inactivate { controlled: false, .. })) => {
+                    Some(command @ (LinkCommand::Shutdown | LinkCommand::Inactivate { how: Ending::Immediate | Ending::Forced, .. })) => {
                         self.queued.push_back(command);
                         break true;
                     }
@@ -319,21 +343,20 @@ impl LinkTask {
                 self.begin = begin;
                 // Whoever waits for a controlled end waits no longer.
                 self.inactivated.clear();
-                self.activate();
+                self.crank.activate(now);
                 let _told = done.send(());
             }
             LinkCommand::Nudge { record, done } => {
                 self.crank.record = record;
-                let sync = self.crank.record.delivery == DeliveryMode::Sync;
-                self.crank.link.nudge(Activation { sync }, now);
+                self.crank.nudge(now);
                 let _told = done.send(());
             }
-            LinkCommand::Inactivate { controlled, done } => {
-                let limit = self.crank.source.limit(self.crank.record.delivery);
-                let upto = controlled.then(|| self.crank.source.marks(limit).shippable);
-                self.inactivated.push(done);
-                self.crank.link.inactivate(upto, now);
-            }
+            LinkCommand::Inactivate { how, done } => match self.inactivate(how) {
+                Ok(()) => self.inactivated.push(done),
+                Err(error) => {
+                    let _told = done.send(Err(error));
+                }
+            },
             LinkCommand::Shutdown => {
                 self.stopping = true;
                 self.crank.link.handle_shutdown(now);

@@ -1,30 +1,15 @@
-//! Room `remote`: delivery: one link kept going over many sessions. It is activated and inactivated by an operator, dials,
-//! holds a session while there is a connection, and after a loss tries again by itself with growing, jittered waits.
-//!
-//! ```text
-//!             activate                 connected               caught up
-//!  *INACTIVE ---------> Dialing ------------------> Session -------------> (in the in-sync set, or *ASYNC)
-//!     ^  ^                | ^                          |
-//!     |  |         failed | | wait over                | lost, full, silent
-//!     |  |                v |                          v
-//!     |  |              Waiting <----------------------+
-//!     |  +--- drained --- Draining <--- inactivate *CNTRLD (running *ASYNC only; activate leads back)
-//!     +------------------ inactivate *IMMED, from anywhere
-//!  *FAILED <--- a refusal or violation that time does not cure; activate begins anew
-//! ```
-//!
-//! States as an operator sees them: IBM i "Journal state and delivery mode". Must not know sockets or tasks.
+//! Room `remote`, delivery: the machine of one link: its states, and what leads from one to another. Must not know sockets or
+//! tasks.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
-use super::confirm::Loss;
-use super::message::{EndReason, Frame, Message, Refusal};
-use super::pace::{Outrun, Pace};
-use super::ship::{SessionFacts, SourceMarks, SourceOutput, SourceSession};
+use super::facts::{Activation, LinkEvent, LinkOutput, LinkState, Shown};
 use crate::entry::{ChainHead, Moment, Sequence};
+use crate::remote::confirm::Loss;
+use crate::remote::message::{EndReason, Frame, Refusal};
+use crate::remote::pace::Pace;
+use crate::remote::ship::{SessionFacts, SourceMarks, SourceOutput, SourceSession};
 
 /// First wait after a loss.
 const WAIT_MIN: Duration = Duration::from_millis(100);
@@ -34,128 +19,6 @@ const WAIT_MAX: Duration = Duration::from_secs(15);
 const WAIT_REFUSED: Duration = Duration::from_secs(5);
 /// How long dialing may take before it counts as failed; the driver's own limit is shorter.
 const DIAL_MAX: Duration = Duration::from_secs(20);
-
-/// What an operator asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Activation {
-    /// *SYNC rather than *ASYNC.
-    pub sync: bool,
-}
-
-/// Where a link is, as an operator sees it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum LinkState {
-    /// Not replicating.
-    #[serde(rename = "*INACTIVE")]
-    Inactive,
-    /// Replicating, or trying to.
-    #[serde(rename = "*ACTIVE")]
-    Active,
-    /// A controlled end: what is there still goes out.
-    #[serde(rename = "*CTLINACT")]
-    ControlledEnd,
-    /// Ended by something time does not cure.
-    #[serde(rename = "*FAILED")]
-    Failed,
-}
-
-impl LinkState {
-    /// Whether entries may still go out: active, or ending in order.
-    pub const fn is_running(self) -> bool {
-        matches!(self, Self::Active | Self::ControlledEnd)
-    }
-
-    /// As printed.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Inactive => "*INACTIVE",
-            Self::Active => "*ACTIVE",
-            Self::ControlledEnd => "*CTLINACT",
-            Self::Failed => "*FAILED",
-        }
-    }
-}
-
-/// A link for people.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Shown {
-    /// State.
-    pub state: LinkState,
-    /// Whether a session streams entries.
-    pub streaming: bool,
-    /// Whether it has caught up since the session began.
-    pub caught_up: bool,
-    /// Deposits come faster than it catches up.
-    pub outrun: Option<Outrun>,
-    /// The last entry shipped in this session.
-    pub shipped: Sequence,
-    /// The last entry acknowledged as flushed in this session.
-    pub written: Sequence,
-    /// Failed attempts since the last session.
-    pub attempts: u32,
-    /// Why the last session or attempt ended.
-    pub last_end: Option<EndReason>,
-}
-
-/// What happened on a link.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum LinkEvent {
-    /// The target is coupled.
-    Coupled {
-        /// Its last entry.
-        tip: Sequence,
-        /// Entries it set aside.
-        archived: u64,
-        /// It has less than it had.
-        went_back: bool,
-    },
-    /// It acknowledged.
-    Acknowledged {
-        /// In memory.
-        received: Sequence,
-        /// On disk.
-        written: Sequence,
-        /// Its disk will soon be full.
-        low_space: bool,
-    },
-    /// It has caught up.
-    CaughtUp,
-    /// Deposits come faster than it catches up: told once a session.
-    Outrun(Outrun),
-    /// The session ended; the link goes on by itself unless it failed.
-    Ended {
-        /// Why.
-        reason: EndReason,
-        /// What it means for the in-sync set.
-        loss: Loss,
-        /// Whether an operator must do something.
-        failed: bool,
-    },
-    /// It was inactivated, and nothing is under way any more.
-    Inactivated,
-}
-
-/// What a link wants done, in this order.
-#[derive(Debug, Clone, PartialEq)]
-pub enum LinkOutput {
-    /// Connect; answer with [`Link::handle_connected`] or [`Link::handle_connect_failed`].
-    Dial,
-    /// Send this over the connection.
-    Send(Message),
-    /// Look up the own chain head; answer with [`Link::handle_head`].
-    LookUpHead(Sequence),
-    /// Ship bundles; answer with [`Link::handle_shipped`].
-    Ship {
-        /// The last entry shipped before.
-        after: Sequence,
-        /// About so many bytes.
-        bytes: usize,
-    },
-    /// Close the connection after what was ordered before.
-    Disconnect,
-    /// Something happened.
-    Event(LinkEvent),
-}
 
 #[derive(Debug)]
 enum State {
@@ -187,6 +50,8 @@ pub struct Link {
     last_end: Option<EndReason>,
     outputs: VecDeque<LinkOutput>,
     jitter: u64,
+    /// An operator inactivated it, and the target is to have this entry first.
+    leaving: Option<Sequence>,
     /// This system stops: that says nothing about the target.
     stopping: bool,
 }
@@ -201,6 +66,7 @@ impl Link {
             last_end: None,
             outputs: VecDeque::new(),
             jitter,
+            leaving: None,
             stopping: false,
         }
     }
@@ -247,6 +113,10 @@ impl Link {
             State::Draining { session, .. } => (LinkState::ControlledEnd, Some(session), true),
             State::Failed => (LinkState::Failed, None, false),
         };
+        let state = match state {
+            LinkState::Active if self.leaving.is_some() => LinkState::ControlledEnd,
+            state => state,
+        };
         Shown {
             state,
             streaming: session.is_some_and(|session| session.is_streaming()),
@@ -277,6 +147,10 @@ impl Link {
             }
             active => self.state = active,
         }
+        if self.leaving.take().is_some() {
+            // It may have caught up meanwhile, and nobody was told.
+            self.handle_left(now);
+        }
     }
 
     /// The target is known to be ready: one that waits, or failed, is dialed at once.
@@ -298,6 +172,7 @@ impl Link {
     /// An operator inactivates it: `upto` is where a controlled end of running *ASYNC delivery may stop; nothing for an
     /// immediate end. *SYNC and catch-up always end at once (IBM i: INACTOPT).
     pub fn inactivate(&mut self, upto: Option<Sequence>, now: Moment) {
+        self.leaving = None;
         let state = std::mem::replace(&mut self.state, State::Inactive);
         match (state, upto) {
             (
@@ -322,6 +197,23 @@ impl Link {
                 self.inactivated();
             }
             (State::Inactive | State::Waiting { .. } | State::Failed, _) => self.inactivated(),
+        }
+    }
+
+    /// An operator inactivates it, and its target is to have the entry `upto` on its disk first: it goes on, over as many
+    /// sessions as that takes. Whether it catches up meanwhile is told nobody.
+    pub fn leave(&mut self, upto: Sequence, now: Moment) {
+        self.leaving = Some(upto);
+        match &self.state {
+            State::Inactive | State::Failed => {
+                self.attempts = 0;
+                self.dial(now);
+            }
+            State::Session { session, .. } | State::Draining { session, .. } => {
+                let written = session.written();
+                self.drained(written, now);
+            }
+            State::Dialing { .. } | State::Waiting { .. } => {}
         }
     }
 
@@ -475,6 +367,7 @@ impl Link {
                         archived,
                         went_back,
                     });
+                    self.drained(tip, now);
                 }
                 SourceOutput::Acknowledged {
                     received,
@@ -488,6 +381,7 @@ impl Link {
                     });
                     self.drained(written, now);
                 }
+                SourceOutput::CaughtUp if self.leaving.is_some() => {}
                 SourceOutput::CaughtUp => {
                     if let State::Session {
                         caught_up, pace, ..
@@ -516,7 +410,8 @@ impl Link {
     }
 
     fn drained(&mut self, written: Sequence, now: Moment) {
-        if matches!(&self.state, State::Draining { upto, .. } if written >= *upto) {
+        let drained = matches!(&self.state, State::Draining { upto, .. } if written >= *upto);
+        if drained || self.leaving.is_some_and(|upto| written >= upto) {
             self.inactivate(None, now);
         }
     }
