@@ -18,7 +18,7 @@
 //! | [`daemon`] | the corridor: tasks that turn the cranks and decide nothing |
 //!
 //! A program uses a system in one of two ways, with the same commands: embedded ([`System`]), or as a client of a daemon
-//! on the same machine ([`Client`]). `apply` (package `rjournal-apply`) makes rows of entries.
+//! on the same machine ([`Client`]; [`GroupClient`] finds the primary of a recovery group). `apply` (package `rjournal-apply`) makes rows of entries.
 
 pub mod daemon;
 pub mod disk;
@@ -30,4 +30,4 @@ pub mod receiver;
 pub mod remote;
 pub mod role;
 
-pub use daemon::{Client, Command, CommandError, Config, System, SystemOptions};
+pub use daemon::{Client, Command, CommandError, Config, GroupClient, System, SystemOptions};

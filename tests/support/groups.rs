@@ -11,10 +11,12 @@ use rjournal::daemon::{SwitchReport, TakeoverReport};
 use rjournal::entry::{Draft, Kind, QualifiedName, Sequence, SystemName};
 use rjournal::journal::{AckClass, Answer};
 use rjournal::remote::MemberRole;
-use rjournal::{CommandError, System};
+use rjournal::{CommandError, Config, System};
 use tempfile::TempDir;
 
-use crate::systems::{PATIENCE, Place, describe, journal, library, make, name, rdb, start, until};
+use crate::systems::{
+    PATIENCE, Place, describe, journal, library, make_with, name, rdb, start, until,
+};
 
 /// Systems of one group, each with a library of its name and `LIB`; a place whose system is stopped holds none.
 #[derive(Debug)]
@@ -36,7 +38,16 @@ pub fn own(member: &str) -> QualifiedName {
 impl Group {
     /// Makes systems of these names that know each other, and group ORDERS of them; the first is primary.
     pub async fn new(names: &[&str], attributes: AttributePatch) -> Self {
-        let group = Self::strangers(names, attributes).await;
+        Self::with(names, attributes, |_| {}).await
+    }
+
+    /// The same with other configurations.
+    pub async fn with(
+        names: &[&str],
+        attributes: AttributePatch,
+        configure: impl Fn(&mut Config),
+    ) -> Self {
+        let group = Self::strangers_with(names, attributes, configure).await;
         let create = CreateGroup {
             name: "ORDERS".parse().expect("a name"),
             journal: name("PRDLIB/JRN"),
@@ -64,10 +75,18 @@ impl Group {
 
     /// The same without the group.
     pub async fn strangers(names: &[&str], attributes: AttributePatch) -> Self {
+        Self::strangers_with(names, attributes, |_| {}).await
+    }
+
+    async fn strangers_with(
+        names: &[&str],
+        attributes: AttributePatch,
+        configure: impl Fn(&mut Config),
+    ) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let mut members = Vec::new();
         for name in names {
-            let (place, system) = make(dir.path(), name).await;
+            let (place, system) = make_with(dir.path(), name, &configure).await;
             library(&system, &format!("{name}LIB")).await;
             members.push((place, Some(system)));
         }

@@ -45,9 +45,19 @@ pub struct Place {
 
 /// Makes a system below `dir` and starts it.
 pub async fn make(dir: &Path, system: &str) -> (Place, System) {
+    make_with(dir, system, |_| {}).await
+}
+
+/// The same with another configuration.
+pub async fn make_with(
+    dir: &Path,
+    system: &str,
+    configure: impl FnOnce(&mut Config),
+) -> (Place, System) {
     let data = dir.join(system);
     let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
     let mut config = Config::new(SystemName::new(system).expect("a name"), Some(any_port));
+    configure(&mut config);
     System::create(&data, &config).expect("a fresh directory");
     let running = start(&data).await;
     let identity = running.run(DescribeSystem {}).await.expect("an answer");

@@ -53,6 +53,7 @@ const PLACES: [(&str, &[&str]); 8] = [
         ],
     ),
     ("clap", &["cli/src/"]),
+    ("httparse", &["rjournal/src/daemon/health/"]),
     (
         "sled",
         &["apply/src/store/", "apply/tests/store_conformance/"],

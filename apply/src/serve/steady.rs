@@ -1,10 +1,12 @@
-//! Room `serve`: a client that outlives its job and its daemon: a transaction with a deposit key is tried until it is known
-//! to have landed, and lands once. Must not know what the transaction does.
+//! Room `serve`: a client that outlives its job, its daemon, and the role of its system: a transaction with a deposit key is tried
+//! until it is known to have landed, at whichever member of a recovery group is primary, and lands once. Must not know what the
+//! transaction does.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rjournal::daemon::ErrorKind;
+use rjournal::CommandError;
+use rjournal::daemon::{BackOff, ErrorKind, GroupMembers};
 use rjournal::entry::{DepositKey, Name, Sequence};
 use rjournal::journal::AckClass;
 use tokio::time::Instant;
@@ -13,10 +15,10 @@ use super::client::{ClientTransaction, DatabaseClient};
 use crate::database::Outcome;
 use crate::error::DatabaseError;
 
-/// First wait before the next try.
-const AGAIN_MIN: Duration = Duration::from_millis(50);
-/// Longest wait.
-const AGAIN_MAX: Duration = Duration::from_secs(1);
+/// A commit found in the journal is waited for so long before it is tried again.
+const APPLIED_MAX: Duration = Duration::from_secs(1);
+/// While a transaction is under way it is looked this often whether another member is primary by now.
+const WATCH: Duration = Duration::from_secs(1);
 
 /// A transaction that landed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,23 +31,56 @@ pub struct Landed {
     pub tries: u32,
 }
 
+/// Where the database is.
+#[derive(Debug, Clone)]
+enum Way {
+    /// The store of one system.
+    Here { data: PathBuf, store: Name },
+    /// That of the member of a recovery group that is primary.
+    Primary {
+        members: GroupMembers,
+        stores: Vec<Name>,
+    },
+}
+
 /// A client that connects again.
 #[derive(Debug)]
 pub struct SteadyClient {
-    data: PathBuf,
-    store: Name,
+    way: Way,
     patience: Duration,
     client: Option<DatabaseClient>,
+    /// The term of the primary it is connected to.
+    term: u64,
+    /// When that was found out.
+    looked: Instant,
 }
 
 impl SteadyClient {
     /// A client of the job of a store in a data directory. Each transaction, and each connection, is tried for so long.
     pub fn new(data: &Path, store: Name, patience: Duration) -> Self {
+        let data = data.to_owned();
+        Self::on(Way::Here { data, store }, patience)
+    }
+
+    /// A client of the store of whichever member of a recovery group is primary: the data directories of members on this machine,
+    /// each with the name of its store. `group` may be left out where they are in one group only.
+    pub fn of_group(
+        members: impl IntoIterator<Item = (PathBuf, Name)>,
+        group: Option<Name>,
+        patience: Duration,
+    ) -> Self {
+        let (places, stores): (Vec<PathBuf>, Vec<Name>) = members.into_iter().unzip();
+        let members = GroupMembers::new(places, group);
+        Self::on(Way::Primary { members, stores }, patience)
+    }
+
+    fn on(way: Way, patience: Duration) -> Self {
         Self {
-            data: data.to_owned(),
-            store,
+            way,
             patience,
             client: None,
+            term: 0,
+            looked: Instant::now(),
         }
     }
 
@@ -56,17 +91,26 @@ impl SteadyClient {
     /// # Errors
     /// [`DatabaseError`] when there is none in time.
     pub async fn client(&mut self) -> Result<&mut DatabaseClient, DatabaseError> {
-        let deadline = Instant::now() + self.patience;
-        let mut wait = AGAIN_MIN;
+        self.client_until(Instant::now() + self.patience).await
+    }
+
+    async fn client_until(
+        &mut self,
+        deadline: Instant,
+    ) -> Result<&mut DatabaseClient, DatabaseError> {
+        let mut pause = BackOff::default();
         let client = match self.client.take() {
             Some(client) => client,
             None => loop {
-                match DatabaseClient::connect(&self.data, self.store).await {
-                    Err(error) if !may_help(&error) || Instant::now() >= deadline => {
-                        return Err(error);
+                let error = match self.way.connect().await {
+                    Ok((client, term)) => {
+                        (self.term, self.looked) = (term, Instant::now());
+                        break client;
                     }
-                    Err(_) => pause(&mut wait).await,
-                    Ok(client) => break client,
+                    Err(error) => error,
+                };
+                if !self.way.may_help(&error) || !pause.pause(deadline).await {
+                    return Err(error);
                 }
             },
         };
@@ -90,9 +134,9 @@ impl SteadyClient {
         W: AsyncFnMut(&mut ClientTransaction<'_>) -> Result<(), DatabaseError>,
     {
         let deadline = Instant::now() + self.patience;
-        let mut wait = AGAIN_MIN;
+        let mut pause = BackOff::default();
         for tries in 1.. {
-            let error = match self.attempt(key, &mut work).await {
+            let error = match self.attempt_until(deadline, key, &mut work).await {
                 Ok(Outcome::Nothing) => {
                     return Ok(Landed {
                         sequence: Sequence::NONE,
@@ -107,6 +151,7 @@ impl SteadyClient {
                         sequence, class, ..
                     },
                 ) => {
+                    self.note_class(class);
                     return Ok(Landed {
                         sequence,
                         class: Some(class),
@@ -128,7 +173,8 @@ impl SteadyClient {
                 }
                 Err(DatabaseError::LandedBefore { sequence, .. }) => {
                     // The next read is to see it.
-                    match self.client().await?.wait(sequence, AGAIN_MAX).await {
+                    let client = self.client_until(deadline).await?;
+                    match client.wait(sequence, APPLIED_MAX).await {
                         Ok(true) => {
                             return Ok(Landed {
                                 sequence,
@@ -142,14 +188,45 @@ impl SteadyClient {
                 }
                 Err(error) => error,
             };
-            if !may_help(&error) || Instant::now() >= deadline {
+            let helps = self.way.may_help(&error);
+            if helps {
+                self.client = None;
+            }
+            if !helps || !pause.pause(deadline).await {
                 return Err(error);
             }
             tracing::debug!(%error, tries, "the transaction is tried again");
-            self.client = None;
-            pause(&mut wait).await;
         }
         Err(DatabaseError::Over)
+    }
+
+    /// A primary that answers alone may be one no longer, and not know: the next transaction looks who is.
+    fn note_class(&mut self, class: AckClass) {
+        let is_group = matches!(self.way, Way::Primary { .. });
+        if is_group && class == AckClass::Local && self.looked.elapsed() >= WATCH {
+            self.client = None;
+        }
+    }
+
+    /// As [`Self::attempt`], given up when another member becomes primary: the one it was sent to may never answer.
+    async fn attempt_until<W>(
+        &mut self,
+        deadline: Instant,
+        key: DepositKey,
+        work: &mut W,
+    ) -> Result<Outcome, DatabaseError>
+    where
+        W: AsyncFnMut(&mut ClientTransaction<'_>) -> Result<(), DatabaseError>,
+    {
+        self.client_until(deadline).await?;
+        let superseded = self.way.clone().superseded(self.term);
+        tokio::select! {
+            biased;
+            outcome = self.attempt(key, work) => outcome,
+            () = superseded => Err(DatabaseError::Gone {
+                reason: "another member of the group is primary".to_owned(),
+            }),
+        }
     }
 
     async fn attempt<W>(&mut self, key: DepositKey, work: &mut W) -> Result<Outcome, DatabaseError>
@@ -167,9 +244,51 @@ impl SteadyClient {
     }
 }
 
-async fn pause(wait: &mut Duration) {
-    tokio::time::sleep(*wait).await;
-    *wait = (*wait * 2).min(AGAIN_MAX);
+impl Way {
+    /// Connects; says in which term the system is primary, 0 where that plays no part.
+    async fn connect(&self) -> Result<(DatabaseClient, u64), DatabaseError> {
+        match self {
+            Self::Here { data, store } => Ok((DatabaseClient::connect(data, *store).await?, 0)),
+            Self::Primary { members, stores } => {
+                let found = members.primary().await;
+                let found = found.map_err(|error| DatabaseError::Refused { error })?;
+                let place = members
+                    .places()
+                    .get(found.place)
+                    .zip(stores.get(found.place));
+                let (data, store) = place.ok_or_else(|| DatabaseError::Refused {
+                    error: CommandError::invalid("each member of the group needs a store"),
+                })?;
+                let client = DatabaseClient::connect(data, *store).await?;
+                Ok((client, found.told.term))
+            }
+        }
+    }
+
+    /// Comes back when another member is primary in a later term: never, where there are none.
+    async fn superseded(self, term: u64) {
+        let Self::Primary { members, .. } = self else {
+            return std::future::pending().await;
+        };
+        loop {
+            tokio::time::sleep(WATCH).await;
+            let found = members.primary().await;
+            if found.is_ok_and(|found| found.told.term > term) {
+                return;
+            }
+        }
+    }
+
+    /// Whether it was the way to the journal that failed, rather than the transaction.
+    fn may_help(&self, error: &DatabaseError) -> bool {
+        // The system was primary when it was asked, and its store is not changed there any more, or not yet.
+        let elsewhere = match error {
+            DatabaseError::Replica => true,
+            DatabaseError::Refused { error } => error.is_transient(),
+            _ => false,
+        };
+        may_help(error) || (elsewhere && matches!(self, Self::Primary { .. }))
+    }
 }
 
 /// Whether it was the way to the journal that failed, rather than the transaction.

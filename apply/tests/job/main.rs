@@ -6,6 +6,7 @@
 mod anew;
 mod exports;
 mod fork;
+mod group;
 mod holds;
 #[path = "../database/place.rs"]
 mod place;

@@ -35,6 +35,7 @@ pub use jobs::{EXIT_STOPPED, JobProgram, JobState};
 pub use messages::{OperatorMessage, Severity};
 pub use reading::{Along, JournalFacts, SegmentEnded};
 pub use socket::{
-    ArchiveFollowed, Client, ClientTicket, ControlSocket, Followed, Follower, JournalClient, Want,
+    ArchiveFollowed, BackOff, Client, ClientTicket, ControlSocket, Followed, Follower,
+    FoundPrimary, GroupClient, GroupDeposit, GroupMembers, JournalClient, Want,
 };
 pub use system::{System, SystemOptions};

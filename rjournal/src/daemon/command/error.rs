@@ -95,6 +95,20 @@ impl CommandError {
     }
 }
 
+impl CommandError {
+    /// Whether trying again can help, perhaps at another member of the recovery group: nothing is wrong with what was asked, it
+    /// was asked at the wrong time or place.
+    pub fn is_transient(&self) -> bool {
+        let kind = matches!(
+            self.kind,
+            ErrorKind::Unreachable | ErrorKind::TimedOut | ErrorKind::Poisoned
+        );
+        // Stopping; not open; held off; not this member; handing over.
+        let id = ["RJN1005", "RJN4010", "RJN4029", "RJN7131", "RJN7133"];
+        kind || id.contains(&self.id.as_str())
+    }
+}
+
 impl fmt::Display for CommandError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.id, self.text)?;
@@ -182,10 +196,12 @@ impl From<DepositError> for CommandError {
             | DepositError::KeyNotDeclared => ErrorKind::Invalid,
             _ => ErrorKind::Refused,
         };
-        Self::new(
-            kind,
-            "CPF7003",
-            format!("the entry was not journaled: {error}"),
-        )
+        let id = match &error {
+            DepositError::SyncBlocked => "RJN4029",
+            DepositError::NotOpen => "RJN4010",
+            DepositError::HandingOver => "RJN7133",
+            _ => "CPF7003",
+        };
+        Self::new(kind, id, format!("the entry was not journaled: {error}"))
     }
 }

@@ -39,13 +39,20 @@ pub struct Client {
 
 #[derive(Debug)]
 struct ClientShared {
-    writer: tokio::sync::Mutex<OwnedWriteHalf>,
+    writer: tokio::sync::Mutex<Sending>,
     waiting: Mutex<Option<Waiting>>,
     /// Why the connection came to nothing, where more is known than that it is gone.
     refused: OnceLock<CommandError>,
     next: AtomicU64,
     /// Set once it runs.
     reader: OnceLock<tokio::task::JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Sending {
+    half: OwnedWriteHalf,
+    /// A message was given up half way: what came behind it would be read as part of it.
+    torn: bool,
 }
 
 #[derive(Debug, Default)]
@@ -96,6 +103,24 @@ impl Client {
             let help = format!("start it with: rjournal daemon --data {}", data.display());
             CommandError::new(ErrorKind::Unreachable, "RJN1006", text).help(help)
         })?;
+        Self::greet(path, stream).await
+    }
+
+    /// Connects to a control socket, wherever it stands: also one that leads to another machine.
+    ///
+    /// Cancel safe: yes.
+    ///
+    /// # Errors
+    /// [`CommandError`] when nobody answers there.
+    pub async fn connect_at(socket: &Path) -> Result<Self, CommandError> {
+        let stream = UnixStream::connect(socket).await.map_err(|error| {
+            let text = format!("no daemon answers at {} ({error})", socket.display());
+            CommandError::new(ErrorKind::Unreachable, "RJN1006", text)
+        })?;
+        Self::greet(socket.to_path_buf(), stream).await
+    }
+
+    async fn greet(path: PathBuf, stream: UnixStream) -> Result<Self, CommandError> {
         let (read, mut write) = stream.into_split();
         // The answer comes with the first reply: nobody waits a round trip for it.
         let mut hello = BytesMut::new();
@@ -105,7 +130,10 @@ impl Client {
             .await
             .map_err(|_| without_a_word())?;
         let shared = Arc::new(ClientShared {
-            writer: tokio::sync::Mutex::new(write),
+            writer: tokio::sync::Mutex::new(Sending {
+                half: write,
+                torn: false,
+            }),
             waiting: Mutex::new(Some(Waiting::default())),
             refused: OnceLock::new(),
             next: AtomicU64::new(1),
@@ -123,10 +151,17 @@ impl Client {
 
     async fn send(&self, bytes: &[u8]) -> Result<(), CommandError> {
         let mut writer = self.shared.writer.lock().await;
+        if writer.torn {
+            return Err(gone());
+        }
+        writer.torn = true;
         writer
+            .half
             .write_all(bytes)
             .await
-            .map_err(|error| broken(&error))
+            .map_err(|error| broken(&error))?;
+        writer.torn = false;
+        Ok(())
     }
 
     /// What is heard for what was sent.
@@ -191,6 +226,19 @@ impl Client {
         exclusive: bool,
     ) -> Result<JournalClient, CommandError> {
         let client = Self::connect(data).await?;
+        client.attach_here(journal, actor, exclusive).await
+    }
+
+    /// As [`Self::attach`], on this connection.
+    ///
+    /// Cancel safe: yes.
+    pub(super) async fn attach_here(
+        self,
+        journal: QualifiedName,
+        actor: [String; 3],
+        exclusive: bool,
+    ) -> Result<JournalClient, CommandError> {
+        let client = self;
         let id = client.next_id();
         let (send, receive) = oneshot::channel();
         match lock(&client.shared.waiting).as_mut() {

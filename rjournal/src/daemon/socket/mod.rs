@@ -5,7 +5,9 @@ mod client;
 mod cycles;
 mod follow;
 mod frame;
+mod group;
 mod hello;
+mod members;
 mod server;
 mod unit;
 
@@ -13,5 +15,7 @@ pub use client::{Client, ClientTicket, JournalClient};
 pub(super) use follow::open;
 pub use follow::{ArchiveFollowed, Followed, Follower};
 pub use frame::Want;
+pub use group::{GroupClient, GroupDeposit};
+pub use members::{BackOff, FoundPrimary, GroupMembers};
 pub use server::ControlSocket;
 pub(super) use server::archive_facts;
