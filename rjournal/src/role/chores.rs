@@ -183,12 +183,16 @@ impl View<'_> {
         who
     }
 
-    /// What a flushed close record says.
+    /// What a flushed close record says: while the promise is that of its term. One that came to the disk behind a higher promise
+    /// confirms nothing, as its term may be left out of the history.
     fn closing(&self, chores: &mut Vec<Chore>) {
         let standing = self.standing;
         let Some(newest) = standing.lineage.newest() else {
             return;
         };
+        if standing.promised() > newest.term {
+            return;
+        }
         let mut flushed = standing.flushed;
         let here = self.held(newest.journal).map_or(0, |held| held.term);
         if flushed < newest.term && here == newest.term {
@@ -375,6 +379,26 @@ mod tests {
         standing.flushed = 2;
         let seen = view(3, &standing, &mine, OwnJournal::Resting, &[]);
         assert_eq!(seen.chores(), [close]);
+    }
+
+    #[test]
+    fn a_close_record_confirms_nothing_behind_a_higher_promise() {
+        let mut standing = taken_over();
+        let mut next = held(2, 3, 0);
+        next.term = 2;
+        let mine = [held(1, 105, 100), next];
+        let claim = crate::entry::TermClaim {
+            group: standing.group.id,
+            term: 3,
+            system: system(1),
+            proof: crate::entry::Proof::NONE,
+        };
+        standing.handle_claim(system(3), claim);
+        let seen = view(3, &standing, &mine, OwnJournal::Resting, &[]);
+        assert_eq!(seen.chores(), []);
+        standing.claim = None;
+        let seen = view(3, &standing, &mine, OwnJournal::Resting, &[]);
+        assert_eq!(seen.chores().len(), 2);
     }
 
     #[test]

@@ -168,6 +168,36 @@ impl Standing {
         self.follows(me, was)
     }
 
+    /// This member opened a term, and its close record is flushed: what it closes is confirmed (ruling 31), unless a higher term was
+    /// promised meanwhile. Whoever was promised that may leave this one out of the history. Where a later term was heard of since,
+    /// that stands; the same one by another is a conflict.
+    pub fn handle_own_term(&mut self, with: Lineage) {
+        let term = with.term();
+        let conflict = self.lineage.conflict(&with);
+        if term <= self.lineage.term() {
+            let met = conflict.filter(|term| *term == self.promised());
+            self.stopped = met.map(|term| Stop::Conflict { term }).or(self.stopped.take());
+            return;
+        }
+        self.lineage = with;
+        self.claim = self.claim.filter(|claim| claim.term > term);
+        if self.claim.is_none() {
+            self.flushed = term;
+        }
+        self.handed_over = None;
+        self.stopped = None;
+    }
+
+    /// This member's own hand-over entry is flushed: that is its promise of the next term (ruling 28). Says whether it counts: not
+    /// where another system was promised a term meanwhile, which was not told of it and may open the same one.
+    pub fn handle_handed_over(&mut self, me: SystemId, handed: HandOver, at: Position) -> bool {
+        let counts = self.role(me) == MemberRole::Primary && handed.term == self.lineage.term();
+        if counts {
+            self.handed_over = Some((handed, at));
+        }
+        counts
+    }
+
     fn follows(&self, me: SystemId, was: MemberRole) -> Heard {
         let is = self.role(me);
         let acts = |role| {
@@ -315,6 +345,54 @@ mod tests {
         assert_eq!(old.next_term(system(3), Some(handed)), 3);
         old.handed_over = Some((handed, super::super::lineage::tests::at(1, 9)));
         assert_eq!(old.next_term(system(1), None), 3);
+        assert_eq!(old.role(system(1)), MemberRole::HandedOver);
+    }
+
+    #[test]
+    fn a_term_opened_behind_a_higher_promise_confirms_nothing() {
+        let opened = lineage(&[record(1, 1, 0, None), record(2, 2, 0, Some((1, 1, 5)))]);
+        for (claimed, flushed) in [(2, 2), (3, 0)] {
+            let mut own = first();
+            own.handle_claim(system(2), claim(2, 2));
+            own.handle_claim(system(2), claim(claimed, 3));
+            own.handle_own_term(opened.clone());
+            assert_eq!(own.flushed, flushed, "claimed {claimed}");
+            assert_eq!(own.promised(), claimed);
+        }
+    }
+
+    /// It was heard of while the own entry was being flushed, and was forgotten with that.
+    #[test]
+    fn a_later_term_heard_of_while_an_own_one_opens_stands() {
+        let opened = lineage(&[record(1, 1, 0, None), record(2, 2, 0, Some((1, 1, 5)))]);
+        let later = lineage(&[record(1, 1, 0, None), record(3, 3, 0, Some((1, 1, 5)))]);
+        let same = lineage(&[record(1, 1, 0, None), record(2, 3, 0, Some((1, 1, 5)))]);
+        let mut own = first();
+        own.handle_lineage(system(2), &later);
+        own.handle_own_term(opened.clone());
+        assert_eq!(own.lineage, later);
+        assert_eq!(own.role(system(2)), MemberRole::Backup);
+        let mut own = first();
+        own.handle_lineage(system(2), &same);
+        own.handle_own_term(opened);
+        assert_eq!(own.stopped, Some(Stop::Conflict { term: 2 }));
+    }
+
+    /// Both opened term 2: the one that was handed the role, and the one that was promised it and heard nothing of that.
+    #[test]
+    fn whoever_promised_the_next_term_has_no_role_to_hand_over() {
+        let handed = HandOver {
+            group: GroupId::from_bytes([9; 16]),
+            term: 1,
+            to: system(2),
+        };
+        let at = super::super::lineage::tests::at(1, 9);
+        let mut old = first();
+        old.handle_claim(system(1), claim(2, 3));
+        assert!(!old.handle_handed_over(system(1), handed, at));
+        assert_eq!(old.handed_over, None);
+        let mut old = first();
+        assert!(old.handle_handed_over(system(1), handed, at));
         assert_eq!(old.role(system(1)), MemberRole::HandedOver);
     }
 

@@ -1,13 +1,15 @@
 //! Room `role`: the planned switch, on the side of the primary that hands over (DESIGN section 7, failures.md SWB).
 //!
 //! ```text
-//!  Draining --nothing waits--> Handing --the entry is flushed here and there--> HandedOver --a later term--> Done
+//!  Draining --nothing waits--> Handing --the entry is flushed here, and there*--> HandedOver --a later term--> Done
 //!      |  \--too long, refused--> Resumed          |                                |
 //!      +------------------- a later term was opened by somebody else ---------------+--> Done
 //! ```
 //!
 //! Until the hand-over entry is deposited everything can be taken back by going on. From then on only the system it names opens
-//! the next term, or this one takes it back in contact with that system (ruling 28). Must not know journals or connections.
+//! the next term, or this one takes it back in contact with that system (ruling 28). (*) What is flushed here binds this system
+//! whether the other has it or not: that is waited for only so long, and the other fetches what it lacks. Must not know journals
+//! or connections.
 
 use std::time::Duration;
 
@@ -120,8 +122,8 @@ enum State {
     Draining(Moment),
     /// Until this moment what was deposited may be acknowledged.
     Closing(Moment),
-    /// The hand-over entry is this one.
-    Handing(Sequence),
+    /// The hand-over entry is this one; until this moment the other may acknowledge it.
+    Handing(Sequence, Moment),
     HandedOver,
     Resumed,
     Done,
@@ -194,8 +196,8 @@ impl Switch {
                     SwitchStep::Wait
                 }
             }
-            State::Handing(entry) => {
-                if marks.written >= entry && marks.acknowledged >= entry {
+            State::Handing(entry, until) => {
+                if marks.written >= entry && (marks.acknowledged >= entry || now >= until) {
                     self.state = State::HandedOver;
                     SwitchStep::Tell
                 } else {
@@ -209,8 +211,8 @@ impl Switch {
     }
 
     /// The hand-over entry was deposited.
-    pub const fn handle_handing(&mut self, entry: Sequence) {
-        self.state = State::Handing(entry);
+    pub fn handle_handing(&mut self, entry: Sequence, now: Moment) {
+        self.state = State::Handing(entry, now + self.patience);
     }
 
     /// A later term was opened.
@@ -270,12 +272,25 @@ mod tests {
         assert_eq!(switch.step(marks(9, 8, 7), now), SwitchStep::Close);
         assert_eq!(switch.step(marks(9, 9, 7), now), SwitchStep::Wait);
         assert_eq!(switch.step(marks(9, 9, 9), now), SwitchStep::HandOver);
-        switch.handle_handing(Sequence::new(10));
+        switch.handle_handing(Sequence::new(10), now);
         assert!(!switch.abort());
         assert_eq!(switch.step(marks(10, 10, 9), now), SwitchStep::Wait);
         assert_eq!(switch.step(marks(10, 10, 10), now), SwitchStep::Tell);
         switch.handle_opened();
         assert_eq!(switch.step(marks(10, 10, 10), now), SwitchStep::Done);
+    }
+
+    /// It was waited for without end, and nobody could do anything about it.
+    #[test]
+    fn what_was_handed_over_is_told_also_when_the_other_does_not_acknowledge_it() {
+        let mut switch = begun();
+        let now = Moment::ZERO;
+        assert_eq!(switch.step(marks(9, 9, 9), now), SwitchStep::Close);
+        assert_eq!(switch.step(marks(9, 9, 9), now), SwitchStep::HandOver);
+        switch.handle_handing(Sequence::new(10), now);
+        let later = now + SECOND;
+        assert_eq!(switch.step(marks(10, 9, 9), later), SwitchStep::Wait);
+        assert_eq!(switch.step(marks(10, 10, 9), later), SwitchStep::Tell);
     }
 
     #[test]

@@ -172,7 +172,9 @@ impl World {
                         let written = side.copy.progress().written;
                         let term = side.copy.shared().term();
                         let began = term.filter(|(entry, _)| *entry <= written);
-                        *woken |= began.is_some_and(|(_, of)| standing.get().flushed < of.term);
+                        let at = standing.get();
+                        *woken |= began
+                            .is_some_and(|(_, of)| at.flushed < of.term && at.promised() <= of.term);
                         true
                     }
                     _ => false,

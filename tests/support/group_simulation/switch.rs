@@ -84,12 +84,13 @@ impl Here {
         };
         loop {
             let marks = self.switch_marks(journal, to);
-            match switch.step(marks, self.now()) {
+            let now = self.now();
+            match switch.step(marks, now) {
                 SwitchStep::Drain | SwitchStep::Wait => self.rest_for(LOOK).await,
                 SwitchStep::Close => intake.set_drain(Some(Drain::Nothing)),
                 SwitchStep::HandOver => {
                     handed = journal.deposit_hand_over(&entry, self.world.wall());
-                    switch.handle_handing(handed);
+                    switch.handle_handing(handed, now);
                 }
                 SwitchStep::Resume => {
                     intake.set_drain(None);
@@ -106,7 +107,11 @@ impl Here {
                         head,
                     };
                     // Persist, then say.
-                    return self.update(|standing| standing.handed_over = Some((entry, at)));
+                    let me = self.id();
+                    if self.update(|standing| standing.handle_handed_over(me, entry, at))? {
+                        return Ok(());
+                    }
+                    switch.handle_opened();
                 }
                 SwitchStep::Done => {
                     return Err("another member opened a later term meanwhile".to_owned());

@@ -176,7 +176,7 @@ impl Here {
             if self.world.wrong == Some(Wrong::ToldBeforeFlushed) {
                 // Said before it is on the disk.
                 let with = with.clone();
-                self.stand_in_term(with, term).map_err(refused)?;
+                self.stand_in_term(with).map_err(refused)?;
                 if self.world.per_mille(300) {
                     let disk = &self.world.members[self.me].borrow().disk;
                     disk.die_at_sync(disk.syncs() + 1);
@@ -204,8 +204,8 @@ impl Here {
         });
         self.world.opened_term(self.me, &with);
         self.pause().await;
-        // The close record is flushed: the term is this system's, and what it closes is confirmed (ruling 31).
-        if let Err(error) = self.stand_in_term(with, term) {
+        // The close record is flushed: the term is this system's.
+        if let Err(error) = self.stand_in_term(with) {
             return broken(self, error);
         }
         let inactive = journal.update(|control| {
@@ -228,14 +228,8 @@ impl Here {
         Ok(record)
     }
 
-    fn stand_in_term(&self, with: Lineage, term: u64) -> Result<(), String> {
-        self.update(|at| {
-            at.lineage = with;
-            at.claim = at.claim.filter(|claim| claim.term > term);
-            at.flushed = term;
-            at.handed_over = None;
-            at.stopped = None;
-        })
+    fn stand_in_term(&self, with: Lineage) -> Result<(), String> {
+        self.update(|at| at.handle_own_term(with))
     }
 
     /// Lets deposits in once somebody is in the in-sync set, so that the first answer is as good as the last before the switch

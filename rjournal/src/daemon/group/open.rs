@@ -206,14 +206,8 @@ impl Shared {
                 reason: "no record was made".to_owned(),
             });
         };
-        // The close record is flushed: the term is this system's, and what it closes is confirmed (ruling 31).
-        let stood = group.update(|at| {
-            at.lineage = with;
-            at.claim = at.claim.filter(|claim| claim.term > term);
-            at.flushed = term;
-            at.handed_over = None;
-            at.stopped = None;
-        });
+        // The close record is flushed: the term is this system's.
+        let stood = group.update(|at| at.handle_own_term(with));
         stood.map_err(|error| JournalError::Term {
             reason: error.to_string(),
         })?;

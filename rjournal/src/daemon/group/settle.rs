@@ -324,10 +324,12 @@ impl Shared {
         let Some(newest) = standing.lineage.newest().copied() else {
             return Ok(());
         };
+        // Behind the entry may stand what the journal says of itself.
         let has_all = || {
-            let tips = self.seen(group).tips();
-            tips.iter()
-                .any(|tip| tip.journal == newest.journal && tip.tip == at)
+            let copy = self.group_copy(&standing, newest.journal);
+            let copy = copy.filter(|copy| copy.copy.tail().marks().written >= at.sequence);
+            let head = copy.and_then(|copy| copy.copy.reader().head_at(at.sequence).ok().flatten());
+            head == Some(at.head)
         };
         if !has_all() {
             self.fetch_from(group, from, newest.journal).await?;

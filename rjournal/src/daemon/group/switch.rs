@@ -247,7 +247,7 @@ impl Shared {
                         to,
                     };
                     handed = journal.deposit_hand_over(&entry, self.clock.wall());
-                    switch.handle_handing(handed);
+                    switch.handle_handing(handed, now);
                 }
                 SwitchStep::Resume => {
                     intake.set_drain(None);
@@ -269,9 +269,11 @@ impl Shared {
                         sequence: handed,
                         head,
                     };
-                    // Persist, then say.
-                    group.update(|standing| standing.handed_over = Some((entry, at)))?;
-                    return Ok((began, handed));
+                    // Persist, then say. Whoever promised the next term to another meanwhile has no role to give.
+                    if group.update(|standing| standing.handle_handed_over(self.id, entry, at))? {
+                        return Ok((began, handed));
+                    }
+                    switch.handle_opened();
                 }
                 SwitchStep::Done => {
                     let text = "another member opened a later term meanwhile";

@@ -376,7 +376,7 @@ impl CopyThread {
         let began = term.filter(|(entry, _)| *entry <= progress.written);
         if let Some((_, record)) = began
             && let Some(group) = shared.groups.find(record.group)
-            && group.look(|at| at.flushed < record.term)
+            && group.look(|at| at.flushed < record.term && at.promised() <= record.term)
         {
             group.wake();
         }
