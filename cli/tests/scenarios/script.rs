@@ -201,6 +201,10 @@ pub(crate) fn settled(printed: &str, dir: &str) -> String {
         (r"whether entry [\d ]+ of", "whether entry <N> of"),
         (r"as they were at entry [\d ]+", "as they were at entry <N>"),
         (
+            r"the oldest here comes after [\d ]+:",
+            "the oldest here comes after <N>:",
+        ),
+        (
             r#""applied":\d+,"lag_entries":\d+"#,
             r#""applied":<SO FAR>"#,
         ),

@@ -176,7 +176,9 @@ impl Standing {
         let conflict = self.lineage.conflict(&with);
         if term <= self.lineage.term() {
             let met = conflict.filter(|term| *term == self.promised());
-            self.stopped = met.map(|term| Stop::Conflict { term }).or(self.stopped.take());
+            self.stopped = met
+                .map(|term| Stop::Conflict { term })
+                .or(self.stopped.take());
             return;
         }
         self.lineage = with;

@@ -173,8 +173,9 @@ impl World {
                         let term = side.copy.shared().term();
                         let began = term.filter(|(entry, _)| *entry <= written);
                         let at = standing.get();
-                        *woken |= began
-                            .is_some_and(|(_, of)| at.flushed < of.term && at.promised() <= of.term);
+                        *woken |= began.is_some_and(|(_, of)| {
+                            at.flushed < of.term && at.promised() <= of.term
+                        });
                         true
                     }
                     _ => false,
