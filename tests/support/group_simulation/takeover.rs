@@ -12,6 +12,7 @@ use rjournal::role::{
     Chore, CopySays, MemberTip, Stop, Takeover, TakeoverFacts, TakeoverStep, assess, tip_of,
 };
 
+use super::goals::{Goal, Step};
 use super::member::Side;
 use super::task::found;
 use super::world::Here;
@@ -40,6 +41,7 @@ impl Here {
         self.require_takeover()?;
         if doubts > 0 && !order.accept_loss {
             self.world.counts.borrow_mut().doubted += 1;
+            self.world.reach(Goal::Doubted);
             return Err("it may lose answers".to_owned());
         }
         let turn = self.up(|up| up.turn.clone());
@@ -47,7 +49,14 @@ impl Here {
         self.pause().await;
         self.require_takeover()?;
         let heard = (!known).then_some(heard);
-        self.run_takeover(order, heard.as_deref()).await?;
+        let others = self.others().into_iter();
+        let mut steps = others.filter_map(|other| self.world.step_of(other));
+        if steps.any(Step::is_takeover) {
+            self.world.reach(Goal::BothTakeOver);
+        }
+        let outcome = self.run_takeover(order, heard.as_deref()).await;
+        self.begin_step(None);
+        outcome?;
         self.world.counts.borrow_mut().takeovers += 1;
         let closes = |chore: &Chore| matches!(chore, Chore::Close { .. });
         drop(self.do_chores(closes).await);
@@ -82,6 +91,7 @@ impl Here {
     fn require_takeover(&self) -> Result<(), String> {
         let standing = self.standing();
         if standing.role(self.id()) == MemberRole::Primary {
+            self.world.reach(Goal::TakeoverAtPrimary);
             return Err("it is the primary already".to_owned());
         }
         if let Some(Stop::Abandoned { text }) = standing.stopped {
@@ -116,6 +126,7 @@ impl Here {
         };
         let mut takeover = Takeover::new(facts);
         let mut told: BTreeMap<SystemId, GroupNews> = BTreeMap::new();
+        let mut claims = 0;
         loop {
             self.pause().await;
             let step = takeover.step();
@@ -124,10 +135,16 @@ impl Here {
             });
             match step {
                 TakeoverStep::Claim(term) => {
+                    claims += 1;
+                    if claims > 1 {
+                        self.world.reach(Goal::RaisedAboveHandOver);
+                    }
+                    self.begin_step(Some(Step::Claiming));
                     self.claim(term).await?;
                     takeover.handle_claimed(self.own_tip());
                 }
                 TakeoverStep::Ask(members) => {
+                    self.begin_step(Some(Step::Asking));
                     takeover.handle_asked();
                     if self.world.wrong == Some(Wrong::AsksNobody) {
                         self.open_term(TermReason::TakenOver).await?;
@@ -138,12 +155,14 @@ impl Here {
                         .await;
                 }
                 TakeoverStep::Fetch(from) => {
+                    self.begin_step(Some(Step::Fetching));
                     if let Some(number) = self.world.number_of(from) {
                         self.fetch_tail(number, told.get(&from)).await;
                     }
                     let own = self.own_tip();
                     takeover.handle_fetched(from, own);
                     self.world.counts.borrow_mut().tails_fetched += 1;
+                    self.world.reach(Goal::TailFetched);
                 }
                 TakeoverStep::Wait => {
                     for system in takeover.missing() {
@@ -151,24 +170,37 @@ impl Here {
                     }
                 }
                 TakeoverStep::Open => {
-                    if takeover.missing().len() > 1 {
+                    let missing = takeover.missing();
+                    if missing.len() > 1 {
                         self.world.lose(self.me);
+                        self.world.reach(Goal::LossAccepted);
                     }
+                    let primary = self.look(|at| at.lineage.newest().map(|newest| newest.primary));
+                    let silent = primary.is_some_and(|primary| missing.contains(&primary));
                     if self.world.members.len() == 2 && !takeover.missing().is_empty() {
                         self.world.truth.borrow_mut().split = true;
                     }
                     self.open_term(TermReason::TakenOver).await?;
+                    if silent && order.accept_loss {
+                        self.world.reach(Goal::TakenOverFromSilent);
+                    }
+                    if self.world.members.len() == 3 {
+                        self.world.reach(Goal::TakenOverOfThree);
+                    }
                     if takeover.fenced_primary {
+                        self.world.reach(Goal::TakenOverFromFenced);
                         self.world.counts.borrow_mut().fenced_primaries += 1;
                     }
                     return Ok(());
                 }
                 TakeoverStep::NeedsWord(_) => {
                     self.world.counts.borrow_mut().needed_word += 1;
+                    self.world.reach(Goal::NeededWord);
                     return Err("answers may rest on members that do not answer".to_owned());
                 }
                 TakeoverStep::GivenUp { .. } => {
                     self.world.counts.borrow_mut().given_up += 1;
+                    self.world.reach(Goal::GivenUp);
                     return Err("another has promised more".to_owned());
                 }
             }
