@@ -147,6 +147,7 @@ impl Here {
             promised,
             news,
             was_open,
+            passed: self.look(|at| at.passed.clone()),
         })
     }
 }

@@ -9,11 +9,13 @@ use rjournal::remote::{
     GroupNews, MemberRole, PartnerReply, PartnerRequest, PromiseAsked, PromiseTold,
 };
 use rjournal::role::{
-    Chore, CopySays, MemberTip, Stop, Takeover, TakeoverFacts, TakeoverStep, assess, tip_of,
+    Chore, CopySays, MemberTip, Standing, Stop, Takeover, TakeoverFacts, TakeoverStep, assess,
+    doubted, tip_of,
 };
 
 use super::goals::{Goal, Step};
 use super::member::Side;
+use super::proof::claim_is_proven;
 use super::task::found;
 use super::world::Here;
 use super::wrong::Wrong;
@@ -69,10 +71,17 @@ impl Here {
         let system = |other: &usize| self.world.group.members[*other].system;
         let others: Vec<SystemId> = self.others().iter().map(system).collect();
         let heard: Vec<SystemId> = heard.iter().map(system).collect();
-        let newest = standing.lineage.newest().map(|newest| newest.journal);
-        let writer = newest.and_then(|journal| self.world.writer_of(journal));
+        let says = self.copy_says(&standing);
+        let assessed = assess(&standing, self.id(), &others, &heard, says);
+        assessed.doubts.len()
+    }
+
+    /// What the copy of the newest term's journal says of answers.
+    fn copy_says(&self, standing: &Standing) -> Option<CopySays> {
+        let newest = standing.lineage.newest()?;
+        let writer = self.world.writer_of(newest.journal)?;
         let me = self.id();
-        let says = self.up(|up| match up.sides.get(writer?) {
+        self.up(|up| match up.sides.get(writer) {
             Some(Side::Copy(side)) => {
                 let copy = side.copy.shared();
                 let set = copy.set().map(|(_, set)| set);
@@ -83,9 +92,7 @@ impl Here {
                 })
             }
             _ => None,
-        });
-        let assessed = assess(&standing.lineage, me, &others, &heard, says);
-        assessed.doubts.len()
+        })
     }
 
     fn require_takeover(&self) -> Result<(), String> {
@@ -129,6 +136,8 @@ impl Here {
         let mut claims = 0;
         loop {
             self.pause().await;
+            let standing = self.standing();
+            takeover.handle_doubted(doubted(&standing, self.id(), self.copy_says(&standing)));
             let step = takeover.step();
             self.world.say(self.me, || {
                 format!("takeover {}: {step:?}", takeover.term())
@@ -181,6 +190,9 @@ impl Here {
                         self.world.truth.borrow_mut().split = true;
                     }
                     self.open_term(TermReason::TakenOver).await?;
+                    if !order.accept_loss {
+                        self.world.require_local_kept();
+                    }
                     if silent && order.accept_loss {
                         self.world.reach(Goal::TakenOverFromSilent);
                     }
@@ -253,6 +265,7 @@ impl Here {
                 promised,
                 news,
                 was_open,
+                passed,
             } = *said;
             if self.take_news(to, &news).await.is_err() {
                 takeover.handle_unreachable(system);
@@ -264,6 +277,14 @@ impl Here {
                 let claimed = news.claim.map_or(0, |claim| claim.term);
                 let opened = news.lineage.last().map_or(0, |record| record.term);
                 takeover.handle_refused(system, claimed.max(opened));
+                continue;
+            }
+            // Who passed whom is known to those who were asked.
+            let definition = &self.world.group;
+            let proven = passed.into_iter();
+            let proven = proven.filter(|claim| claim_is_proven(definition, claim));
+            if self.update(|at| at.handle_passed(proven)).is_err() {
+                takeover.handle_unreachable(system);
                 continue;
             }
             if was_open && primary == Some(system) {
