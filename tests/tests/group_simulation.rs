@@ -1,12 +1,16 @@
-//! Recovery groups over many seeds; some are run twice and must go the same way; mistakes made on purpose must be found.
+//! Recovery groups of two and of three over many seeds; some are run twice and must go the same way; what must be possible is
+//! reached; mistakes made on purpose must be found.
 
-use rjournal_tests::group_simulation::{Counts, Wrong, run, run_wrong, story};
+use rjournal_tests::group_simulation::{Counts, Goal, Goals, Wrong, run, run_wrong, story};
+
+/// So many seeds reach every goal.
+const SEEDS: u64 = 300;
 
 /// One seed, a range of them, or the usual ones: `RJOURNAL_SEED=17` or `RJOURNAL_SEED=500..2000` with
 /// `cargo test -p rjournal-tests --test group_simulation`.
 fn seeds() -> Vec<u64> {
     let Ok(text) = std::env::var("RJOURNAL_SEED") else {
-        return (0..300).collect();
+        return (0..SEEDS).collect();
     };
     let (from, to) = text.split_once("..").unwrap_or((&text, ""));
     let from: u64 = from.parse().expect("a seed");
@@ -14,12 +18,12 @@ fn seeds() -> Vec<u64> {
     (from..to).collect()
 }
 
-#[test]
-fn answers_hold_and_everybody_follows_whatever_operators_and_disks_do() {
-    let mut all = Counts::default();
+/// Runs all seeds, and gives what they came past.
+fn run_all(members: usize) -> Goals {
+    let (mut all, mut goals) = (Counts::default(), Goals::default());
     let (mut sync, mut local, mut counted) = (0, 0, 0);
     for seed in seeds() {
-        let outcome = std::panic::catch_unwind(|| run(seed)).unwrap_or_else(|_| {
+        let outcome = std::panic::catch_unwind(|| run(seed, members)).unwrap_or_else(|_| {
             let told = story().join("\n");
             panic!("{told}\nseed {seed} failed; replay with RJOURNAL_SEED={seed}")
         });
@@ -27,25 +31,53 @@ fn answers_hold_and_everybody_follows_whatever_operators_and_disks_do() {
         local += outcome.answered.1;
         counted += usize::from(outcome.counts());
         all.add(&outcome.counts);
+        goals.add(&outcome.goals);
     }
     println!(
-        "{counted} runs count; answered SYNC {sync}, LOCAL {local}; {:?}",
-        all.all()
+        "{members} members: {counted} runs count; answered SYNC {sync}, LOCAL {local}; {:?}; {:?}",
+        all.all(),
+        goals.each().collect::<Vec<_>>()
     );
+    goals
+}
+
+fn require(goals: &Goals, excused: &[Goal]) {
+    let mut missed = goals.missed();
+    missed.retain(|goal| !excused.contains(goal));
+    let short = (seeds().len() as u64) < SEEDS;
+    assert!(short || missed.is_empty(), "never reached: {missed:?}");
+}
+
+#[test]
+fn two_members_keep_what_they_answer_and_come_level_whatever_operators_and_disks_do() {
+    let of_three = [
+        Goal::TakenOverOfThree,
+        Goal::NeededWord,
+        Goal::LossAccepted,
+        Goal::Reparented,
+    ];
+    require(&run_all(2), &of_three);
+}
+
+#[test]
+fn three_members_keep_what_they_answer_and_come_level_whatever_operators_and_disks_do() {
+    require(&run_all(3), &[]);
 }
 
 #[test]
 fn a_seed_run_twice_goes_the_same_way() {
-    for seed in (0..300).step_by(30) {
-        assert_eq!(run(seed), run(seed), "seed {seed}");
+    for members in [2, 3] {
+        for seed in (0..300).step_by(30) {
+            assert_eq!(run(seed, members), run(seed, members), "seed {seed}");
+        }
     }
 }
 
 #[test]
 fn every_mistake_is_found() {
     for wrong in Wrong::ALL {
-        let found =
-            (0..200).find(|seed| std::panic::catch_unwind(|| run_wrong(*seed, wrong)).is_err());
+        let fails = |seed| std::panic::catch_unwind(|| run_wrong(seed, 3, wrong)).is_err();
+        let found = (0..200).find(|seed| fails(*seed));
         assert!(found.is_some(), "{wrong:?} is not found");
     }
 }

@@ -164,6 +164,12 @@ fn said(view: &TakeoverView, answers: bool) -> Vec<String> {
     } else {
         said.push("SYNC answers: kept.".to_owned());
     }
+    let claimed = |doubt: &Doubt| matches!(doubt, Doubt::Claimed(_));
+    if doubts.iter().any(claimed) && !answers {
+        said.push(
+            "LOCAL answers of a later term, claimed elsewhere: cannot be known here.".to_owned(),
+        );
+    }
     if has(&Doubt::LocalAnswers) {
         said.push(format!(
             "LOCAL answers since {}: cannot be known here.",

@@ -184,4 +184,7 @@ pub struct PromiseTold {
     pub news: GroupNews,
     /// Whether it took deposits until this promise ended that.
     pub was_open: bool,
+    /// Claims of others it had promised, or heard were, that this one passed, of terms above those it knows.
+    #[serde(default)]
+    pub passed: Vec<TermClaim>,
 }

@@ -73,6 +73,10 @@ pub struct Standing {
     /// The highest claim it promised.
     #[serde(default)]
     pub claim: Option<TermClaim>,
+    /// The last claim of each other member that was promised somewhere and passed by a later one, of terms above those known: it
+    /// may have opened that term, and what it answered then is not known here (ruling 13).
+    #[serde(default)]
+    pub passed: Vec<TermClaim>,
     /// The term whose first entry, with its close record, is flushed here: only then are the terms before it confirmed
     /// (ruling 31).
     #[serde(default)]
@@ -93,6 +97,7 @@ impl Standing {
             group,
             lineage,
             claim: None,
+            passed: Vec::new(),
             flushed,
             handed_over: None,
             stopped: None,
@@ -147,6 +152,7 @@ impl Standing {
         if self.claim.is_some_and(|claim| claim.term <= told.term()) {
             self.claim = None;
         }
+        self.forget_passed();
         // What was handed over was taken, or overtaken; who goes on is decided.
         self.handed_over = None;
         if matches!(self.stopped, Some(Stop::Conflict { .. })) {
@@ -164,8 +170,46 @@ impl Standing {
             return Heard::Nothing;
         }
         let was = self.role(me);
-        self.claim = Some(claim);
+        let before = self.claim.replace(claim);
+        if let Some(before) = before.filter(|before| before.system != claim.system) {
+            self.pass(before);
+        }
         self.follows(me, was)
+    }
+
+    /// Takes in what another member says was passed, each proven.
+    pub fn handle_passed(&mut self, claims: impl Iterator<Item = TermClaim>) {
+        for claim in claims {
+            if self.group.member(claim.system).is_some() && claim.term < self.promised() {
+                self.pass(claim);
+            }
+        }
+    }
+
+    fn pass(&mut self, claim: TermClaim) {
+        let of = |known: &&mut TermClaim| known.system == claim.system;
+        match self.passed.iter_mut().find(of) {
+            Some(known) if known.term >= claim.term => {}
+            Some(known) => *known = claim,
+            None => self.passed.push(claim),
+        }
+        self.forget_passed();
+    }
+
+    /// What a later term closed, or left out, was for whoever opened that to know.
+    fn forget_passed(&mut self) {
+        let known = self.lineage.term();
+        self.passed.retain(|claim| claim.term > known);
+    }
+
+    /// Other members that may have opened a later term than those known here, and answered in it.
+    pub fn unknown(&self, me: SystemId) -> Vec<SystemId> {
+        let claims = self.passed.iter().chain(&self.claim);
+        let later = claims.filter(|claim| claim.term > self.lineage.term() && claim.system != me);
+        let mut systems: Vec<SystemId> = later.map(|claim| claim.system).collect();
+        systems.sort_unstable();
+        systems.dedup();
+        systems
     }
 
     /// This member opened a term, and its close record is flushed: what it closes is confirmed (ruling 31), unless a higher term was
@@ -183,6 +227,7 @@ impl Standing {
         }
         self.lineage = with;
         self.claim = self.claim.filter(|claim| claim.term > term);
+        self.forget_passed();
         if self.claim.is_none() {
             self.flushed = term;
         }
@@ -348,6 +393,25 @@ mod tests {
         old.handed_over = Some((handed, super::super::lineage::tests::at(1, 9)));
         assert_eq!(old.next_term(system(1), None), 3);
         assert_eq!(old.role(system(1)), MemberRole::HandedOver);
+    }
+
+    /// It had opened its term alone, and answered LOCAL; a takeover that did not hear it said that nothing was lost.
+    #[test]
+    fn a_claim_that_was_passed_is_remembered_until_a_later_term_is_known() {
+        let mut one = first();
+        one.handle_claim(system(2), claim(2, 3));
+        assert_eq!(one.unknown(system(2)), [system(3)]);
+        one.handle_claim(system(2), claim(3, 2));
+        assert_eq!(one.passed, [claim(2, 3)]);
+        assert_eq!(one.unknown(system(2)), [system(3)]);
+        assert_eq!(one.unknown(system(3)), [system(2)]);
+        let mut other = first();
+        other.handle_claim(system(1), claim(3, 2));
+        other.handle_passed([claim(2, 3), claim(2, 7)].into_iter());
+        assert_eq!(other.passed, [claim(2, 3)]);
+        let told = lineage(&[record(1, 1, 0, None), record(2, 3, 0, Some((1, 1, 5)))]);
+        other.handle_lineage(system(1), &told);
+        assert_eq!(other.passed, []);
     }
 
     #[test]

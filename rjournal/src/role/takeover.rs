@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::lineage::Lineage;
+use super::standing::Standing;
 use crate::entry::{HandOver, JournalId, Sequence, SystemId, TermClaim};
 use crate::remote::JournalTip;
 
@@ -107,6 +108,8 @@ pub struct Takeover {
     own: Option<MemberTip>,
     members: BTreeMap<SystemId, Member>,
     given_up: Option<(SystemId, u64)>,
+    /// Who may have answered what is not here.
+    doubted: Vec<SystemId>,
     /// The primary before answered and was fenced: it has given no answer since that is not known here.
     pub fenced_primary: bool,
 }
@@ -124,6 +127,7 @@ impl Takeover {
             own: None,
             members,
             given_up: None,
+            doubted: Vec::new(),
             fenced_primary: false,
         }
     }
@@ -166,6 +170,14 @@ impl Takeover {
         if missing.len() > 1 && !self.facts.accept_loss {
             return TakeoverStep::NeedsWord(missing);
         }
+        // Whoever was heard a moment ago, and not since, may have answered meanwhile (ruling 13).
+        let doubted: Vec<SystemId> = missing
+            .into_iter()
+            .filter(|system| self.doubted.contains(system))
+            .collect();
+        if !doubted.is_empty() && !self.facts.accept_loss {
+            return TakeoverStep::NeedsWord(doubted);
+        }
         TakeoverStep::Open
     }
 
@@ -177,6 +189,12 @@ impl Takeover {
     /// The claim is durable, everything lower is fenced, and what was in memory is flushed.
     pub const fn handle_claimed(&mut self, own: MemberTip) {
         self.own = Some(own);
+    }
+
+    /// As far as is known here, behind the claim, these may have answered what is not here: they are to be heard, or an operator's
+    /// word is needed ([`doubted`]).
+    pub fn handle_doubted(&mut self, systems: Vec<SystemId>) {
+        self.doubted = systems;
     }
 
     /// Whoever was unasked is asked now.
@@ -270,6 +288,8 @@ pub enum Doubt {
     LocalAnswers,
     /// More than one member is not heard: a SYNC answer may rest on those alone (ruling 26).
     Unheard(Vec<SystemId>),
+    /// These claimed a later term than those known here, and are not heard: what they answered in it cannot be known.
+    Claimed(Vec<SystemId>),
     /// This copy was never in the in-sync set, or left it: what the primary answered since is not here.
     NotInSync,
 }
@@ -294,15 +314,37 @@ pub struct Assessment {
     pub doubts: Vec<Doubt>,
 }
 
+/// Who is to be heard before a term is opened without an operator's word: the primary, where it may have given answers that are not
+/// here, and whoever may have opened a later term than those known.
+pub fn doubted(standing: &Standing, me: SystemId, copy: Option<CopySays>) -> Vec<SystemId> {
+    let primary = standing.lineage.newest().map(|newest| newest.primary);
+    let others: Vec<SystemId> = standing
+        .group
+        .others(me)
+        .map(|member| member.system)
+        .collect();
+    let but = |other: &SystemId| Some(*other) != primary;
+    let heard: Vec<SystemId> = others.iter().copied().filter(but).collect();
+    let mut doubted = standing.unknown(me);
+    if !assess(standing, me, &others, &heard, copy)
+        .doubts
+        .is_empty()
+    {
+        doubted.extend(primary);
+    }
+    doubted
+}
+
 /// What may be lost if `me` takes over now. `heard` are the members that answer; `copy` is what the own copy of the newest
 /// term's journal says, nothing where there is none.
 pub fn assess(
-    lineage: &Lineage,
+    standing: &Standing,
     me: SystemId,
     others: &[SystemId],
     heard: &[SystemId],
     copy: Option<CopySays>,
 ) -> Assessment {
+    let lineage = &standing.lineage;
     let newest = lineage.newest();
     let primary = newest.map(|newest| newest.primary);
     let mut doubts = Vec::new();
@@ -313,6 +355,11 @@ pub fn assess(
         .collect();
     if unheard.len() > 1 {
         doubts.push(Doubt::Unheard(unheard.clone()));
+    }
+    let mut claimed = standing.unknown(me);
+    claimed.retain(|system| !heard.contains(system));
+    if !claimed.is_empty() {
+        doubts.push(Doubt::Claimed(claimed));
     }
     let primary_silent = primary.is_some_and(|primary| primary != me && unheard.contains(&primary));
     if primary_silent {
@@ -333,7 +380,7 @@ pub fn assess(
 
 #[cfg(test)]
 mod tests {
-    use super::super::lineage::tests::{at, journal, lineage, record, system};
+    use super::super::lineage::tests::{at, group, journal, lineage, record, system};
     use super::*;
     use crate::entry::{Epoch, GroupId};
 
@@ -377,6 +424,21 @@ mod tests {
             takeover.step(),
             TakeoverStep::NeedsWord(vec![system(1), system(3)])
         );
+    }
+
+    /// It answered when it was looked for, and did no more when its promise was asked for: nobody had given a word for that.
+    #[test]
+    fn a_primary_that_may_have_answered_alone_is_heard_in_this_takeover_or_a_word_is_needed() {
+        let mut takeover = claimed(&[1, 3], tip(1, 1, 9));
+        takeover.handle_doubted(vec![system(1)]);
+        takeover.handle_promised(system(3), tip(1, 1, 9), None);
+        takeover.handle_unreachable(system(1));
+        assert_eq!(takeover.step(), TakeoverStep::NeedsWord(vec![system(1)]));
+        let mut takeover = claimed(&[1, 3], tip(1, 1, 9));
+        takeover.handle_doubted(vec![system(1)]);
+        takeover.handle_promised(system(1), tip(1, 1, 9), None);
+        takeover.handle_unreachable(system(3));
+        assert_eq!(takeover.step(), TakeoverStep::Open);
     }
 
     #[test]
@@ -467,26 +529,46 @@ mod tests {
 
     #[test]
     fn what_cannot_be_known_is_said_before_anything_is_done() {
-        let history = lineage(&[record(1, 1, 0, None)]);
-        let doubts = |heard: &[u8], in_set: bool, local_answers_possible: bool| {
-            let heard: Vec<SystemId> = heard.iter().copied().map(system).collect();
-            let others = [system(1), system(3)];
-            let copy = CopySays {
-                in_set,
-                local_answers_possible,
+        let mut standing = Standing::new(group(3), lineage(&[record(1, 1, 0, None)]));
+        let doubts =
+            |standing: &Standing, heard: &[u8], in_set: bool, local_answers_possible: bool| {
+                let heard: Vec<SystemId> = heard.iter().copied().map(system).collect();
+                let others = [system(1), system(3)];
+                let copy = CopySays {
+                    in_set,
+                    local_answers_possible,
+                };
+                assess(standing, system(2), &others, &heard, Some(copy)).doubts
             };
-            assess(&history, system(2), &others, &heard, Some(copy)).doubts
-        };
-        assert_eq!(doubts(&[1, 3], true, true), []);
-        assert_eq!(doubts(&[3], true, false), []);
-        assert_eq!(doubts(&[3], true, true), [Doubt::LocalAnswers]);
+        assert_eq!(doubts(&standing, &[1, 3], true, true), []);
+        assert_eq!(doubts(&standing, &[3], true, false), []);
+        assert_eq!(doubts(&standing, &[3], true, true), [Doubt::LocalAnswers]);
         assert_eq!(
-            doubts(&[], true, false),
+            doubts(&standing, &[], true, false),
             [Doubt::Unheard(vec![system(1), system(3)])]
         );
         assert_eq!(
-            doubts(&[3], false, false),
+            doubts(&standing, &[3], false, false),
             [Doubt::NotInSync, Doubt::LocalAnswers]
         );
+        // Somebody claimed a term, and may have opened it.
+        let claim = TermClaim {
+            group: GroupId::from_bytes([9; 16]),
+            term: 2,
+            system: system(3),
+            proof: crate::entry::Proof::NONE,
+        };
+        standing.handle_claim(system(2), claim);
+        assert_eq!(
+            doubts(&standing, &[1], true, false),
+            [Doubt::Claimed(vec![system(3)])]
+        );
+        assert_eq!(doubts(&standing, &[1, 3], true, false), []);
+        let copy = CopySays {
+            in_set: true,
+            local_answers_possible: false,
+        };
+        assert_eq!(doubted(&standing, system(2), Some(copy)), [system(3)]);
+        assert_eq!(doubted(&standing, system(2), None), [system(3), system(1)]);
     }
 }

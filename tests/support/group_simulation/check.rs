@@ -29,13 +29,14 @@ impl World {
     fn answers_are_kept(&self, found: &Found) {
         let ledger = self.ledger.borrow();
         let mut landed = BTreeMap::new();
+        let restored = self.truth.borrow().restored;
         for deposit in ledger.deposits() {
             match deposit.answer {
                 Some(Answer::Landed {
                     sequence, class, ..
                 }) => {
                     assert!(
-                        found.has(deposit.journal, sequence.get(), deposit.id),
+                        restored || found.has(deposit.journal, sequence.get(), deposit.id),
                         "P7: {deposit:?} was answered {class:?} and is in no copy and no archive"
                     );
                     landed.insert(deposit.id, sequence);
@@ -53,7 +54,7 @@ impl World {
 
     /// P1 once more, on the disks: every SYNC answer is in every member's copy of the newest lineage.
     fn sync_answers_are_everywhere(&self, found: &Found) {
-        if self.truth.borrow().lost {
+        if self.truth.borrow().is_void() {
             return;
         }
         for answer in self.ledger.borrow().kept() {
@@ -75,7 +76,7 @@ impl World {
     /// Whoever was answered SYNC before another one asked stands before it.
     fn answers_are_in_order(&self) {
         let truth = self.truth.borrow();
-        if truth.lost {
+        if truth.is_void() {
             return;
         }
         let segments: Vec<_> = truth.newest().segments().collect();

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use rjournal::entry::{ClientId, DepositKey, Draft, JournalId, Kind, Sequence};
 use rjournal::journal::{AckClass, Answer, Ticket};
 
+use super::goals::Goal;
 use super::member::Side;
 use super::world::World;
 
@@ -154,7 +155,7 @@ impl World {
         let mut repeated = false;
         if !fresh
             && self.per_mille(100)
-            && let Some(again) = ledger.unanswered(journal)
+            && let Some(again) = ledger.unanswered()
         {
             (id, key, repeated) = (again, Self::key_of(again), true);
         }
@@ -182,6 +183,10 @@ impl World {
         };
         if let Ok(ticket) = taken {
             deposit.again = ticket.again().is_again();
+            if let Some(other) = ticket.again().journal() {
+                deposit.journal = other;
+                self.reach(Goal::KeyFoundElsewhere);
+            }
             deposit.ticket = Some(ticket);
             let index = ledger.deposits.len();
             ledger.waiting.push(index);
@@ -210,12 +215,12 @@ impl World {
 }
 
 impl Ledger {
-    /// A deposit under a key into a journal that has no answer, if there is one.
-    fn unanswered(&self, journal: JournalId) -> Option<u64> {
+    /// A deposit under a key that has no answer, if there is one; into whatever journal it was made.
+    fn unanswered(&self) -> Option<u64> {
         let recent = self.deposits.iter().rev().take(40);
         let mut open = recent.filter(|deposit| {
             let unknown = matches!(deposit.answer, None | Some(Answer::Unknown { .. }));
-            deposit.journal == journal && deposit.id.is_multiple_of(3) && unknown
+            deposit.id.is_multiple_of(3) && unknown
         });
         open.next().map(|deposit| deposit.id)
     }

@@ -5,8 +5,10 @@ use std::rc::Rc;
 
 use rjournal::daemon::crank::{TargetCrank, greet};
 use rjournal::entry::{Position, Sequence};
+use rjournal::journal::JournalKind;
 use rjournal::remote::{EndReason, Frame, Message, PartnerReply, Refusal, RefusalCode};
 
+use super::goals::Goal;
 use super::line::{Body, Mail, Owner};
 use super::member::{CopySide, Side, Up};
 use super::world::{Here, World};
@@ -216,6 +218,9 @@ impl World {
                 format!("a copy of {name} sets aside ({fork}, {last}]")
             });
             self.counts.borrow_mut().archived += 1;
+            if copy.shared().control().kind == JournalKind::Local {
+                self.reach(Goal::RejoinedWithOrphans);
+            }
         }
         if let Some(error) = crank.take_failure().filter(|error| !error.is_disk_full()) {
             *failed = Some(error.to_string());
@@ -405,6 +410,9 @@ impl World {
                         )
                     });
                     world.counts.borrow_mut().archived += u64::from(archived.is_some());
+                    if me == journal && archived.is_some() {
+                        world.reach(Goal::RejoinedWithOrphans);
+                    }
                 }
                 Err(error) => {
                     side.failed = Some(error.to_string());

@@ -145,6 +145,8 @@ goals! {
     Abandoned,
     /// An operator opens a journal alone.
     OpenedAlone,
+    /// A deposit is found to have landed in the journal of an earlier primary.
+    KeyFoundElsewhere,
     /// Two members take over at the same time.
     BothTakeOver,
     /// A takeover is ordered at the primary.

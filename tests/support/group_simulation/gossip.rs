@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rjournal::remote::{GroupNews, PartnerReply, PartnerRequest};
 
+use super::goals::Goal;
 use super::line::{Body, Mail};
 use super::world::Here;
 
@@ -59,8 +60,22 @@ impl Here {
             return false;
         }
         let follows = self.seen().follows();
+        self.note_parent(follows);
         let told = self.up(|up| up.told.replace(follows));
         told != Some(follows) || self.standing() != before
+    }
+
+    /// Whether this member follows another primary than before.
+    fn note_parent(&self, follows: u64) {
+        let primary = self.look(|at| at.lineage.newest().map(|newest| newest.primary));
+        let Some(primary) = primary.filter(|_| follows > 0) else {
+            return;
+        };
+        let before = self.up(|up| up.parent.replace(primary));
+        let me = self.id();
+        if before.is_some_and(|before| before != primary && before != me) && primary != me {
+            self.world.reach(Goal::Reparented);
+        }
     }
 
     /// Asks a member something.

@@ -90,6 +90,13 @@ impl World {
                 self.start_again(me);
             }
         }
+        let mut adopts = false;
+        for me in 0..self.members.len() {
+            adopts |= self.allow_adopt(me);
+        }
+        if adopts {
+            return;
+        }
         if self
             .primary()
             .is_some_and(|me| self.here(me).is_group_open())
@@ -117,10 +124,12 @@ impl World {
         // Whoever promised most of those that can.
         let able = (0..self.members.len()).filter(|me| {
             let here = self.here(*me);
-            !matches!(
+            let abandoned = matches!(
                 here.standing().stopped,
                 Some(rjournal::role::Stop::Abandoned { .. })
-            )
+            );
+            // One that is primary, and cannot open, is taken over from elsewhere.
+            !abandoned && here.role() != MemberRole::Primary
         });
         let most = able.max_by_key(|me| {
             let standing = self.here(*me).standing();

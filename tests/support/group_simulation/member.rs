@@ -7,11 +7,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use rjournal::daemon::crank::{LinkCrank, OpeningCrank, Source, TargetCrank};
-use rjournal::disk::{Disk, MemoryDisk};
+use rjournal::disk::{CrashedDisk, Disk, MemoryDisk};
 use rjournal::entry::{JournalId, Moment, Position, Sequence, SystemId, SystemName};
 use rjournal::journal::{Copy, Owner, Recovered};
 use rjournal::remote::{GroupNews, MemberKey, MemberRole, SourceSession};
 
+use super::goals::{Goal, Step};
 use super::local::OpenSide;
 use super::standing_file::StandingFile;
 use super::task::Lock;
@@ -95,6 +96,10 @@ pub(super) struct Up {
     /// When the opening last asked a member.
     pub(super) asked: BTreeMap<MemberKey, Moment>,
     pub(super) entropy: Arc<SeededEntropy>,
+    /// What it is in the middle of.
+    pub(super) step: Option<Step>,
+    /// Whom it followed last.
+    pub(super) parent: Option<SystemId>,
 }
 
 /// One member.
@@ -107,6 +112,8 @@ pub(super) struct Member {
     pub(super) up: Option<Up>,
     /// Its disk may refuse right now.
     pub(super) hurt: bool,
+    /// Its disk as it was at some moment.
+    pub(super) snapshot: Option<CrashedDisk>,
 }
 
 impl Member {
@@ -164,9 +171,12 @@ impl World {
             asking: BTreeSet::new(),
             asked: BTreeMap::new(),
             entropy: Arc::new(SeededEntropy::new(self.draw())),
+            step: None,
+            parent: None,
         };
         self.members[me].borrow_mut().up = Some(up);
         self.born(me);
+        self.returned(me);
         self.look_at_standing(me);
         self.say(me, || format!("starts as {}", self.here(me).stands()));
         let here = Here {
@@ -196,6 +206,7 @@ impl World {
         catch_up_standing(system, standing, &recovered)?;
         if standing.get().lineage.term() > before {
             self.counts.borrow_mut().caught_up += 1;
+            self.reach(Goal::TermFound);
             self.say(me, || "finds a term in its journal".to_owned());
             self.opened_term(me, &standing.get().lineage);
         }
@@ -211,9 +222,29 @@ impl World {
         copy.map(Side::copy).map_err(|error| error.to_string())
     }
 
+    /// Whether an old primary comes back while another takes over.
+    fn returned(&self, me: usize) {
+        let was = {
+            let member = self.members[me].borrow();
+            let newest = member
+                .up
+                .as_ref()
+                .and_then(|up| up.standing.get().lineage.newest().copied());
+            newest.is_some_and(|newest| newest.primary == member.system)
+        };
+        let mut others = (0..self.members.len()).filter(|other| *other != me);
+        let takes_over = |other| self.step_of(other).is_some_and(Step::is_takeover);
+        if was && others.any(takes_over) {
+            self.reach(Goal::PrimaryReturned);
+        }
+    }
+
     /// The process of a member ends. With power lost, what it did not sync may be gone.
     pub(super) fn crash(&self, me: usize, power: bool) {
         let seed = self.draw();
+        if let Some(step) = self.step_of(me) {
+            self.reach(step.crashed());
+        }
         {
             let mut ledger = self.ledger.borrow_mut();
             let mut member = self.members[me].borrow_mut();

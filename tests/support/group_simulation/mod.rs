@@ -11,9 +11,12 @@
 //! | `standing_file`, `proof` | its standing, durable; who said something |
 //! | `local`, `session`, `deliver` | its own journal while it is open, links and openings, frames that arrive |
 //! | `settle`, `news`, `term`, `feed` | journals are made to be what the standing says |
+//! | `keys` | keys of deposits that landed in other journals |
 //! | `takeover`, `switch`, `answer`, `gossip` | the ways to a new term, what others are answered, who asks whom |
 //! | `clients`, `operators`, `liar` | who uses the group, rightly and wrongly |
 //! | `truth`, `check`, `found` | what must hold while it runs, and at its end |
+//! | `restore` | a disk that is set back to a snapshot |
+//! | `goals` | what runs must come past |
 //! | `wrong` | mistakes that the checkers must find |
 //! | `mood`, `run`, `heal` | what a seed chooses, one run, and that all comes level at its end |
 
@@ -23,8 +26,10 @@ mod clients;
 mod deliver;
 mod feed;
 mod found;
+mod goals;
 mod gossip;
 mod heal;
+mod keys;
 mod liar;
 mod line;
 mod local;
@@ -33,6 +38,7 @@ mod mood;
 mod news;
 mod operators;
 mod proof;
+mod restore;
 mod run;
 mod session;
 mod settle;
@@ -45,6 +51,7 @@ mod truth;
 mod world;
 mod wrong;
 
+pub use goals::{Goal, Goals};
 pub use run::{Outcome, run, run_wrong};
 pub use truth::Counts;
 pub use world::story;

@@ -28,17 +28,20 @@ pub(super) struct Mood {
     pub(super) abort: u64,
     pub(super) alone: u64,
     pub(super) lie: u64,
+    /// A disk is kept, or set back to how it was kept.
+    pub(super) restore: u64,
     /// Of a thousand takeovers so many accept loss.
     pub(super) accept_loss: u64,
     pub(super) steps: u64,
 }
 
 impl Mood {
-    pub(super) fn draw(seed: &mut Seed) -> Self {
+    pub(super) fn draw(seed: &mut Seed, members: usize) -> Self {
         let rarely = seed.below(12) == 0;
+        let restored = seed.below(12) == 0;
         let mut one_of = |choices: [u64; 4]| choices[seed.below(4) as usize];
         Self {
-            members: one_of([2, 3, 3, 3]) as usize,
+            members,
             policy: match one_of([0, 0, 0, 1]) {
                 0 => Policy::Degrade,
                 _ => Policy::Block,
@@ -62,6 +65,7 @@ impl Mood {
             abort: one_of([0, 2, 4, 6]),
             alone: if rarely { 3 } else { 0 },
             lie: one_of([0, 0, 2, 5]),
+            restore: if restored { 4 } else { 0 },
             accept_loss: one_of([100, 300, 500, 900]),
             steps: 800 + one_of([0, 400, 800, 1600]),
         }

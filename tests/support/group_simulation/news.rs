@@ -5,6 +5,7 @@ use rjournal::entry::Timestamp;
 use rjournal::remote::{GroupNews, MemberRole, PromiseAsked, PromiseTold};
 use rjournal::role::{Heard, Lineage};
 
+use super::goals::{Goal, Step};
 use super::member::HeardFrom;
 use super::proof::{claim_is_proven, record_is_proven};
 use super::world::Here;
@@ -110,6 +111,10 @@ impl Here {
             self.pause().await;
             let taken = asked.abort && self.role() != MemberRole::Backup;
             if proven && !taken {
+                let mine = self.world.step_of(self.me);
+                if !asked.abort && mine.is_some_and(Step::is_handing) {
+                    self.world.reach(Goal::TakenOverInSwitch);
+                }
                 let heard = self.update_claim(|at| at.handle_claim(self.id(), claim))?;
                 self.pause().await;
                 self.tell_heard(heard);
@@ -142,6 +147,7 @@ impl Here {
             promised,
             news,
             was_open,
+            passed: self.look(|at| at.passed.clone()),
         })
     }
 }

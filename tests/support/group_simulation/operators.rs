@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use rjournal::daemon::crank::OpeningState;
 
+use super::goals::Goal;
 use super::member::Side;
 use super::takeover::TakeoverOrder;
 use super::world::{Here, World};
@@ -89,6 +90,7 @@ impl World {
         }
         self.say(me, || "opened alone".to_owned());
         self.counts.borrow_mut().alone += 1;
+        self.reach(Goal::OpenedAlone);
         self.truth.borrow_mut().alone = true;
         self.pump(me);
         self.try_open(me);

@@ -17,6 +17,7 @@ use rjournal::journal::{
 use rjournal::remote::{Group, GroupMember};
 use rjournal::role::{Lineage, Standing};
 
+use super::goals::Goals;
 use super::line::Body;
 use super::member::{Member, dir_of};
 use super::mood::Mood;
@@ -37,6 +38,8 @@ pub struct Outcome {
     pub answered: (usize, usize),
     /// What happened how often.
     pub counts: Counts,
+    /// What it came past.
+    pub goals: Goals,
 }
 
 impl Outcome {
@@ -46,19 +49,19 @@ impl Outcome {
     }
 }
 
-/// Runs one seed. Panics when a checker finds something.
-pub fn run(seed: u64) -> Outcome {
-    run_with(seed, None)
+/// Runs one seed with so many members. Panics when a checker finds something.
+pub fn run(seed: u64, members: usize) -> Outcome {
+    run_with(seed, members, None)
 }
 
 /// Runs one seed with a mistake in it, which the checkers must find.
-pub fn run_wrong(seed: u64, wrong: Wrong) -> Outcome {
-    run_with(seed, Some(wrong))
+pub fn run_wrong(seed: u64, members: usize, wrong: Wrong) -> Outcome {
+    run_with(seed, members, Some(wrong))
 }
 
-fn run_with(number: u64, wrong: Option<Wrong>) -> Outcome {
+fn run_with(number: u64, members: usize, wrong: Option<Wrong>) -> Outcome {
     let mut seed = Seed::new(number);
-    let mood = Mood::draw(&mut seed);
+    let mood = Mood::draw(&mut seed, members);
     let world = make(&mood, seed, wrong);
     for _ in 0..mood.steps {
         world.step(&mood);
@@ -73,6 +76,7 @@ fn run_with(number: u64, wrong: Option<Wrong>) -> Outcome {
             ledger.answered(AckClass::Local),
         ),
         counts: *world.counts.borrow(),
+        goals: *world.goals.borrow(),
     }
 }
 
@@ -171,6 +175,7 @@ fn new_member(number: usize) -> Member {
         life: 0,
         up: None,
         hurt: false,
+        snapshot: None,
     }
 }
 
@@ -267,6 +272,7 @@ impl World {
             mood.abort,
             mood.alone,
             mood.lie,
+            mood.restore,
         ];
         let mut drawn = self.below(1000) as u64;
         let chosen = odds.iter().position(|odd| {
@@ -317,6 +323,7 @@ impl World {
                 let to = self.any();
                 self.lie(me, to);
             }
+            Some(17) => self.set_back(me),
             _ => {
                 self.work(me);
             }

@@ -13,6 +13,7 @@ use rjournal::remote::{
     EndReason, Frame, LinkEvent, MemberKey, ShipLimit, SourceMarks, SourceOutput,
 };
 
+use super::keys::remember_earlier;
 use super::line::{Dial, Owner};
 use super::local::{OpenSide, activation, links_of};
 use super::member::{FeedSide, Side, Up};
@@ -131,6 +132,11 @@ impl World {
         }
     }
 
+    /// What an opening wants of its connection to a member.
+    pub(super) fn opening_wire(&self, me: usize, key: MemberKey, wire: Wire) {
+        self.wire(me, Owner::Opening(key), me, wire);
+    }
+
     /// Answers a dial.
     pub(super) fn answer_dial(self: &Rc<Self>, index: usize) {
         let dial = self.line.borrow_mut().dials.remove(index);
@@ -206,9 +212,16 @@ impl World {
             let Side::Opening(crank) = taken else {
                 return;
             };
-            let (recovered, wires) = crank.finish(now);
+            let (mut recovered, wires) = crank.finish(now);
             for (key, wire) in wires {
                 self.wire(me, Owner::Opening(key), me, wire);
+            }
+            let lineage = up.standing.get().lineage.clone();
+            let journals = self.journals();
+            let remembered = remember_earlier(&up.sides, &journals, &mut recovered, &lineage, None);
+            if let Err(error) = remembered {
+                up.sides[me] = Side::Broken(error);
+                return;
             }
             let entropy: Arc<dyn Entropy> = Arc::clone(&up.entropy) as Arc<dyn Entropy>;
             match recovered.open_for_deposits(reason, rank_above, entropy, wall) {

@@ -7,6 +7,7 @@ use rjournal::remote::{GroupNews, JournalTip, LinkState, MemberRole};
 use rjournal::role::{Chore, Held, OwnJournal, Standing, Stop, View};
 
 use super::deliver::SetAside;
+use super::goals::{Goal, Step};
 use super::local::activation;
 use super::member::{Side, Up};
 use super::world::Here;
@@ -207,6 +208,7 @@ impl Here {
                     });
                     if fetched.is_ok() {
                         self.world.counts.borrow_mut().completed += 1;
+                        self.world.reach(Goal::SegmentCompleted);
                         break;
                     }
                 }
@@ -277,6 +279,13 @@ impl Here {
         handed: HandOver,
         at: Position,
     ) -> Result<(), String> {
+        self.begin_step(Some(Step::Taking));
+        let taken = self.take_role(from, handed, at).await;
+        self.begin_step(None);
+        taken
+    }
+
+    async fn take_role(&self, from: usize, handed: HandOver, at: Position) -> Result<(), String> {
         let standing = self.standing();
         let Some(newest) = standing.lineage.newest().copied() else {
             return Ok(());
@@ -302,6 +311,7 @@ impl Here {
         }
         self.pause().await;
         self.open_term(TermReason::HandedOver).await?;
+        self.world.reach(Goal::HandedOver);
         self.spawn("join", self.clone().open_when_joined());
         self.wake();
         Ok(())

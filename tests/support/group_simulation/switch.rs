@@ -9,6 +9,7 @@ use rjournal::journal::{Drain, Journal};
 use rjournal::remote::{MemberRole, PartnerReply, PartnerRequest, PromiseAsked};
 use rjournal::role::{Switch, SwitchFacts, SwitchMarks, SwitchStep, ready};
 
+use super::goals::{Goal, Step};
 use super::world::Here;
 
 /// How long a member may take to answer.
@@ -27,10 +28,12 @@ impl Here {
             return self.tell_handed_over(to).await.ok_or_else(not_yet);
         }
         if role != MemberRole::Primary {
+            self.world.reach(Goal::SwitchAtBackup);
             return Err("it is not the primary".to_owned());
         }
         let facts = self.switch_facts(to).await;
         if !ready(&facts).is_empty() {
+            self.world.reach(Goal::SwitchNotReady);
             return Err("it is not ready".to_owned());
         }
         let turn = self.up(|up| up.turn.clone());
@@ -39,8 +42,12 @@ impl Here {
         let Some(journal) = self.up(|up| Some(Arc::clone(&up.open(self.me)?.journal))) else {
             return Err("the journal is not open".to_owned());
         };
-        self.run_switch(&journal, to).await?;
+        self.begin_step(Some(Step::Draining));
+        let handed = self.run_switch(&journal, to).await;
+        self.begin_step(handed.is_ok().then_some(Step::HandedOver));
+        handed?;
         let told = self.tell_handed_over(to).await;
+        self.begin_step(None);
         self.wake();
         told.ok_or_else(not_yet)?;
         self.world.counts.borrow_mut().switches += 1;
@@ -91,10 +98,12 @@ impl Here {
                 SwitchStep::HandOver => {
                     handed = journal.deposit_hand_over(&entry, self.world.wall());
                     switch.handle_handing(handed, now);
+                    self.begin_step(Some(Step::Handing));
                 }
                 SwitchStep::Resume => {
                     intake.set_drain(None);
                     self.world.counts.borrow_mut().resumed += 1;
+                    self.world.reach(Goal::Resumed);
                     return Err("it did not acknowledge everything in time".to_owned());
                 }
                 SwitchStep::Tell => {
@@ -111,6 +120,7 @@ impl Here {
                     if self.update(|standing| standing.handle_handed_over(me, entry, at))? {
                         return Ok(());
                     }
+                    self.world.reach(Goal::HandedOverTooLate);
                     switch.handle_opened();
                 }
                 SwitchStep::Done => {
@@ -181,11 +191,22 @@ impl Here {
         if !told.promised {
             return Err("the other system opened its term already".to_owned());
         }
+        self.begin_step(Some(Step::TakingBack));
+        let taken = self.take_back(term).await;
+        self.begin_step(None);
+        taken?;
+        self.world.counts.borrow_mut().taken_back += 1;
+        self.world.reach(Goal::TakenBack);
+        self.wake();
+        Ok(())
+    }
+}
+
+impl Here {
+    async fn take_back(&self, term: u64) -> Result<(), String> {
         self.claim(term).await?;
         self.pause().await;
         self.open_term(TermReason::TakenBack).await?;
-        self.world.counts.borrow_mut().taken_back += 1;
-        self.wake();
         Ok(())
     }
 }

@@ -9,10 +9,13 @@ use rjournal::remote::{
     GroupNews, MemberRole, PartnerReply, PartnerRequest, PromiseAsked, PromiseTold,
 };
 use rjournal::role::{
-    Chore, CopySays, MemberTip, Stop, Takeover, TakeoverFacts, TakeoverStep, assess, tip_of,
+    Chore, CopySays, MemberTip, Standing, Stop, Takeover, TakeoverFacts, TakeoverStep, assess,
+    doubted, tip_of,
 };
 
+use super::goals::{Goal, Step};
 use super::member::Side;
+use super::proof::claim_is_proven;
 use super::task::found;
 use super::world::Here;
 use super::wrong::Wrong;
@@ -40,6 +43,7 @@ impl Here {
         self.require_takeover()?;
         if doubts > 0 && !order.accept_loss {
             self.world.counts.borrow_mut().doubted += 1;
+            self.world.reach(Goal::Doubted);
             return Err("it may lose answers".to_owned());
         }
         let turn = self.up(|up| up.turn.clone());
@@ -47,7 +51,14 @@ impl Here {
         self.pause().await;
         self.require_takeover()?;
         let heard = (!known).then_some(heard);
-        self.run_takeover(order, heard.as_deref()).await?;
+        let others = self.others().into_iter();
+        let mut steps = others.filter_map(|other| self.world.step_of(other));
+        if steps.any(Step::is_takeover) {
+            self.world.reach(Goal::BothTakeOver);
+        }
+        let outcome = self.run_takeover(order, heard.as_deref()).await;
+        self.begin_step(None);
+        outcome?;
         self.world.counts.borrow_mut().takeovers += 1;
         let closes = |chore: &Chore| matches!(chore, Chore::Close { .. });
         drop(self.do_chores(closes).await);
@@ -60,10 +71,17 @@ impl Here {
         let system = |other: &usize| self.world.group.members[*other].system;
         let others: Vec<SystemId> = self.others().iter().map(system).collect();
         let heard: Vec<SystemId> = heard.iter().map(system).collect();
-        let newest = standing.lineage.newest().map(|newest| newest.journal);
-        let writer = newest.and_then(|journal| self.world.writer_of(journal));
+        let says = self.copy_says(&standing);
+        let assessed = assess(&standing, self.id(), &others, &heard, says);
+        assessed.doubts.len()
+    }
+
+    /// What the copy of the newest term's journal says of answers.
+    fn copy_says(&self, standing: &Standing) -> Option<CopySays> {
+        let newest = standing.lineage.newest()?;
+        let writer = self.world.writer_of(newest.journal)?;
         let me = self.id();
-        let says = self.up(|up| match up.sides.get(writer?) {
+        self.up(|up| match up.sides.get(writer) {
             Some(Side::Copy(side)) => {
                 let copy = side.copy.shared();
                 let set = copy.set().map(|(_, set)| set);
@@ -74,14 +92,13 @@ impl Here {
                 })
             }
             _ => None,
-        });
-        let assessed = assess(&standing.lineage, me, &others, &heard, says);
-        assessed.doubts.len()
+        })
     }
 
     fn require_takeover(&self) -> Result<(), String> {
         let standing = self.standing();
         if standing.role(self.id()) == MemberRole::Primary {
+            self.world.reach(Goal::TakeoverAtPrimary);
             return Err("it is the primary already".to_owned());
         }
         if let Some(Stop::Abandoned { text }) = standing.stopped {
@@ -116,18 +133,27 @@ impl Here {
         };
         let mut takeover = Takeover::new(facts);
         let mut told: BTreeMap<SystemId, GroupNews> = BTreeMap::new();
+        let mut claims = 0;
         loop {
             self.pause().await;
+            let standing = self.standing();
+            takeover.handle_doubted(doubted(&standing, self.id(), self.copy_says(&standing)));
             let step = takeover.step();
             self.world.say(self.me, || {
                 format!("takeover {}: {step:?}", takeover.term())
             });
             match step {
                 TakeoverStep::Claim(term) => {
+                    claims += 1;
+                    if claims > 1 {
+                        self.world.reach(Goal::RaisedAboveHandOver);
+                    }
+                    self.begin_step(Some(Step::Claiming));
                     self.claim(term).await?;
                     takeover.handle_claimed(self.own_tip());
                 }
                 TakeoverStep::Ask(members) => {
+                    self.begin_step(Some(Step::Asking));
                     takeover.handle_asked();
                     if self.world.wrong == Some(Wrong::AsksNobody) {
                         self.open_term(TermReason::TakenOver).await?;
@@ -138,12 +164,14 @@ impl Here {
                         .await;
                 }
                 TakeoverStep::Fetch(from) => {
+                    self.begin_step(Some(Step::Fetching));
                     if let Some(number) = self.world.number_of(from) {
                         self.fetch_tail(number, told.get(&from)).await;
                     }
                     let own = self.own_tip();
                     takeover.handle_fetched(from, own);
                     self.world.counts.borrow_mut().tails_fetched += 1;
+                    self.world.reach(Goal::TailFetched);
                 }
                 TakeoverStep::Wait => {
                     for system in takeover.missing() {
@@ -151,24 +179,40 @@ impl Here {
                     }
                 }
                 TakeoverStep::Open => {
-                    if takeover.missing().len() > 1 {
+                    let missing = takeover.missing();
+                    if missing.len() > 1 {
                         self.world.lose(self.me);
+                        self.world.reach(Goal::LossAccepted);
                     }
+                    let primary = self.look(|at| at.lineage.newest().map(|newest| newest.primary));
+                    let silent = primary.is_some_and(|primary| missing.contains(&primary));
                     if self.world.members.len() == 2 && !takeover.missing().is_empty() {
                         self.world.truth.borrow_mut().split = true;
                     }
                     self.open_term(TermReason::TakenOver).await?;
+                    if !order.accept_loss {
+                        self.world.require_local_kept();
+                    }
+                    if silent && order.accept_loss {
+                        self.world.reach(Goal::TakenOverFromSilent);
+                    }
+                    if self.world.members.len() == 3 {
+                        self.world.reach(Goal::TakenOverOfThree);
+                    }
                     if takeover.fenced_primary {
+                        self.world.reach(Goal::TakenOverFromFenced);
                         self.world.counts.borrow_mut().fenced_primaries += 1;
                     }
                     return Ok(());
                 }
                 TakeoverStep::NeedsWord(_) => {
                     self.world.counts.borrow_mut().needed_word += 1;
+                    self.world.reach(Goal::NeededWord);
                     return Err("answers may rest on members that do not answer".to_owned());
                 }
                 TakeoverStep::GivenUp { .. } => {
                     self.world.counts.borrow_mut().given_up += 1;
+                    self.world.reach(Goal::GivenUp);
                     return Err("another has promised more".to_owned());
                 }
             }
@@ -221,6 +265,7 @@ impl Here {
                 promised,
                 news,
                 was_open,
+                passed,
             } = *said;
             if self.take_news(to, &news).await.is_err() {
                 takeover.handle_unreachable(system);
@@ -232,6 +277,14 @@ impl Here {
                 let claimed = news.claim.map_or(0, |claim| claim.term);
                 let opened = news.lineage.last().map_or(0, |record| record.term);
                 takeover.handle_refused(system, claimed.max(opened));
+                continue;
+            }
+            // Who passed whom is known to those who were asked.
+            let definition = &self.world.group;
+            let proven = passed.into_iter();
+            let proven = proven.filter(|claim| claim_is_proven(definition, claim));
+            if self.update(|at| at.handle_passed(proven)).is_err() {
+                takeover.handle_unreachable(system);
                 continue;
             }
             if was_open && primary == Some(system) {

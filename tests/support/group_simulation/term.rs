@@ -13,6 +13,8 @@ use rjournal::journal::{Copy, Entropy, Gate, Recovered};
 use rjournal::remote::MemberRole;
 use rjournal::role::Lineage;
 
+use super::goals::Step;
+use super::keys::remember_earlier;
 use super::local::{OpenSide, links_of};
 use super::member::{Side, dir_of};
 use super::proof::sign;
@@ -128,6 +130,11 @@ impl Here {
         if !self.up(|up| matches!(up.sides[self.me], Side::Copy(_))) {
             return Err("the journal does not rest".to_owned());
         }
+        self.begin_step(Some(match reason {
+            TermReason::HandedOver => Step::TakingOpens,
+            TermReason::TakenBack => Step::TakingBack,
+            _ => Step::Opening,
+        }));
         self.world.stop_copy(self.me);
         self.pause().await;
         self.open_recovered(standing.promised(), &lineage, closed, reason)
@@ -148,10 +155,17 @@ impl Here {
             here.up(|up| up.sides[here.me] = Side::Broken(error.clone()));
             Err(error)
         };
-        let recovered = match Recovered::open(disk, &dir_of(self.me), owner) {
+        let mut recovered = match Recovered::open(disk, &dir_of(self.me), owner) {
             Ok(recovered) => recovered,
             Err(error) => return broken(self, error.to_string()),
         };
+        let remembered = self.up(|up| {
+            let journals = self.world.journals();
+            remember_earlier(&up.sides, &journals, &mut recovered, lineage, closed)
+        });
+        if let Err(error) = remembered {
+            return broken(self, error);
+        }
         let journal_id = recovered.control().journal;
         let kept = Cell::new(None);
         let wall = self.world.wall();
@@ -203,6 +217,7 @@ impl Here {
             )
         });
         self.world.opened_term(self.me, &with);
+        self.begin_step(Some(Step::Opened));
         self.pause().await;
         // The close record is flushed: the term is this system's.
         if let Err(error) = self.stand_in_term(with) {

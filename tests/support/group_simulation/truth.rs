@@ -6,9 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rjournal::entry::control_entry::OpenReason;
 use rjournal::entry::{ChainHead, Epoch, JournalId, Position, SystemId, TermClaim, TermRecord};
+use rjournal::journal::Answer;
 use rjournal::role::{Lineage, Stop};
 
 use super::clients::Kept;
+use super::goals::Goal;
 use super::member::Side;
 use super::world::World;
 
@@ -143,6 +145,8 @@ pub(super) struct Truth {
     pub(super) lost: bool,
     /// An operator opened a journal alone.
     pub(super) alone: bool,
+    /// A disk was set back to a snapshot: what was durable on it is not.
+    pub(super) restored: bool,
     /// Of two members one took over without the other: both may, and meet in one term (failures.md BRD-3).
     pub(super) split: bool,
 }
@@ -166,14 +170,25 @@ impl Truth {
 
     /// Whether nothing may be missing.
     pub(super) const fn is_exact(&self) -> bool {
-        !self.lost && !self.alone
+        !self.lost && !self.alone && !self.restored
+    }
+
+    /// Whether an operator's word, or a disk set back, voids what was promised to clients before.
+    pub(super) const fn is_void(&self) -> bool {
+        self.lost || self.restored
+    }
+
+    /// A member's disk was set back: what was confirmed there is not.
+    pub(super) fn handle_restored(&mut self, member: usize) {
+        self.restored = true;
+        self.confirmed.retain(|(of, _), _| *of != member);
     }
 
     /// Somebody was answered SYNC.
     pub(super) fn handle_sync(&mut self, answer: Kept) {
         let first = *self.answered.entry(answer.term).or_insert(answer.member);
         assert!(
-            first == answer.member || self.lost,
+            first == answer.member || self.is_void(),
             "P4: members {first} and {} both answer SYNC in term {}",
             answer.member,
             answer.term
@@ -183,7 +198,7 @@ impl Truth {
 
     fn require_kept(&self, answer: Kept) {
         assert!(
-            self.lost || covers(&self.newest, answer.journal, answer.sequence.get()),
+            self.is_void() || covers(&self.newest, answer.journal, answer.sequence.get()),
             "P1: {answer:?} was answered SYNC and is not in the newest lineage {:#?}",
             self.newest.segments().collect::<Vec<_>>()
         );
@@ -203,7 +218,7 @@ impl World {
             return;
         };
         let mut truth = self.truth.borrow_mut();
-        let lost = truth.lost || truth.split;
+        let lost = truth.is_void() || truth.split;
         let of_term = truth.records.entry(record.term).or_default();
         if !of_term.contains(&record) {
             assert!(
@@ -211,7 +226,14 @@ impl World {
                 "P9: term {} was opened twice: {of_term:#?} {record:#?}",
                 record.term
             );
+            if !of_term.is_empty() {
+                self.reach(Goal::OpenedTwice);
+            }
             of_term.push(record);
+        }
+        let mut before = lineage.records().iter().rev().skip(2);
+        if before.any(|before| before.journal == record.journal) {
+            self.reach(Goal::SwitchedBack);
         }
         if record.term > truth.newest.term() {
             truth.newest = lineage.clone();
@@ -221,6 +243,30 @@ impl World {
             }
         }
         self.note(record.term << 8 | me as u64);
+    }
+
+    /// A takeover that needed no operator's word loses no answer at all of the term it closes (P12).
+    pub(super) fn require_local_kept(&self) {
+        let truth = self.truth.borrow();
+        let Some(closed) = truth.newest.newest().and_then(|newest| newest.closed) else {
+            return;
+        };
+        let twice = truth.records.values().any(|of_term| of_term.len() > 1);
+        if !truth.is_exact() || twice {
+            return;
+        }
+        for deposit in self.ledger.borrow().deposits() {
+            if let Some(Answer::Landed { sequence, .. }) = deposit.answer
+                && deposit.term >= closed.term
+                && !deposit.again
+            {
+                assert!(
+                    covers(&truth.newest, deposit.journal, sequence.get()),
+                    "P12: {deposit:?} is not in the newest lineage {:#?}, and nobody accepted that",
+                    truth.newest.segments().collect::<Vec<_>>()
+                );
+            }
+        }
     }
 
     /// A member makes a claim.
@@ -239,9 +285,10 @@ impl World {
     /// A member met one term opened by two systems.
     pub(super) fn conflicted(&self, me: usize) {
         self.counts.borrow_mut().conflicts += 1;
+        self.reach(Goal::Conflicted);
         let truth = self.truth.borrow();
         assert!(
-            truth.lost || truth.split,
+            truth.is_void() || truth.split,
             "member {me} stopped with a conflict though nobody accepted loss"
         );
     }
@@ -249,6 +296,7 @@ impl World {
     /// What is confirmed at a member is in no term.
     pub(super) fn abandoned(&self, me: usize) {
         self.counts.borrow_mut().abandoned += 1;
+        self.reach(Goal::Abandoned);
         assert!(
             !self.truth.borrow().is_exact() || self.truth.borrow().split,
             "member {me} stopped as abandoned though nobody accepted loss"
@@ -311,7 +359,7 @@ impl World {
         }
         let explained = match &standing.stopped {
             None => true,
-            Some(Stop::Conflict { .. }) => truth.lost || truth.split,
+            Some(Stop::Conflict { .. }) => truth.is_void() || truth.split,
             Some(Stop::Abandoned { .. }) => !truth.is_exact() || truth.split,
         };
         assert!(explained, "member {me} stopped: {:?}", standing.stopped);

@@ -11,6 +11,7 @@ use rjournal::remote::Group;
 use rjournal::role::Standing;
 
 use super::clients::Ledger;
+use super::goals::{Goal, Goals, Step};
 use super::line::Line;
 use super::member::{Member, Up};
 use super::proof::hash;
@@ -38,6 +39,7 @@ pub(super) struct World {
     pub(super) tasks: Tasks,
     pub(super) truth: RefCell<Truth>,
     pub(super) counts: RefCell<Counts>,
+    pub(super) goals: RefCell<Goals>,
     pub(super) ledger: RefCell<Ledger>,
     /// The mistake that is made in this run.
     pub(super) wrong: Option<Wrong>,
@@ -64,6 +66,7 @@ impl World {
             tasks: Tasks::default(),
             truth: RefCell::default(),
             counts: RefCell::default(),
+            goals: RefCell::default(),
             ledger: RefCell::default(),
             wrong,
             moved: Cell::new(0),
@@ -101,6 +104,16 @@ impl World {
         self.moved.get()
     }
 
+    /// A run came past something it was to come past.
+    pub(super) fn reach(&self, goal: Goal) {
+        self.goals.borrow_mut().reach(goal);
+    }
+
+    /// What a member is in the middle of.
+    pub(super) fn step_of(&self, member: usize) -> Option<Step> {
+        self.members[member].borrow().up.as_ref()?.step
+    }
+
     /// Puts something a reader wants to know into the story of the run.
     pub(super) fn say(&self, who: usize, what: impl FnOnce() -> String) {
         let at = self.now.get().elapsed().as_millis();
@@ -120,6 +133,12 @@ impl World {
     pub(super) fn number_of(&self, system: SystemId) -> Option<usize> {
         let mut members = self.group.members.iter();
         members.position(|member| member.system == system)
+    }
+
+    /// Journals by the members that write them.
+    pub(super) fn journals(&self) -> Vec<JournalId> {
+        let members = self.group.members.iter();
+        members.map(|member| member.journal).collect()
     }
 
     /// Number of the member that writes a journal.
@@ -169,6 +188,11 @@ impl Here {
     pub(super) fn up<T>(&self, look: impl FnOnce(&mut Up) -> T) -> T {
         let mut member = self.world.members[self.me].borrow_mut();
         look(member.up.as_mut().expect("tasks end with the process"))
+    }
+
+    /// What this member is in the middle of from now on.
+    pub(super) fn begin_step(&self, step: Option<Step>) {
+        self.up(|up| up.step = step);
     }
 
     pub(super) fn standing(&self) -> Standing {

@@ -24,7 +24,7 @@ pub(super) fn record_is_proven(group: &Group, record: &TermRecord) -> bool {
     is_entitled(group, record.primary, |key| is_signed_by(record, key))
 }
 
-fn claim_is_proven(group: &Group, claim: &TermClaim) -> bool {
+pub(super) fn claim_is_proven(group: &Group, claim: &TermClaim) -> bool {
     claim.group == group.id && is_entitled(group, claim.system, |key| is_signed_by(claim, key))
 }
 
@@ -215,6 +215,7 @@ impl Shared {
             promised,
             news,
             was_open,
+            passed: group.look(|at| at.passed.clone()),
         })
     }
 

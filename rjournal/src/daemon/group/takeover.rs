@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::news::claim_is_proven;
 use super::runtime::GroupRuntime;
 use crate::daemon::command::{CommandError, ErrorKind};
 use crate::daemon::messages::Severity;
@@ -14,7 +15,8 @@ use crate::entry::control_entry::SetChange;
 use crate::entry::{Proof, Sequence, SystemId, TermClaim, TermReason, Timestamp};
 use crate::remote::{GroupNews, MemberRole, PartnerReply, PartnerRequest, PromiseAsked};
 use crate::role::{
-    Assessment, Chore, CopySays, MemberTip, Takeover, TakeoverFacts, TakeoverStep, assess, tip_of,
+    Assessment, Chore, CopySays, MemberTip, Standing, Takeover, TakeoverFacts, TakeoverStep,
+    assess, doubted, tip_of,
 };
 
 /// A member that did not answer when it was looked at has so long to promise.
@@ -81,13 +83,8 @@ impl Shared {
         let newest = standing.lineage.newest().copied();
         let copy = newest.and_then(|newest| self.group_copy(&standing, newest.journal));
         let set: Option<SetChange> = copy.as_ref().and_then(|copy| Some(copy.copy.set()?.1));
-        let says = copy.as_ref().map(|copy| CopySays {
-            in_set: set
-                .iter()
-                .any(|set| set.members.iter().any(|member| member.system == self.id)),
-            local_answers_possible: copy.copy.local_answers_possible(self.id),
-        });
-        let assessment = assess(&standing.lineage, self.id, &others, heard, says);
+        let says = self.copy_says(&standing);
+        let assessment = assess(&standing, self.id, &others, heard, says);
         let name = |system: &SystemId| {
             let member = standing.group.member(*system);
             member.map_or_else(|| system.to_string(), |member| member.name.to_string())
@@ -190,6 +187,18 @@ impl Shared {
         Ok(done)
     }
 
+    /// What the copy of the newest term's journal says of answers.
+    fn copy_says(&self, standing: &Standing) -> Option<CopySays> {
+        let newest = standing.lineage.newest()?;
+        let copy = self.group_copy(standing, newest.journal)?;
+        let set = copy.copy.set().map(|(_, set)| set);
+        let mut members = set.iter().flat_map(|set| &set.members);
+        Some(CopySays {
+            in_set: members.any(|member| member.system == self.id),
+            local_answers_possible: copy.copy.local_answers_possible(self.id),
+        })
+    }
+
     fn require_takeover(&self, group: &GroupRuntime) -> Result<(), CommandError> {
         let standing = group.standing();
         let refuse = |id: &str, text: String| Err(CommandError::refused(id, text));
@@ -255,6 +264,9 @@ impl Shared {
         let mut told: std::collections::BTreeMap<SystemId, GroupNews> =
             std::collections::BTreeMap::new();
         loop {
+            let standing = group.standing();
+            let says = self.copy_says(&standing);
+            takeover.handle_doubted(doubted(&standing, self.id, says));
             match takeover.step() {
                 TakeoverStep::Claim(term) => {
                     self.claim(group, term).await?;
@@ -401,6 +413,15 @@ impl Shared {
                 takeover.handle_refused(from, claimed.max(opened));
                 continue;
             }
+            // Who passed whom is known to those who were asked.
+            let definition = group.look(|at| at.group.clone());
+            let proven = said.passed.iter().copied();
+            let proven = proven.filter(|claim| claim_is_proven(&definition, claim));
+            if let Err(error) = group.update(|at| at.handle_passed(proven)) {
+                tracing::warn!(group = %group.name, %error, "what a member said cannot be kept");
+                takeover.handle_unreachable(from);
+                continue;
+            }
             if said.was_open && primary == Some(from) {
                 takeover.fenced_primary = true;
             }
@@ -484,6 +505,10 @@ fn doubted(view: &TakeoverView, now: Timestamp) -> CommandError {
         crate::role::Doubt::LocalAnswers => Some(format!(
             "LOCAL answers of {primary} since {contact}: cannot be known here"
         )),
+        crate::role::Doubt::Claimed(_) => Some(
+            "a later term was claimed elsewhere and may have been opened: LOCAL answers in it cannot be known here"
+                .to_owned(),
+        ),
         crate::role::Doubt::NotInSync => Some(
             "this system was not in the in-sync set: what others acknowledged may be missing here"
                 .to_owned(),
