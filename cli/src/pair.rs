@@ -530,7 +530,7 @@ pub(crate) async fn until(
 }
 
 /// Fingerprint and address of a system.
-async fn identity(system: &SystemProcess) -> Result<(String, String), CliError> {
+pub(crate) async fn identity(system: &SystemProcess) -> Result<(String, String), CliError> {
     let found = system.run(&["dspsysid"]).await?;
     let text = |name: &str| {
         found

@@ -179,7 +179,7 @@ impl Group {
             group: None,
             accept_loss,
             plan: false,
-            wait_ms: 500,
+            wait_ms: Some(500),
         };
         self.system(member).run(take).await
     }

@@ -4,11 +4,13 @@
 mod floor;
 mod inside;
 mod outside;
+mod roles;
 mod table;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use clap::ValueEnum as _;
 use serde::Serialize;
 use tokio::time::Instant;
 
@@ -18,6 +20,8 @@ use crate::output::Output;
 use floor::Floor;
 use inside::Inside;
 use outside::Outside;
+use roles::RoleCase;
+pub(crate) use roles::Sizes;
 pub(crate) use table::text;
 
 /// Depositors at once where there are many.
@@ -38,6 +42,8 @@ pub(crate) struct Plan {
     pub(crate) payload: usize,
     /// MiB shipped in the catch-up case.
     pub(crate) catch_up_mib: u64,
+    /// How large the cases are that are about roles.
+    pub(crate) sizes: Sizes,
 }
 
 /// One case of a round.
@@ -72,6 +78,8 @@ pub(crate) struct Figures {
     seconds_each: f64,
     payload_bytes: usize,
     cases: Vec<Case>,
+    /// Changes of role; empty where none was asked for.
+    roles: Vec<RoleCase>,
     /// Resident memory of a daemon that has nothing to do, in bytes.
     idle_bytes: Option<u64>,
     /// Resident memory after all rounds, of the source and the target.
@@ -163,9 +171,26 @@ pub(crate) enum Measured {
     SocketSync,
     /// Shipping what a remote journal missed
     CatchUp,
+    /// The primary of a recovery group is killed: until its backup answers
+    Takeover,
+    /// The role is handed over while programs work: how long they wait
+    Switch,
+    /// An old primary comes home: what goes over the wire
+    Rejoin,
 }
 
 impl Measured {
+    /// Whether it is about roles: not a rate, and long, so that it is measured only where it is named.
+    const fn is_role(self) -> bool {
+        matches!(self, Self::Takeover | Self::Switch | Self::Rejoin)
+    }
+
+    /// What is measured where nothing is named.
+    pub(crate) fn rates() -> Vec<Self> {
+        let all = Self::value_variants().iter().copied();
+        all.filter(|case| !case.is_role()).collect()
+    }
+
     const fn name(self) -> &'static str {
         match self {
             Self::Local1 => "local, 1 depositor",
@@ -174,6 +199,9 @@ impl Measured {
             Self::SocketLocal => "socket, local, 32 clients",
             Self::SocketSync => "socket, *SYNC, 32 clients",
             Self::CatchUp => "catch-up, 1 KiB",
+            Self::Takeover => "takeover",
+            Self::Switch => "switch",
+            Self::Rejoin => "rejoin",
         }
     }
 
@@ -185,14 +213,16 @@ impl Measured {
     }
 
     /// What the ratio to the bare disk should reach; for catch-up the figure itself.
-    const fn target(self) -> f64 {
+    const fn target(self) -> Option<f64> {
         match self {
-            Self::Local1 => 0.8,
-            Self::Local32 => 15.0,
-            Self::Sync32 => 7.0,
-            Self::SocketLocal => 5.0,
-            Self::SocketSync => 3.0,
-            Self::CatchUp => 250.0,
+            Self::Local1 => Some(0.8),
+            Self::Local32 => Some(15.0),
+            Self::Sync32 => Some(7.0),
+            Self::SocketLocal => Some(5.0),
+            Self::SocketSync => Some(3.0),
+            Self::CatchUp => Some(250.0),
+            // Their figures have their own.
+            Self::Takeover | Self::Switch | Self::Rejoin => None,
         }
     }
 }
@@ -213,13 +243,40 @@ pub(crate) async fn run(plan: Plan, output: Output) -> Result<Figures, CliError>
         progress.show(text);
         tracing::info!("{text}");
     };
+    let (changes, rates): (Vec<Measured>, Vec<Measured>) =
+        plan.cases.iter().partition(|case| case.is_role());
+    let roles = roles::run(&plan.dir, &changes, plan.rounds, plan.sizes, &show).await?;
+    let mut figures = Figures {
+        rounds: plan.rounds,
+        seconds_each: plan.time.as_secs_f64(),
+        payload_bytes: plan.payload,
+        cases: Vec::new(),
+        roles,
+        idle_bytes: None,
+        loaded_bytes: Vec::new(),
+    };
+    if !rates.is_empty() {
+        measure_rates(&plan, &rates, &show, &mut figures).await?;
+    }
+    drop(progress);
+    drop(dir);
+    Ok(figures)
+}
+
+/// The cases that are rates, beside the bare disk.
+async fn measure_rates(
+    plan: &Plan,
+    rates: &[Measured],
+    show: &(dyn Fn(&str) + Sync),
+    figures: &mut Figures,
+) -> Result<(), CliError> {
     show("files and systems are made");
-    let floor = Floor::make(&plan)?;
-    let inside = Inside::make(&plan).await?;
-    let mut outside = Outside::make(&plan).await?;
-    let idle_bytes = outside.pair.source.resident_bytes();
+    let floor = Floor::make(plan)?;
+    let inside = Inside::make(plan).await?;
+    let mut outside = Outside::make(plan).await?;
+    figures.idle_bytes = outside.pair.source.resident_bytes();
     let mut measured: Vec<(Measured, Vec<Pair>)> =
-        plan.cases.iter().map(|case| (*case, Vec::new())).collect();
+        rates.iter().map(|case| (*case, Vec::new())).collect();
     for round in 1..=plan.rounds {
         for (case, pairs) in &mut measured {
             show(&format!(
@@ -235,26 +292,19 @@ pub(crate) async fn run(plan: Plan, output: Output) -> Result<Figures, CliError>
                 Measured::SocketLocal => outside.local(plan.time).await?,
                 Measured::SocketSync => outside.sync(plan.time).await?,
                 Measured::CatchUp => inside.catch_up(plan.catch_up_mib, round).await?,
+                Measured::Takeover | Measured::Switch | Measured::Rejoin => continue,
             };
             pairs.push(Pair { floor, sample });
         }
     }
-    drop(progress);
-    let loaded_bytes = [&outside.pair.source, &outside.pair.target]
+    figures.loaded_bytes = [&outside.pair.source, &outside.pair.target]
         .iter()
         .filter_map(|system| system.resident_bytes())
         .collect();
     outside.pair.stop().await?;
     inside.stop().await;
-    drop(dir);
-    Ok(Figures {
-        rounds: plan.rounds,
-        seconds_each: plan.time.as_secs_f64(),
-        payload_bytes: plan.payload,
-        cases: cases(&measured),
-        idle_bytes,
-        loaded_bytes,
-    })
+    figures.cases = cases(&measured);
+    Ok(())
 }
 
 fn cases(measured: &[(Measured, Vec<Pair>)]) -> Vec<Case> {
@@ -270,7 +320,7 @@ fn cases(measured: &[(Measured, Vec<Pair>)]) -> Vec<Case> {
             .map(|pair| pair.sample.per_second / pair.floor.per_second);
         let mut found = Case::of(case.name(), case.unit(), &samples);
         found.ratio = (*case != Measured::CatchUp).then(|| spread(ratios));
-        found.target = Some(case.target());
+        found.target = case.target();
         cases.push(found);
     }
     cases

@@ -1,11 +1,82 @@
 //! Package `cli`, the benchmark: its figures for people. Must not measure.
 
+use super::roles::{MeasuredAt, RoleCase, RoleFigure, Unit};
 use super::{Case, Figures};
 use crate::output::Page;
 use crate::text;
 
-/// The figures as a table.
+/// The figures as tables.
 pub(crate) fn text(figures: &Figures) -> String {
+    let tables = [
+        (!figures.roles.is_empty()).then(|| roles(figures)),
+        (!figures.cases.is_empty()).then(|| rates(figures)),
+    ];
+    let tables: Vec<String> = tables.into_iter().flatten().collect();
+    tables.join("\n\n")
+}
+
+/// Changes of role, and what they were measured at.
+fn roles(figures: &Figures) -> String {
+    let mut page = Page::new(&[
+        "Case", "Figure", ">median", ">lowest", ">highest", ">target",
+    ]);
+    for case in &figures.roles {
+        for (index, figure) in case.figures.iter().enumerate() {
+            let [lowest, median, highest] = figure.values;
+            page.row(vec![
+                if index == 0 {
+                    case.name.clone()
+                } else {
+                    String::new()
+                },
+                figure.name.to_owned(),
+                of_unit(figure.unit, median),
+                of_unit(figure.unit, lowest),
+                of_unit(figure.unit, highest),
+                most(figure),
+            ]);
+        }
+    }
+    let at: Vec<String> = figures.roles.iter().map(at).collect();
+    format!("{}\n\n{}", page.text(), at.join("\n"))
+}
+
+/// What a case was measured at.
+fn at(case: &RoleCase) -> String {
+    let facts = case.at.iter().map(|MeasuredAt { name, value }| {
+        if name.contains("bytes") {
+            format!("{name} {}", text::bytes(*value))
+        } else {
+            format!("{name} {}", text::count(*value))
+        }
+    });
+    let facts: Vec<String> = facts.collect();
+    let runs = text::counted(case.runs as u64, "run", "runs");
+    format!("{}: {runs}; {}", case.name, facts.join(", "))
+}
+
+fn most(figure: &RoleFigure) -> String {
+    let Some(target) = figure.target else {
+        return String::new();
+    };
+    let [_, _, highest] = figure.values;
+    let reached = if highest <= target { "ok" } else { "MISSED" };
+    format!("{} {reached}", of_unit(figure.unit, target))
+}
+
+#[allow(
+    clippy::cast_sign_loss,
+    reason = "neither a time nor a length is negative"
+)]
+fn of_unit(unit: Unit, value: f64) -> String {
+    match unit {
+        Unit::Millis => text::millis(value.round() as u64),
+        Unit::Bytes => text::bytes(value.round() as u64),
+    }
+}
+
+/// The rates, beside the bare disk.
+fn rates(figures: &Figures) -> String {
     let mut page = Page::new(&[
         "Case",
         ">a second",

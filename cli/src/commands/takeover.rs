@@ -40,14 +40,10 @@ pub(crate) struct Args {
     #[arg(long)]
     accept_loss: bool,
 
-    /// How long members may take to answer
-    #[arg(
-        long,
-        value_name = "SECONDS",
-        default_value = "3",
-        allow_negative_numbers = true
-    )]
-    wait: f64,
+    /// How long members may take to answer; when not given 3 seconds, and the last one missing must be reached within half a
+    /// second
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
+    wait: Option<f64>,
 }
 
 /// What is told of a takeover.
@@ -59,7 +55,7 @@ struct Told {
 }
 
 pub(crate) async fn run(args: Args, context: &Context<'_>) -> Result<ExitCode, CliError> {
-    let wait_ms = seconds(Some(args.wait), "WAIT")?.unwrap_or_default();
+    let wait_ms = seconds(args.wait, "WAIT")?;
     let group = primary_of(&context.client().await?, args.crg).await?.group;
     let request = |plan| TakeOver {
         group: Some(group),

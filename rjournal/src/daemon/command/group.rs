@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{CommandError, ErrorKind};
 use crate::daemon::group::{
-    GroupRuntime, NewGroup, NewMember, SwitchOrder, SwitchReport, TakeoverOrder, TakeoverReport,
+    GroupRuntime, NewGroup, NewMember, Patience, SwitchOrder, SwitchReport, TakeoverOrder,
+    TakeoverReport,
 };
 use crate::daemon::system::Shared;
 use crate::entry::{
@@ -121,8 +122,10 @@ pub struct TakeOver {
     /// Only say what is known.
     #[serde(default)]
     pub plan: bool,
-    /// How long members may take to answer, in milliseconds.
-    pub wait_ms: u64,
+    /// How long members may take to answer, in milliseconds; as usual when not given: three seconds, and the last one that is
+    /// missing is to be reached within half a second.
+    #[serde(default)]
+    pub wait_ms: Option<u64>,
 }
 
 /// WHOISPRIMARY.
@@ -361,10 +364,12 @@ impl Shared {
         request: TakeOver,
     ) -> Result<TakeoverReport, CommandError> {
         let group = self.require_group(request.group)?;
+        let wait = request.wait_ms.map(|wait| wait.clamp(50, 600_000));
+        let wait = wait.map(Duration::from_millis);
         let order = TakeoverOrder {
             accept_loss: request.accept_loss,
             plan: request.plan,
-            wait: Duration::from_millis(request.wait_ms.clamp(50, 600_000)),
+            patience: Patience::new(wait),
         };
         self.require_arc()?.take_over(&group, order).await
     }

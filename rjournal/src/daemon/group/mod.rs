@@ -14,11 +14,13 @@
 //! | `open` | a term is opened; a journal goes to rest |
 //! | `hook` | the operator's command is run before and after each step |
 //! | `takeover`, `switch` | the two ways to a new term |
+//! | `collect` | all members are asked at once, and how long each is waited for |
 //! | `join` | a group is made, changed, and ends |
 //! | `answer` | what others are answered |
 //! | `task` | all of it, every few seconds and whenever something happened |
 
 mod answer;
+mod collect;
 mod feed;
 mod file;
 mod history;
@@ -33,6 +35,7 @@ mod switch;
 mod takeover;
 mod task;
 
+pub(crate) use collect::Patience;
 pub(crate) use hook::RoleHooks;
 pub(crate) use join::{NewGroup, NewMember};
 pub(crate) use runtime::{GroupRuntime, Groups};

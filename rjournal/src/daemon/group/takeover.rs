@@ -2,25 +2,21 @@
 //! are durable before they are told. Must not judge.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::news::claim_is_proven;
+use super::collect::Patience;
 use super::runtime::GroupRuntime;
 use crate::daemon::command::{CommandError, ErrorKind};
 use crate::daemon::messages::Severity;
 use crate::daemon::system::Shared;
 use crate::entry::control_entry::SetChange;
 use crate::entry::{Proof, Sequence, SystemId, TermClaim, TermReason, Timestamp};
-use crate::remote::{GroupNews, MemberRole, PartnerReply, PartnerRequest, PromiseAsked};
+use crate::remote::{GroupNews, MemberRole};
 use crate::role::{
     Assessment, Chore, CopySays, MemberTip, Standing, Takeover, TakeoverFacts, TakeoverStep,
     assess, doubted, tip_of,
 };
-
-/// A member that did not answer when it was looked at has so long to promise.
-const SILENT_MAX: Duration = Duration::from_millis(150);
 
 /// An operator's order.
 #[derive(Debug, Clone, Copy)]
@@ -29,8 +25,8 @@ pub(crate) struct TakeoverOrder {
     pub(crate) accept_loss: bool,
     /// Only say what is known.
     pub(crate) plan: bool,
-    /// How long members may take to answer.
-    pub(crate) wait: Duration,
+    /// How long members are waited for.
+    pub(crate) patience: Patience,
 }
 
 /// What is known before a takeover.
@@ -130,7 +126,7 @@ impl Shared {
         let heard = if known {
             Vec::new()
         } else {
-            self.ask_all(group, order.wait).await
+            self.ask_all(group, order.patience).await
         };
         let view = self.takeover_view(group, &heard);
         self.require_takeover(group)?;
@@ -143,10 +139,17 @@ impl Shared {
         let _turn = group.turn.lock().await;
         self.require_takeover(group)?;
         group.set_doing(Some("takeover".to_owned()));
-        let heard = (!known).then_some(heard);
         let allowed = self.before_takeover(group).await;
         let outcome = match allowed.and_then(|()| self.require_takeover(group)) {
-            Ok(()) => self.run_takeover(group, order, heard.as_deref()).await,
+            Ok(()) => {
+                let patience = if known {
+                    order.patience
+                } else {
+                    order.patience.again()
+                };
+                let order = TakeoverOrder { patience, ..order };
+                self.run_takeover(group, order).await
+            }
             Err(refused) => Err(refused),
         };
         self.after_takeover(group, &outcome);
@@ -247,7 +250,6 @@ impl Shared {
         self: &Arc<Self>,
         group: &Arc<GroupRuntime>,
         order: TakeoverOrder,
-        heard: Option<&[SystemId]>,
     ) -> Result<(Takeover, u64), CommandError> {
         let facts = {
             let standing = group.standing();
@@ -274,14 +276,9 @@ impl Shared {
                 }
                 TakeoverStep::Ask(members) => {
                     takeover.handle_asked();
-                    self.ask_promises(
-                        group,
-                        &mut takeover,
-                        members,
-                        (order.wait, heard),
-                        &mut told,
-                    )
-                    .await;
+                    let patience = order.patience;
+                    self.ask_promises(group, &mut takeover, members, patience, &mut told)
+                        .await;
                 }
                 TakeoverStep::Fetch(from) => {
                     let before = self.own_tip(group).sequence;
@@ -360,77 +357,6 @@ impl Shared {
         self.fence(group);
         self.quiesce(group).await;
         Ok(claim)
-    }
-
-    async fn ask_promises(
-        self: &Arc<Self>,
-        group: &Arc<GroupRuntime>,
-        takeover: &mut Takeover,
-        members: Vec<SystemId>,
-        patience: (Duration, Option<&[SystemId]>),
-        told: &mut std::collections::BTreeMap<SystemId, GroupNews>,
-    ) {
-        let Some(claim) = group.look(|at| at.claim) else {
-            return;
-        };
-        let mut asking = Vec::new();
-        for to in members {
-            let shared = Arc::clone(self);
-            // Whoever was silent a moment ago is asked all the same, and not waited for as long again.
-            let wait = if patience.1.is_none_or(|heard| heard.contains(&to)) {
-                patience.0
-            } else {
-                patience.0.min(SILENT_MAX)
-            };
-            let asked = PromiseAsked {
-                claim,
-                abort: false,
-            };
-            asking.push((
-                to,
-                self.runtime.spawn(async move {
-                    let request = PartnerRequest::Promise(Box::new(asked));
-                    shared.ask_member(to, request, wait).await
-                }),
-            ));
-        }
-        let primary = group.look(|at| at.lineage.newest().map(|newest| newest.primary));
-        for (from, answer) in asking {
-            let Ok(Ok(PartnerReply::Promise(said))) = answer.await else {
-                takeover.handle_unreachable(from);
-                continue;
-            };
-            if let Err(error) = self.take_news(group, from, &said.news) {
-                tracing::warn!(group = %group.name, %error, "what a member said cannot be kept");
-                takeover.handle_unreachable(from);
-                continue;
-            }
-            // What was said is of this claim: a promise counts with the tip behind it (ruling 30).
-            let is_own = group.look(|at| at.has_promised(&claim)) && takeover.is_of(&claim);
-            if !said.promised || !is_own {
-                let claimed = said.news.claim.map_or(0, |claim| claim.term);
-                let opened = said.news.lineage.last().map_or(0, |record| record.term);
-                takeover.handle_refused(from, claimed.max(opened));
-                continue;
-            }
-            // Who passed whom is known to those who were asked.
-            let definition = group.look(|at| at.group.clone());
-            let proven = said.passed.iter().copied();
-            let proven = proven.filter(|claim| claim_is_proven(&definition, claim));
-            if let Err(error) = group.update(|at| at.handle_passed(proven)) {
-                tracing::warn!(group = %group.name, %error, "what a member said cannot be kept");
-                takeover.handle_unreachable(from);
-                continue;
-            }
-            if said.was_open && primary == Some(from) {
-                takeover.fenced_primary = true;
-            }
-            let lineage = group.look(|at| at.lineage.clone());
-            let tip = tip_of(&lineage, &said.news.tips);
-            let handed = said.news.handed_over.map(|(handed, _)| handed);
-            takeover.handle_promised(from, tip, handed);
-            told.insert(from, said.news);
-        }
     }
 
     /// Fetches what a member has more: first what its lineage closed, then what the last term left.

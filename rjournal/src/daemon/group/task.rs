@@ -90,10 +90,24 @@ impl Shared {
         request: PartnerRequest,
         wait: Duration,
     ) -> Result<PartnerReply, String> {
+        self.ask_member_noting(to, request, wait, || ()).await
+    }
+
+    /// The same; `reached` is called when there is a connection to it.
+    ///
+    /// Cancel safe: yes, but it may have been done.
+    pub(super) async fn ask_member_noting(
+        &self,
+        to: SystemId,
+        request: PartnerRequest,
+        wait: Duration,
+        reached: impl FnOnce(),
+    ) -> Result<PartnerReply, String> {
         let rdb = self
             .rdb_of(to)
             .ok_or_else(|| format!("{to} is not in the directory here: ADDRDBDIRE"))?;
-        match tokio::time::timeout(wait, self.ask_partner(rdb, request)).await {
+        let asked = self.ask_partner_noting(rdb, request, reached);
+        match tokio::time::timeout(wait, asked).await {
             Err(_) => Err("it did not answer in time".to_owned()),
             Ok(Err(error)) => Err(error.to_string()),
             Ok(Ok(PartnerReply::Refused(refusal))) => Err(refusal.text),
@@ -111,7 +125,18 @@ impl Shared {
         wait: Duration,
     ) -> Result<GroupNews, String> {
         let request = PartnerRequest::Group(Box::new(self.group_news(group)));
-        let told = match self.ask_member(to, request, wait).await {
+        let answer = self.ask_member(to, request, wait).await;
+        self.take_where(group, to, answer)
+    }
+
+    /// Takes in what came of asking a member where it stands.
+    pub(super) fn take_where(
+        self: &Arc<Self>,
+        group: &Arc<GroupRuntime>,
+        to: SystemId,
+        answer: Result<PartnerReply, String>,
+    ) -> Result<GroupNews, String> {
+        let told = match answer {
             Ok(PartnerReply::Group(news)) => Ok(*news),
             Ok(_) => Err("it said something else".to_owned()),
             Err(error) => Err(error),
@@ -151,38 +176,6 @@ impl Shared {
                 }
             });
         }
-    }
-
-    /// Asks all other members where they stand, and waits for each so long; gives those that answered.
-    ///
-    /// Cancel safe: no.
-    pub(super) async fn ask_all(
-        self: &Arc<Self>,
-        group: &Arc<GroupRuntime>,
-        wait: Duration,
-    ) -> Vec<SystemId> {
-        let others: Vec<SystemId> = group.look(|at| {
-            at.group
-                .others(self.id)
-                .map(|member| member.system)
-                .collect()
-        });
-        let mut asking = Vec::new();
-        for to in others {
-            let (shared, group) = (Arc::clone(self), Arc::clone(group));
-            asking.push((
-                to,
-                self.runtime
-                    .spawn(async move { shared.ask_where(&group, to, wait).await }),
-            ));
-        }
-        let mut heard = Vec::new();
-        for (to, answer) in asking {
-            if let Ok(Ok(_)) = answer.await {
-                heard.push(to);
-            }
-        }
-        heard
     }
 
     /// Whether every other member would let itself be fed by this one: found out when the group is made and daily, not when the

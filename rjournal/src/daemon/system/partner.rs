@@ -59,8 +59,21 @@ impl Shared {
         rdb: RdbName,
         request: PartnerRequest,
     ) -> Result<PartnerReply, CommandError> {
+        self.ask_partner_noting(rdb, request, || ()).await
+    }
+
+    /// The same; `reached` is called when there is a connection to it.
+    ///
+    /// Cancel safe: yes, but it may have been done.
+    pub(crate) async fn ask_partner_noting(
+        &self,
+        rdb: RdbName,
+        request: PartnerRequest,
+        reached: impl FnOnce(),
+    ) -> Result<PartnerReply, CommandError> {
         let ask = async {
             let mut stream = self.dial(rdb).await?;
+            reached();
             stream.send(&[Wired::Request(Box::new(request))]).await?;
             let answer = stream.receive().await?;
             stream.finish().await;
