@@ -2,11 +2,12 @@
 //!
 //! ```text
 //!  Draining --nothing waits--> Handing --the entry is flushed here and there--> HandedOver --a later term--> Done
-//!      |  \--too long, refused--> Resumed          |                                |
+//!      |  \--too long, refused--> Resumed |    \--here, and too long there--^          |
 //!      +------------------- a later term was opened by somebody else ---------------+--> Done
 //! ```
 //!
-//! Until the hand-over entry is deposited everything can be taken back by going on. From then on only the system it names opens
+//! The entry is the promise once it is flushed here: a target that is lost at that moment is told when it is back, and fetches
+//! it. Until the hand-over entry is deposited everything can be taken back by going on. From then on only the system it names opens
 //! the next term, or this one takes it back in contact with that system (ruling 28). Must not know journals or connections.
 
 use std::time::Duration;
@@ -120,8 +121,8 @@ enum State {
     Draining(Moment),
     /// Until this moment what was deposited may be acknowledged.
     Closing(Moment),
-    /// The hand-over entry is this one.
-    Handing(Sequence),
+    /// The hand-over entry is this one; until this moment, once it is flushed here, it may be acknowledged.
+    Handing(Sequence, Option<Moment>),
     HandedOver,
     Resumed,
     Done,
@@ -194,11 +195,16 @@ impl Switch {
                     SwitchStep::Wait
                 }
             }
-            State::Handing(entry) => {
-                if marks.written >= entry && marks.acknowledged >= entry {
+            State::Handing(entry, until) => {
+                if marks.written < entry {
+                    return SwitchStep::Wait;
+                }
+                let until = until.unwrap_or(now + self.patience);
+                if marks.acknowledged >= entry || now >= until {
                     self.state = State::HandedOver;
                     SwitchStep::Tell
                 } else {
+                    self.state = State::Handing(entry, Some(until));
                     SwitchStep::Wait
                 }
             }
@@ -210,7 +216,7 @@ impl Switch {
 
     /// The hand-over entry was deposited.
     pub const fn handle_handing(&mut self, entry: Sequence) {
-        self.state = State::Handing(entry);
+        self.state = State::Handing(entry, None);
     }
 
     /// A later term was opened.
@@ -218,7 +224,8 @@ impl Switch {
         self.state = State::Done;
     }
 
-    /// An operator gives it up. Says whether that is still possible without the other system.
+    /// An operator gives it up. Says whether that is still possible without the other system; where it is not, nothing is waited for
+    /// any longer.
     pub fn abort(&mut self) -> bool {
         let possible = matches!(
             self.state,
@@ -226,6 +233,8 @@ impl Switch {
         );
         if possible {
             self.state = State::Resumed;
+        } else if let State::Handing(entry, _) = self.state {
+            self.state = State::Handing(entry, Some(Moment::ZERO));
         }
         possible
     }
@@ -288,6 +297,31 @@ mod tests {
             SwitchStep::Resume
         );
         assert!(switch.abort());
+    }
+
+    #[test]
+    fn a_target_that_is_lost_behind_the_hand_over_is_told_later_and_nothing_is_resumed() {
+        let mut switch = begun();
+        let now = Moment::ZERO + SECOND;
+        assert_eq!(switch.step(marks(9, 9, 9), now), SwitchStep::Close);
+        assert_eq!(switch.step(marks(9, 9, 9), now), SwitchStep::HandOver);
+        switch.handle_handing(Sequence::new(10));
+        let late = now + SECOND + SECOND;
+        assert_eq!(
+            switch.step(marks(10, 9, 9), late),
+            SwitchStep::Wait,
+            "not flushed here"
+        );
+        assert_eq!(switch.step(marks(10, 10, 9), late), SwitchStep::Wait);
+        assert_eq!(
+            switch.step(marks(10, 10, 9), late + SECOND),
+            SwitchStep::Tell
+        );
+        let mut given_up = begun();
+        given_up.handle_handing(Sequence::new(10));
+        assert!(!given_up.abort());
+        assert_eq!(given_up.step(marks(10, 9, 9), now), SwitchStep::Wait);
+        assert_eq!(given_up.step(marks(10, 10, 9), now), SwitchStep::Tell);
     }
 
     #[test]

@@ -223,6 +223,17 @@ impl Shared {
                     .unwrap_or_default(),
             );
         }
+        // What it holds is not what it has flushed and said to have (failures.md PRO-3): nothing is claimed for less.
+        if let Some((name, why)) = self.unusable(&standing) {
+            let text = format!(
+                "journal {name} of group {} cannot be used here: {why}. Nothing was changed",
+                group.name
+            );
+            let help = format!(
+                "RPRJRN --jrn {name} gets from another system what is damaged; or take over on a member whose journals are whole"
+            );
+            return Err(CommandError::refused("RJN7103", text).help(help));
+        }
         let tips = self.seen(group).tips();
         if tip_of(&standing.lineage, &tips) == MemberTip::default() {
             let text = format!(
