@@ -1,5 +1,7 @@
 //! Package `tests`: recovery groups of whole systems in this process, over real QUIC on loopback and real files.
 
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rjournal::daemon::command::directory::PutPartner;
@@ -9,13 +11,15 @@ use rjournal::daemon::command::group::{
 use rjournal::daemon::command::journal::AttributePatch;
 use rjournal::daemon::{SwitchReport, TakeoverReport};
 use rjournal::entry::{Draft, Kind, QualifiedName, Sequence, SystemName};
-use rjournal::journal::{AckClass, Answer};
+use rjournal::journal::{AckClass, Answer, Ticket};
 use rjournal::remote::MemberRole;
 use rjournal::{CommandError, Config, System};
 use tempfile::TempDir;
 
+use crate::kept::Kept;
+use crate::lines::{Line, Relay};
 use crate::systems::{
-    PATIENCE, Place, describe, journal, library, make_with, name, rdb, start, until,
+    PATIENCE, Place, describe, journal, library, make_with, messages, name, rdb, start, until,
 };
 
 /// Systems of one group, each with a library of its name and `LIB`; a place whose system is stopped holds none.
@@ -23,7 +27,9 @@ use crate::systems::{
 pub struct Group {
     /// Where they live, and the systems that run.
     pub members: Vec<(Place, Option<System>)>,
-    _dir: TempDir,
+    /// The lines between them, by who calls whom; none where nobody is to be cut off.
+    lines: BTreeMap<(String, String), Relay>,
+    dir: TempDir,
 }
 
 /// The journal a member writes.
@@ -47,7 +53,36 @@ impl Group {
         attributes: AttributePatch,
         configure: impl Fn(&mut Config),
     ) -> Self {
-        let group = Self::strangers_with(names, attributes, configure).await;
+        let group = Self::acquainted(names, attributes, false, configure).await;
+        group.create(names, true).await;
+        group
+    }
+
+    /// The same, over lines that can be cut.
+    pub async fn with_lines(names: &[&str], attributes: AttributePatch) -> Self {
+        let group = Self::acquainted(names, attributes, true, |_| {}).await;
+        group.create(names, true).await;
+        group
+    }
+
+    /// Makes group ORDERS, and waits until everybody follows. `sync` says whether answers wait for the backups.
+    pub async fn create(&self, names: &[&str], sync: bool) {
+        let made = self.try_create(names, sync, PATIENCE).await;
+        assert!(
+            made.members
+                .iter()
+                .all(|member| member.follows == made.promised),
+            "{made:?}"
+        );
+    }
+
+    /// Makes group ORDERS, and waits so long for the others.
+    pub async fn try_create(
+        &self,
+        names: &[&str],
+        sync: bool,
+        within: Duration,
+    ) -> GroupDescription {
         let create = CreateGroup {
             name: "ORDERS".parse().expect("a name"),
             journal: name("PRDLIB/JRN"),
@@ -58,29 +93,24 @@ impl Group {
                     library: Some(format!("{backup}LIB").parse().expect("a name")),
                 })
                 .collect(),
-            sync: true,
+            sync,
             text: String::new(),
-            wait_ms: PATIENCE.as_millis() as u64,
+            wait_ms: within.as_millis() as u64,
         };
-        let made = group.system("PRD").run(create).await;
-        let made = made.expect("a group");
-        assert!(
-            made.members
-                .iter()
-                .all(|member| member.follows == made.promised),
-            "{made:?}"
-        );
-        group
+        let made = self.system("PRD").run(create).await;
+        made.expect("a group")
     }
 
-    /// The same without the group.
+    /// Systems that know each other, without a group.
     pub async fn strangers(names: &[&str], attributes: AttributePatch) -> Self {
-        Self::strangers_with(names, attributes, |_| {}).await
+        Self::acquainted(names, attributes, false, |_| {}).await
     }
 
-    async fn strangers_with(
+    /// The same with other configurations; `lined` says whether there are lines between them.
+    pub async fn acquainted(
         names: &[&str],
         attributes: AttributePatch,
+        lined: bool,
         configure: impl Fn(&mut Config),
     ) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
@@ -90,12 +120,21 @@ impl Group {
             library(&system, &format!("{name}LIB")).await;
             members.push((place, Some(system)));
         }
+        let mut lines = BTreeMap::new();
         for (place, system) in &members {
             for (other, _) in members.iter().filter(|(other, _)| other.data != place.data) {
+                let mut port = other.port;
+                if lined {
+                    let line = Relay::to(port).await;
+                    port = line.port;
+                    let ends = [place, other].map(|end| end.identity.name.to_string());
+                    let [from, to] = ends;
+                    lines.insert((from, to), line);
+                }
                 let entry = PutPartner {
                     rdb: rdb(other.identity.name.as_str()),
                     fingerprint: Some(other.identity.fingerprint),
-                    address: Some(format!("127.0.0.1:{}", other.port)),
+                    address: Some(format!("127.0.0.1:{port}")),
                     allow_journals: Some(vec!["*ALL/*ALL".to_owned()]),
                     text: None,
                     change: false,
@@ -106,7 +145,89 @@ impl Group {
         }
         let first = members[0].1.as_ref().expect("it runs");
         journal(first, "PRDLIB/JRN", attributes).await;
-        Self { members, _dir: dir }
+        Self {
+            members,
+            lines,
+            dir,
+        }
+    }
+
+    /// Where the systems live.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The line over which a member calls another.
+    pub fn line(&self, from: &str, to: &str) -> &Relay {
+        &self.lines[&(from.to_owned(), to.to_owned())]
+    }
+
+    /// Changes all lines that begin or end at a member.
+    pub fn set_lines(&self, member: &str, line: Line) {
+        let of = self.lines.iter();
+        for (_, relay) in of.filter(|((from, to), _)| from == member || to == member) {
+            relay.set(line);
+        }
+    }
+
+    /// Nobody reaches a member, and it reaches nobody.
+    pub fn cut(&self, member: &str) {
+        self.set_lines(member, Line::Cut);
+    }
+
+    /// It is reached again.
+    pub fn mend(&self, member: &str) {
+        self.set_lines(member, Line::Open);
+    }
+
+    /// Where a member lives.
+    pub fn place(&self, member: &str) -> &Place {
+        let mut places = self.members.iter().map(|(place, _)| place);
+        places
+            .find(|place| place.identity.name.as_str() == member)
+            .expect("a member")
+    }
+
+    /// The receivers of a journal on a member that runs, oldest first.
+    pub async fn receivers(&self, member: &str, journal: &str) -> Vec<PathBuf> {
+        let described = describe(self.system(member), journal).await;
+        let id = described.journal_id.expect("it is known");
+        let of_it = |path: &PathBuf| {
+            let bytes = std::fs::read(path).unwrap_or_default();
+            bytes.starts_with(b"RJRNRCV")
+                && bytes[..512].windows(16).any(|part| part == id.as_bytes())
+        };
+        let journals = std::fs::read_dir(self.place(member).data.join("journals"));
+        let journals = journals.expect("a directory").flatten();
+        let mut files: Vec<PathBuf> = journals
+            .filter_map(|journal| std::fs::read_dir(journal.path().join("receivers")).ok())
+            .flat_map(std::iter::Iterator::flatten)
+            .map(|entry| entry.path())
+            .filter(|path| path.extension().is_some_and(|end| end == "rcv"))
+            .filter(of_it)
+            .collect();
+        files.sort();
+        files
+    }
+
+    /// A copy of everything a member has on disk now.
+    pub fn keep(&self, member: &str) -> Kept {
+        Kept::of(&self.place(member).data)
+    }
+
+    /// A copy of what a member has on disk of the group itself: what it promised, which terms it knows.
+    pub fn keep_standing(&self, member: &str) -> Kept {
+        Kept::of(&self.place(member).data.join("groups"))
+    }
+
+    /// Stops a member as a kill does: nobody is told, and its disk is what it was in the middle of everything. Its lines are
+    /// open again afterwards.
+    pub async fn crash(&mut self, member: &str) {
+        let left = self.keep(member);
+        self.cut(member);
+        self.stop(member).await;
+        left.put_back();
+        self.mend(member);
     }
 
     /// A system that runs.
@@ -153,6 +274,40 @@ impl Group {
     pub async fn described(&self, member: &str) -> GroupDescription {
         let groups = self.system(member).run(DescribeGroups { name: None }).await;
         groups.expect("groups").groups.remove(0)
+    }
+
+    /// The messages of this id on a member.
+    pub async fn told(&self, member: &str, id: &str) -> Vec<String> {
+        let told = messages(self.system(member), id).await;
+        told.into_iter().map(|message| message.text).collect()
+    }
+
+    /// Waits until a member has promised a term, whoever has it.
+    pub async fn promised(&self, member: &str, term: u64) {
+        until(async || self.described(member).await.promised == term).await;
+    }
+
+    /// Deposits a text; nothing where the journal takes none within a moment.
+    pub async fn ticket(&self, primary: &str, text: &str) -> Option<Ticket> {
+        let system = self.system(primary);
+        let journal = system.journal_when_open(own(primary), MOMENT).await;
+        let draft = Draft::new(Kind::USER, text.as_bytes());
+        journal.ok()?.deposit(&draft).await.ok()
+    }
+
+    /// Deposits until one is answered LOCAL: nobody is in the in-sync set any more.
+    pub async fn deposit_local(&self, primary: &str, text: &str) -> Sequence {
+        let deposits = async {
+            loop {
+                let (class, sequence) = self.deposit(primary, text).await;
+                if class == AckClass::Local {
+                    return sequence;
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, deposits)
+            .await
+            .expect("in time")
     }
 
     /// Waits until a system has this role in this term, and follows it.
@@ -203,6 +358,22 @@ impl Group {
         }
     }
 
+    /// What stands against handing the role over, to whom is ready first.
+    pub async fn switch_plan(&self, from: &str) -> SwitchReport {
+        let plan = SwitchPrimary {
+            group: None,
+            to: None,
+            plan: true,
+            abort: false,
+            drain_ms: 0,
+            behind_max: 10_000,
+        };
+        match self.system(from).run(plan).await {
+            Ok(Switched::To(report)) => report,
+            other => panic!("no plan: {other:?}"),
+        }
+    }
+
     /// Deposits a text in the journal of the primary, which is tried until it lands; gives its class and number.
     pub async fn deposit(&self, primary: &str, text: &str) -> (AckClass, Sequence) {
         let system = self.system(primary);
@@ -247,5 +418,5 @@ impl Group {
     }
 }
 
-/// A short pause between two looks at something that has no event.
-pub const LOOK: Duration = Duration::from_millis(10);
+/// What takes no deposits takes none for this long.
+const MOMENT: Duration = Duration::from_millis(100);

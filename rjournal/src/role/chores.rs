@@ -221,6 +221,24 @@ impl View<'_> {
         }
     }
 
+    /// A member that has more of this member's own journal confirmed than is here, and that the opening does not ask: this system
+    /// was restored from a backup, and what it lacks may have been answered (failures.md RST-1, COU-4). Gives it, and up to which
+    /// entry. A crash alone never leaves less here than is confirmed elsewhere.
+    pub fn restored_behind(&self, asked: &[SystemId]) -> Option<(SystemId, Sequence)> {
+        let own = self.standing.group.member(self.me)?.journal;
+        let here = self.held(own)?.tip.tip.sequence;
+        let others = self.heard.iter();
+        let confirmed = others
+            .filter(|news| !asked.contains(&news.system))
+            .filter_map(|news| {
+                let tip = news.tips.iter().find(|tip| tip.journal == own)?;
+                Some((news.system, tip.confirmed))
+            });
+        confirmed
+            .filter(|(_, confirmed)| *confirmed > here)
+            .max_by_key(|(_, confirmed)| *confirmed)
+    }
+
     /// Whether another member was heard that knows of no higher term (ruling 14).
     fn is_heard(&self) -> bool {
         let promised = self.standing.promised();
@@ -425,6 +443,23 @@ mod tests {
         assert_eq!(seen.chores(), []);
         let seen = view(2, &standing, &mine, OwnJournal::Opening, &heard);
         assert_eq!(seen.chores(), [Chore::LetOpen]);
+    }
+
+    #[test]
+    fn a_primary_that_lacks_what_is_confirmed_elsewhere_was_restored_and_a_crashed_one_was_not() {
+        let standing = Standing::new(group(3), lineage(&[record(1, 1, 0, None)]));
+        let mine = [held(1, 50, 50)];
+        let behind = |tip, confirmed, asked: &[u8]| {
+            let two = news(2, 1, &[held(1, tip, confirmed)]);
+            let three = news(3, 1, &[held(1, 51, 50)]);
+            let heard = [&two, &three];
+            let seen = view(1, &standing, &mine, OwnJournal::Opening, &heard);
+            let asked: Vec<SystemId> = asked.iter().copied().map(system).collect();
+            seen.restored_behind(&asked)
+        };
+        assert_eq!(behind(60, 50, &[]), None, "a tail nobody flushed here");
+        assert_eq!(behind(60, 58, &[]), Some((system(2), Sequence::new(58))));
+        assert_eq!(behind(60, 58, &[2]), None, "the opening adopts it");
     }
 
     #[test]

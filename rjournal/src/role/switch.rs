@@ -1,15 +1,14 @@
 //! Room `role`: the planned switch, on the side of the primary that hands over (DESIGN section 7, failures.md SWB).
 //!
 //! ```text
-//!  Draining --nothing waits--> Handing --the entry is flushed here, and there*--> HandedOver --a later term--> Done
-//!      |  \--too long, refused--> Resumed          |                                |
+//!  Draining --nothing waits--> Handing --the entry is flushed here and there--> HandedOver --a later term--> Done
+//!      |  \--too long, refused--> Resumed |    \--here, and too long there--^          |
 //!      +------------------- a later term was opened by somebody else ---------------+--> Done
 //! ```
 //!
-//! Until the hand-over entry is deposited everything can be taken back by going on. From then on only the system it names opens
-//! the next term, or this one takes it back in contact with that system (ruling 28). (*) What is flushed here binds this system
-//! whether the other has it or not: that is waited for only so long, and the other fetches what it lacks. Must not know journals
-//! or connections.
+//! The entry is the promise once it is flushed here: a target that is lost at that moment is told when it is back, and fetches
+//! it. Until the hand-over entry is deposited everything can be taken back by going on. From then on only the system it names opens
+//! the next term, or this one takes it back in contact with that system (ruling 28). Must not know journals or connections.
 
 use std::time::Duration;
 
@@ -122,8 +121,8 @@ enum State {
     Draining(Moment),
     /// Until this moment what was deposited may be acknowledged.
     Closing(Moment),
-    /// The hand-over entry is this one; until this moment the other may acknowledge it.
-    Handing(Sequence, Moment),
+    /// The hand-over entry is this one; until this moment, once it is flushed here, it may be acknowledged.
+    Handing(Sequence, Option<Moment>),
     HandedOver,
     Resumed,
     Done,
@@ -197,10 +196,15 @@ impl Switch {
                 }
             }
             State::Handing(entry, until) => {
-                if marks.written >= entry && (marks.acknowledged >= entry || now >= until) {
+                if marks.written < entry {
+                    return SwitchStep::Wait;
+                }
+                let until = until.unwrap_or(now + self.patience);
+                if marks.acknowledged >= entry || now >= until {
                     self.state = State::HandedOver;
                     SwitchStep::Tell
                 } else {
+                    self.state = State::Handing(entry, Some(until));
                     SwitchStep::Wait
                 }
             }
@@ -211,8 +215,8 @@ impl Switch {
     }
 
     /// The hand-over entry was deposited.
-    pub fn handle_handing(&mut self, entry: Sequence, now: Moment) {
-        self.state = State::Handing(entry, now + self.patience);
+    pub const fn handle_handing(&mut self, entry: Sequence) {
+        self.state = State::Handing(entry, None);
     }
 
     /// A later term was opened.
@@ -220,7 +224,8 @@ impl Switch {
         self.state = State::Done;
     }
 
-    /// An operator gives it up. Says whether that is still possible without the other system.
+    /// An operator gives it up. Says whether that is still possible without the other system; where it is not, nothing is waited for
+    /// any longer.
     pub fn abort(&mut self) -> bool {
         let possible = matches!(
             self.state,
@@ -228,6 +233,8 @@ impl Switch {
         );
         if possible {
             self.state = State::Resumed;
+        } else if let State::Handing(entry, _) = self.state {
+            self.state = State::Handing(entry, Some(Moment::ZERO));
         }
         possible
     }
@@ -272,7 +279,7 @@ mod tests {
         assert_eq!(switch.step(marks(9, 8, 7), now), SwitchStep::Close);
         assert_eq!(switch.step(marks(9, 9, 7), now), SwitchStep::Wait);
         assert_eq!(switch.step(marks(9, 9, 9), now), SwitchStep::HandOver);
-        switch.handle_handing(Sequence::new(10), now);
+        switch.handle_handing(Sequence::new(10));
         assert!(!switch.abort());
         assert_eq!(switch.step(marks(10, 10, 9), now), SwitchStep::Wait);
         assert_eq!(switch.step(marks(10, 10, 10), now), SwitchStep::Tell);
@@ -287,7 +294,7 @@ mod tests {
         let now = Moment::ZERO;
         assert_eq!(switch.step(marks(9, 9, 9), now), SwitchStep::Close);
         assert_eq!(switch.step(marks(9, 9, 9), now), SwitchStep::HandOver);
-        switch.handle_handing(Sequence::new(10), now);
+        switch.handle_handing(Sequence::new(10));
         let later = now + SECOND;
         assert_eq!(switch.step(marks(10, 9, 9), later), SwitchStep::Wait);
         assert_eq!(switch.step(marks(10, 10, 9), later), SwitchStep::Tell);
@@ -303,6 +310,31 @@ mod tests {
             SwitchStep::Resume
         );
         assert!(switch.abort());
+    }
+
+    #[test]
+    fn a_target_that_is_lost_behind_the_hand_over_is_told_later_and_nothing_is_resumed() {
+        let mut switch = begun();
+        let now = Moment::ZERO + SECOND;
+        assert_eq!(switch.step(marks(9, 9, 9), now), SwitchStep::Close);
+        assert_eq!(switch.step(marks(9, 9, 9), now), SwitchStep::HandOver);
+        switch.handle_handing(Sequence::new(10));
+        let late = now + SECOND + SECOND;
+        assert_eq!(
+            switch.step(marks(10, 9, 9), late),
+            SwitchStep::Wait,
+            "not flushed here"
+        );
+        assert_eq!(switch.step(marks(10, 10, 9), late), SwitchStep::Wait);
+        assert_eq!(
+            switch.step(marks(10, 10, 9), late + SECOND),
+            SwitchStep::Tell
+        );
+        let mut given_up = begun();
+        given_up.handle_handing(Sequence::new(10));
+        assert!(!given_up.abort());
+        assert_eq!(given_up.step(marks(10, 9, 9), now), SwitchStep::Wait);
+        assert_eq!(given_up.step(marks(10, 10, 9), now), SwitchStep::Tell);
     }
 
     #[test]

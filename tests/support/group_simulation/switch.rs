@@ -97,7 +97,7 @@ impl Here {
                 SwitchStep::Close => intake.set_drain(Some(Drain::Nothing)),
                 SwitchStep::HandOver => {
                     handed = journal.deposit_hand_over(&entry, self.world.wall());
-                    switch.handle_handing(handed, now);
+                    switch.handle_handing(handed);
                     self.begin_step(Some(Step::Handing));
                 }
                 SwitchStep::Resume => {

@@ -128,6 +128,10 @@ type Place = (JournalId, (u64, u64, u64), u64);
 
 /// What really happened.
 #[derive(Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "facts, each asked for by itself"
+)]
 pub(super) struct Truth {
     /// Terms that were opened, by term; more than one record only where an operator accepted loss.
     records: BTreeMap<u64, Vec<TermRecord>>,

@@ -109,9 +109,8 @@ async fn first_row(system: &SystemProcess) -> Result<Instant, CliError> {
     loop {
         match rows.put(&[(0, 1)], None).await {
             Ok(Outcome::Landed { .. } | Outcome::Unapplied { .. }) => return Ok(Instant::now()),
-            Ok(_) => {}
             Err(error) if Instant::now() >= deadline => return Err(error.into()),
-            Err(_) => {}
+            Ok(_) | Err(_) => {}
         }
         tokio::time::sleep(AGAIN).await;
     }

@@ -115,8 +115,9 @@ pub fn carry_confirmation(
                 journal.release(Release { upto, class, set });
             }
             ConfirmOutput::ChangeSet(change) => {
-                let sequence = journal.deposit_set_change(&change, wall);
-                confirmation.handle_set_changed(sequence, now);
+                if let Some(sequence) = journal.deposit_set_change(&change, wall) {
+                    confirmation.handle_set_changed(sequence, now);
+                }
             }
             ConfirmOutput::Hold { upto } => journal.set_gate(Gate::Held { upto }),
             ConfirmOutput::Resume => journal.set_gate(Gate::Open),

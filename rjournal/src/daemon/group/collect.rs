@@ -92,7 +92,6 @@ impl Asking {
             };
             let until = self.began + patience;
             match tokio::time::timeout_at(until, self.tasks.join_next()).await {
-                Ok(None) => return None,
                 Ok(Some(Ok((from, answer)))) => {
                     self.open.remove(&from);
                     self.lost += usize::from(answer.is_err());
@@ -101,7 +100,7 @@ impl Asking {
                 // One that ended without an answer stays among those that have given none.
                 Ok(Some(Err(error))) => tracing::warn!(%error, "a member was not asked"),
                 Err(_) if last && self.open.values().any(Asked::is_reached) => {}
-                Err(_) => return None,
+                Ok(None) | Err(_) => return None,
             }
         }
     }

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use tokio::sync::Notify;
@@ -50,10 +51,13 @@ pub(crate) struct GroupRuntime {
     pub(super) seat: tokio::sync::Mutex<()>,
     /// What is under way, for people.
     doing: Mutex<Option<String>>,
+    /// An operator gives up the switch under way.
+    giving_up: AtomicBool,
     /// The terms other members follow, as they said last.
     followed: Mutex<BTreeMap<SystemId, u64>>,
     told: Mutex<Option<u64>>,
     trouble: Mutex<Option<String>>,
+    behind: Mutex<Option<String>>,
     /// Members that are being asked: one question at a time.
     asking: Mutex<BTreeSet<SystemId>>,
     /// The group ends: its task does.
@@ -74,11 +78,13 @@ impl GroupRuntime {
             turn: tokio::sync::Mutex::default(),
             seat: tokio::sync::Mutex::default(),
             doing: Mutex::default(),
+            giving_up: AtomicBool::new(false),
             followed: Mutex::default(),
             told: Mutex::default(),
             trouble: Mutex::default(),
+            behind: Mutex::default(),
             asking: Mutex::default(),
-            over: std::sync::atomic::AtomicBool::new(false),
+            over: AtomicBool::new(false),
         })
     }
 
@@ -186,10 +192,12 @@ impl GroupRuntime {
 
     /// What keeps the group from being furnished. Says whether that is new.
     pub(super) fn set_trouble(&self, trouble: Option<String>) -> bool {
-        let mut kept = lock(&self.trouble);
-        let fresh = *kept != trouble;
-        *kept = trouble;
-        fresh
+        replace(&self.trouble, trouble)
+    }
+
+    /// Why this member's own journal does not open behind what another has of it. Says whether that is new.
+    pub(super) fn set_behind(&self, behind: Option<String>) -> bool {
+        replace(&self.behind, behind)
     }
 
     /// What is under way, for people.
@@ -200,6 +208,23 @@ impl GroupRuntime {
     pub(super) fn set_doing(&self, doing: Option<String>) {
         *lock(&self.doing) = doing;
     }
+
+    /// Gives up the switch under way, or says that nobody does any more.
+    pub(super) fn set_giving_up(&self, giving_up: bool) {
+        self.giving_up.store(giving_up, Ordering::Release);
+    }
+
+    /// Whether the switch under way is given up.
+    pub(super) fn is_giving_up(&self) -> bool {
+        self.giving_up.load(Ordering::Acquire)
+    }
+}
+
+fn replace(kept: &Mutex<Option<String>>, now: Option<String>) -> bool {
+    let mut kept = lock(kept);
+    let fresh = *kept != now;
+    *kept = now;
+    fresh
 }
 
 /// All groups of a system.

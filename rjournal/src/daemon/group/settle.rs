@@ -9,8 +9,8 @@ use crate::daemon::messages::Severity;
 use crate::daemon::system::{JournalRuntime, Shared, lock};
 use crate::daemon::task::copy::{CopyEvent, CopyRuntime};
 use crate::daemon::task::link::LinkCommand;
-use crate::daemon::task::opening::OpenOrder;
-use crate::entry::{HandOver, JournalId, Position, Sequence, SystemId, TermReason};
+use crate::daemon::task::opening::{OpenOrder, OpeningRuntime};
+use crate::entry::{HandOver, JournalId, Position, QualifiedName, Sequence, SystemId, TermReason};
 use crate::error::SystemError;
 use crate::remote::{GroupNews, JournalTip, LinkState};
 use crate::role::{Chore, Held, OwnJournal, Standing, Stop, View};
@@ -157,6 +157,19 @@ impl Shared {
         }
     }
 
+    /// A journal that a takeover here would need, and that cannot be used: its name, and why.
+    pub(super) fn unusable(&self, standing: &Standing) -> Option<(QualifiedName, String)> {
+        let own = standing.group.member(self.id).map(|member| member.journal);
+        let terms = standing.lineage.records().iter();
+        let needed = terms.map(|record| record.journal).chain(own);
+        needed
+            .filter_map(|journal| standing.group.name_at(self.id, journal))
+            .find_map(|name| match self.runtime_of(name)? {
+                JournalRuntime::Broken(broken) => Some((name, broken.reason.clone())),
+                _ => None,
+            })
+    }
+
     /// Brings everything of a group to where its standing wants it.
     ///
     /// Cancel safe: no.
@@ -242,7 +255,9 @@ impl Shared {
             Chore::LetOpen => {
                 let own = standing.group.member(self.id).map(|member| member.own);
                 let runtime = own.and_then(|own| self.runtime_of(own));
-                if let Some(JournalRuntime::Opening(opening)) = runtime {
+                if let Some(JournalRuntime::Opening(opening)) = runtime
+                    && !self.is_restored_behind(group, &opening)
+                {
                     opening.order(OpenOrder::Contact).await;
                 }
             }
@@ -253,6 +268,32 @@ impl Shared {
             }
         }
         Ok(())
+    }
+
+    /// Whether a journal that opens lacks what a member has; an operator is told once.
+    fn is_restored_behind(&self, group: &GroupRuntime, opening: &OpeningRuntime) -> bool {
+        let asked: Vec<SystemId> = opening.members.iter().map(|member| member.system).collect();
+        let seen = self.seen(group);
+        let behind = seen.look(|view| view.restored_behind(&asked));
+        let text = behind.map(|(who, upto)| {
+            let member = seen.standing.group.member(who);
+            let name = member.map_or_else(|| who.to_string(), |member| member.name.to_string());
+            format!(
+                "{} ends here with entry {}, and {name} has it confirmed up to entry {upto}: it was restored from a backup, and \
+                 stays closed. takeover, on {name}, goes on with what was answered, and this system follows",
+                opening.name, opening.tip.sequence
+            )
+        });
+        if let Some(text) = &text {
+            lock(&opening.waits_for).clone_from(text);
+        }
+        let is_behind = text.is_some();
+        if group.set_behind(text.clone())
+            && let Some(text) = text
+        {
+            self.post_about("RJN7011", Severity::Critical, group.name.as_str(), text);
+        }
+        is_behind
     }
 
     /// Moves what lies behind the end of a closed segment into an archive.

@@ -21,6 +21,9 @@ const ANSWER_MAX: Duration = Duration::from_secs(5);
 /// The new primary has so long to open before this command comes back; it goes on by itself.
 const TAKE_MAX: Duration = Duration::from_secs(10);
 
+/// The same, of one that did not acknowledge the hand-over entry either.
+const TAKE_LATE: Duration = Duration::from_secs(1);
+
 /// What has no event of its own is looked at this often.
 const LOOK: Duration = Duration::from_millis(2);
 
@@ -50,6 +53,17 @@ pub struct SwitchReport {
     pub switch_pause_ms: u64,
     /// The last entry of the term before.
     pub last: Sequence,
+}
+
+/// A hand-over entry that is flushed.
+#[derive(Debug, Clone, Copy)]
+struct Handed {
+    /// When deposits were no longer taken.
+    began: Moment,
+    /// The entry.
+    entry: Sequence,
+    /// Whether the other has it too.
+    acknowledged: bool,
 }
 
 impl Shared {
@@ -186,15 +200,22 @@ impl Shared {
         }
         let _turn = group.turn.lock().await;
         group.set_doing(Some(format!("switch to {}", report.to)));
+        group.set_giving_up(false);
         let outcome = match self.before_switch(group, to).await {
             Ok(()) => self.run_switch(group, to, &order).await,
             Err(refused) => Err(refused),
         };
         self.after_switch(group, to, &outcome);
         group.set_doing(None);
-        let (began, entry) = outcome?;
+        let handed = outcome?;
+        let Handed { began, entry, .. } = handed;
         report.last = entry;
-        let opened = self.tell_handed_over(group, to, TAKE_MAX).await;
+        let patience = if handed.acknowledged {
+            TAKE_MAX
+        } else {
+            TAKE_LATE
+        };
+        let opened = self.tell_handed_over(group, to, patience).await;
         report.switch_pause_ms = self.clock.now().since(began).as_millis() as u64;
         report.term = opened;
         group.wake();
@@ -214,13 +235,13 @@ impl Shared {
         Ok(report)
     }
 
-    /// Drains, and flushes the hand-over entry on both sides. Gives when deposits were no longer taken, and the entry.
+    /// Drains, and flushes the hand-over entry on both sides, or, where the other is lost behind it, on this one.
     async fn run_switch(
         self: &Arc<Self>,
         group: &Arc<GroupRuntime>,
         to: SystemId,
         order: &SwitchOrder,
-    ) -> Result<(Moment, Sequence), CommandError> {
+    ) -> Result<Handed, CommandError> {
         let Some(local) = self.own_local(group) else {
             return Err(CommandError::refused("RJN7110", "the journal is not open"));
         };
@@ -231,10 +252,15 @@ impl Shared {
         let intake = journal.intake();
         intake.set_drain(Some(Drain::OpenCycles));
         let mut handed = Sequence::NONE;
+        let mut given_up = false;
         loop {
             let news = journal.tail().listen(Limit::Settled);
             let marks = Self::switch_marks(&local, to);
             let now = self.clock.now();
+            if group.is_giving_up() && !given_up {
+                given_up = true;
+                switch.abort();
+            }
             match switch.step(marks, now) {
                 SwitchStep::Drain | SwitchStep::Wait => {
                     drop(tokio::time::timeout(LOOK, news).await);
@@ -247,11 +273,16 @@ impl Shared {
                         to,
                     };
                     handed = journal.deposit_hand_over(&entry, self.clock.wall());
-                    switch.handle_handing(handed, now);
+                    switch.handle_handing(handed);
                 }
                 SwitchStep::Resume => {
                     intake.set_drain(None);
-                    let text = "it did not acknowledge everything in time; deposits go on, nothing was changed";
+                    let why = if given_up {
+                        "it was given up"
+                    } else {
+                        "it did not acknowledge everything in time"
+                    };
+                    let text = format!("{why}; deposits go on, nothing was changed");
                     return Err(CommandError::refused("RJN7113", text));
                 }
                 SwitchStep::Tell => {
@@ -271,7 +302,11 @@ impl Shared {
                     };
                     // Persist, then say. Whoever promised the next term to another meanwhile has no role to give.
                     if group.update(|standing| standing.handle_handed_over(self.id, entry, at))? {
-                        return Ok((began, handed));
+                        return Ok(Handed {
+                            began,
+                            entry: handed,
+                            acknowledged: marks.acknowledged >= handed,
+                        });
                     }
                     switch.handle_opened();
                 }
@@ -313,13 +348,13 @@ impl Shared {
         let until = self.clock.now() + patience;
         let mine = group.look(|at| at.lineage.term());
         loop {
-            if let Ok(news) = self.ask_where(group, to, ANSWER_MAX).await {
+            if let Ok(news) = self.ask_where(group, to, patience.min(ANSWER_MAX)).await {
                 let term = news.lineage.last().map_or(0, |record| record.term);
                 if term > mine && news.open {
                     return Some(term);
                 }
             }
-            if self.clock.now() >= until {
+            if self.clock.now() >= until || group.is_giving_up() {
                 return None;
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -362,8 +397,16 @@ impl Shared {
         self: &Arc<Self>,
         group: &Arc<GroupRuntime>,
     ) -> Result<u64, CommandError> {
+        // One that is under way waits no longer: before its hand-over entry it ends, behind it the other is asked.
+        let under_way =
+            group.doing().is_some() && group.look(|at| at.role(self.id)) == MemberRole::Primary;
+        group.set_giving_up(true);
         let _turn = group.turn.lock().await;
+        group.set_giving_up(false);
         let standing = group.standing();
+        if under_way && standing.role(self.id) == MemberRole::Primary {
+            return Ok(standing.lineage.term());
+        }
         let Some((handed, _)) = standing
             .handed_over
             .filter(|_| standing.role(self.id) == MemberRole::HandedOver)

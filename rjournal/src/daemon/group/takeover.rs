@@ -134,7 +134,7 @@ impl Shared {
             return Ok(report(view, None));
         }
         if !view.assessment.doubts.is_empty() && !order.accept_loss {
-            return Err(doubted(&view, self.clock.wall()));
+            return Err(in_doubt(&view, self.clock.wall()));
         }
         let _turn = group.turn.lock().await;
         self.require_takeover(group)?;
@@ -234,6 +234,17 @@ impl Shared {
                     .map(|stop| stop.to_string())
                     .unwrap_or_default(),
             );
+        }
+        // What it holds is not what it has flushed and said to have (failures.md PRO-3): nothing is claimed for less.
+        if let Some((name, why)) = self.unusable(&standing) {
+            let text = format!(
+                "journal {name} of group {} cannot be used here: {why}. Nothing was changed",
+                group.name
+            );
+            let help = format!(
+                "RPRJRN --jrn {name} gets from another system what is damaged; or take over on a member whose journals are whole"
+            );
+            return Err(CommandError::refused("RJN7103", text).help(help));
         }
         let tips = self.seen(group).tips();
         if tip_of(&standing.lineage, &tips) == MemberTip::default() {
@@ -403,7 +414,7 @@ fn report(view: TakeoverView, term: Option<u64>) -> TakeoverReport {
 }
 
 /// The refusal of a takeover that may lose answers, before anything is done.
-fn doubted(view: &TakeoverView, now: Timestamp) -> CommandError {
+fn in_doubt(view: &TakeoverView, now: Timestamp) -> CommandError {
     let contact = if view.last_contact == Timestamp::ZERO {
         "it was never heard".to_owned()
     } else {

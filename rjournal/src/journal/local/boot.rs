@@ -1,6 +1,7 @@
 //! Room `journal`, a local journal: a boot begins: a new epoch, the window of deposit keys, and the first entries, flushed
 //! before anybody deposits. Must not open the gate.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use super::open::Journal;
@@ -110,6 +111,7 @@ impl Recovered {
             reader: self.chain.reader(),
             attributes: Mutex::new(Arc::new(control.attributes.clone())),
             sets: Mutex::new(self.facts.set.into_iter().collect()),
+            handed_over: AtomicBool::new(false),
             opened: Mutex::new(self.facts.opened),
             order: Mutex::new(None),
             names: std::sync::OnceLock::new(),

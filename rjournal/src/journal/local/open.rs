@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use event_listener::EventListener;
@@ -42,6 +43,8 @@ pub struct Journal {
     pub(super) attributes: Mutex<Arc<Attributes>>,
     /// Changes of the in-sync set, oldest first: the one in force at the last recorded receiver, and those after it.
     pub(super) sets: Mutex<VecDeque<(Sequence, SetChange)>>,
+    /// The role was handed over: the hand-over entry is the last of this term.
+    pub(super) handed_over: AtomicBool,
     pub(super) opened: Mutex<Sequence>,
     pub(super) order: Mutex<Option<ChangeOrder>>,
     pub(super) names: OnceLock<Arc<dyn ReceiverNames>>,
@@ -167,13 +170,19 @@ impl Journal {
 
     /// Deposits the hand-over of the role, whatever the gate says; nothing of this term may be deposited behind it.
     pub fn deposit_hand_over(&self, entry: &HandOver, now: Timestamp) -> Sequence {
+        let _sets = lock(&self.sets);
+        self.handed_over.store(true, Ordering::Release);
         self.intake
             .deposit_own(&Draft::new(Kind::HAND_OVER, &entry.encode()), now)
     }
 
-    /// Deposits a change of the in-sync set, whatever the gate says; the caller's answers wait for it by its number.
-    pub fn deposit_set_change(&self, change: &SetChange, now: Timestamp) -> Sequence {
+    /// Deposits a change of the in-sync set, whatever the gate says; the caller's answers wait for it by its number. Nothing behind a
+    /// hand-over, which ends the term: no answer rests on a set any more.
+    pub fn deposit_set_change(&self, change: &SetChange, now: Timestamp) -> Option<Sequence> {
         let mut sets = lock(&self.sets);
+        if self.handed_over.load(Ordering::Acquire) {
+            return None;
+        }
         let sequence = self
             .intake
             .deposit_own(&Draft::new(Kind::IN_SYNC_SET, &change.encode()), now);
@@ -181,7 +190,7 @@ impl Journal {
         if sets.len() > SETS_KEPT {
             sets.pop_front();
         }
-        sequence
+        Some(sequence)
     }
 
     /// The in-sync set is empty from here on, whoever was in it.

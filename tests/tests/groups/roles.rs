@@ -1,4 +1,4 @@
-//! Recovery groups of whole systems: made, switched, taken over, joined again; two systems and three.
+//! Recovery groups: made, switched, taken over, joined again, when nothing else goes wrong; two systems and three.
 
 use rjournal::daemon::command::journal::AttributePatch;
 use rjournal::journal::AckClass;
