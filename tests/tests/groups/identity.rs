@@ -111,7 +111,7 @@ async fn a_system_made_anew_under_the_name_of_a_member_is_none() {
         group: None,
         accept_loss: true,
         plan: false,
-        wait_ms: 100,
+        wait_ms: Some(100),
     };
     let refused = fresh.run(take).await.expect_err("it is in no group");
     assert_eq!(refused.id, "CPF9801", "{refused}");

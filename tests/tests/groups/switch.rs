@@ -337,7 +337,7 @@ async fn receivers_of_earlier_terms_stay_where_they_are_over_switches_there_and_
         let ours = describe(group.system("PRD"), here).await.receivers;
         let theirs = describe(group.system("BKP"), there).await.receivers;
         assert!(ours.len() > 2, "{}", ours.len());
-        let id = |receiver: &rjournal::journal::ReceiverRecord| receiver.id;
+        let id = |receiver: &rjournal::receiver::ReceiverRecord| receiver.receiver;
         assert_eq!(
             ours.iter().map(id).collect::<Vec<_>>(),
             theirs.iter().map(id).collect::<Vec<_>>()

@@ -32,7 +32,7 @@ const fn patient(wait_ms: u64) -> TakeOver {
         group: None,
         accept_loss: true,
         plan: false,
-        wait_ms,
+        wait_ms: Some(wait_ms),
     }
 }
 
