@@ -252,7 +252,10 @@ impl Here {
         let now = self.now();
         self.up(|up| {
             let Up { sides, links, .. } = up;
-            if !matches!(sides[self.me], Side::Open(_)) {
+            let Side::Open(open) = &sides[self.me] else {
+                return;
+            };
+            if open.journal.tail().is_closed() {
                 return;
             }
             for link in links {

@@ -113,6 +113,8 @@ impl Here {
         if standing.role(self.id()) != MemberRole::Claiming {
             return Err("another member has claimed a higher term since".to_owned());
         }
+        // What a fetch that was given up still brings would come to the disk behind the end that is written down now.
+        self.quiesce_all().await;
         let tips = self.seen().tips();
         let lineage = standing.lineage.held(|journal| {
             let tip = tips.iter().find(|tip| tip.journal == journal);

@@ -109,6 +109,8 @@ impl Shared {
         }
         let own = standing.group.member(self.id).map(|member| member.own);
         let own = own.ok_or_else(|| "this system is no member".to_owned())?;
+        // What a fetch that was given up still brings would come to the disk behind the end that is written down now.
+        self.quiesce(group).await;
         let tips = self.seen(group).tips();
         let lineage = standing.lineage.held(|journal| {
             let tip = tips.iter().find(|tip| tip.journal == journal);
@@ -231,21 +233,8 @@ impl Shared {
         let record = recovered.term().copied();
         let handed = recovered.handed_over();
         let updated = group.update(|at| {
-            if let Some(record) = record
-                && record.primary == self.id
-                && record.term > at.lineage.term()
-                && at
-                    .claim
-                    .is_some_and(|claim| (claim.term, claim.system) == (record.term, self.id))
-            {
-                let closed = record.closed;
-                let mut with = at.lineage.upto(closed.map_or(0, |closed| closed.term));
-                if with.push(record).is_ok() {
-                    at.lineage = with;
-                    at.claim = None;
-                    at.flushed = record.term;
-                    at.handed_over = None;
-                }
+            if let Some(record) = record {
+                at.handle_found_term(self.id, record);
             }
             if let Some((entry, handed)) = handed
                 && at.handed_over.is_none()

@@ -292,6 +292,12 @@ impl Shared {
         else {
             return;
         };
+        // Who is to go on in the place of one that a target closed, an operator says: dialing again changes nothing.
+        if let JournalRuntime::Local(local) = &runtime
+            && local.journal.tail().is_closed()
+        {
+            return;
+        }
         for handle in runtime.links() {
             let mut record = lock(&handle.record).clone();
             let state = handle.status().shown;
