@@ -103,14 +103,14 @@ impl Shared {
         reason: TermReason,
     ) -> Result<TermRecord, String> {
         let _seat = group.seat.lock().await;
+        // What a fetch that was given up still brings would come to the disk behind the end that is written down now.
+        self.quiesce(group).await;
         let standing = group.standing();
         if standing.role(self.id) != MemberRole::Claiming {
             return Err("another member has claimed a higher term since".to_owned());
         }
         let own = standing.group.member(self.id).map(|member| member.own);
         let own = own.ok_or_else(|| "this system is no member".to_owned())?;
-        // What a fetch that was given up still brings would come to the disk behind the end that is written down now.
-        self.quiesce(group).await;
         let tips = self.seen(group).tips();
         let lineage = standing.lineage.held(|journal| {
             let tip = tips.iter().find(|tip| tip.journal == journal);

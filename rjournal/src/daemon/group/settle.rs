@@ -337,15 +337,16 @@ impl Shared {
             let head = copy.and_then(|copy| copy.copy.reader().head_at(at.sequence).ok().flatten());
             head == Some(at.head)
         };
+        // What is missing is fetched under the own claim: under the old term only the primary's open journal feeds.
+        if standing.promised() <= handed.term {
+            let claimed = self.claim(group, handed.term + 1).await;
+            claimed.map_err(|error| error.to_string())?;
+        }
         if !has_all() {
             self.fetch_from(group, from, newest.journal).await?;
         }
         if !has_all() {
             return Err("the copy does not end with the hand-over entry".to_owned());
-        }
-        if standing.promised() <= handed.term {
-            let claimed = self.claim(group, handed.term + 1).await;
-            claimed.map_err(|error| error.to_string())?;
         }
         let record = self.open_term(group, TermReason::HandedOver).await?;
         let text = format!(
