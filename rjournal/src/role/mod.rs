@@ -19,6 +19,6 @@ pub use place::Placed;
 pub use standing::{Heard, Standing, Stop};
 pub use switch::{NotReady, Switch, SwitchFacts, SwitchMarks, SwitchStep, ready};
 pub use takeover::{
-    Assessment, CopySays, Doubt, MemberTip, Takeover, TakeoverFacts, TakeoverStep, assess, doubted,
-    tip_of,
+    Assessment, CopySays, Doubt, MemberTip, Takeover, TakeoverFacts, TakeoverStep, assess, tip_of,
+    to_be_heard,
 };

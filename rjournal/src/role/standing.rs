@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::lineage::Lineage;
 use crate::entry::{
     ChainHead, HandOver, JournalId, Position, Sequence, SystemId, TERM_STEP_MAX, TermClaim,
+    TermRecord,
 };
 use crate::remote::{Group, MemberRole};
 
@@ -81,6 +82,10 @@ pub struct Standing {
     /// (ruling 31).
     #[serde(default)]
     pub flushed: u64,
+    /// How far this member's own journal was confirmed by close records that a later history left out. It stays: whoever rests
+    /// says of its own entries only what close records say, and what was confirmed is never cut by itself.
+    #[serde(default)]
+    pub confirmed: Sequence,
     /// This member's own hand-over that stands, and where it is in its journal.
     #[serde(default)]
     pub handed_over: Option<(HandOver, Position)>,
@@ -99,6 +104,7 @@ impl Standing {
             claim: None,
             passed: Vec::new(),
             flushed,
+            confirmed: Sequence::NONE,
             handed_over: None,
             stopped: None,
         }
@@ -148,7 +154,7 @@ impl Standing {
             return Heard::Nothing;
         }
         let was = self.role(me);
-        self.lineage = told.clone();
+        self.replace_lineage(me, told.clone());
         if self.claim.is_some_and(|claim| claim.term <= told.term()) {
             self.claim = None;
         }
@@ -159,6 +165,13 @@ impl Standing {
             self.stopped = None;
         }
         self.follows(me, was)
+    }
+
+    fn replace_lineage(&mut self, me: SystemId, with: Lineage) {
+        if let Some(own) = self.group.member(me).map(|member| member.journal) {
+            self.confirmed = self.confirmed_end(own);
+        }
+        self.lineage = with;
     }
 
     /// Takes in a claim that another member promised or makes, proven. What was promised before stands: one term is promised
@@ -225,7 +238,9 @@ impl Standing {
                 .or(self.stopped.take());
             return;
         }
-        self.lineage = with;
+        if let Some(me) = with.newest().map(|newest| newest.primary) {
+            self.replace_lineage(me, with);
+        }
         self.claim = self.claim.filter(|claim| claim.term > term);
         self.forget_passed();
         if self.claim.is_none() {
@@ -270,11 +285,29 @@ impl Standing {
         self.lineage.end_of(journal).or_else(none)
     }
 
-    /// How far a journal is confirmed by close records whose entries are flushed here (ruling 31).
-    pub fn confirmed_end(&self, journal: JournalId) -> Sequence {
+    /// How far this member's own journal is confirmed by close records whose entries are flushed here (ruling 31).
+    pub fn confirmed_end(&self, own: JournalId) -> Sequence {
         let flushed = self.lineage.upto(self.flushed);
-        let end = flushed.end_of(journal);
+        let end = flushed.end_of(own);
         end.map_or(Sequence::NONE, |end| end.sequence)
+            .max(self.confirmed)
+    }
+
+    /// A term that this member's journal begins, and the standing knows nothing of: it was opened right before a crash. Says whether
+    /// it is the one that was claimed.
+    pub fn handle_found_term(&mut self, me: SystemId, record: TermRecord) -> bool {
+        let claimed = self.claim.map(|claim| (claim.term, claim.system));
+        let is_own = record.primary == me && record.term > self.lineage.term();
+        if !is_own || claimed != Some((record.term, me)) {
+            return false;
+        }
+        let closed = record.closed.map_or(0, |closed| closed.term);
+        let mut with = self.lineage.upto(closed);
+        let fits = with.push(record).is_ok();
+        if fits {
+            self.handle_own_term(with);
+        }
+        fits
     }
 
     /// Whether `claim` is what this member has promised: nothing higher, and to nobody else.
@@ -425,6 +458,22 @@ mod tests {
             assert_eq!(own.flushed, flushed, "claimed {claimed}");
             assert_eq!(own.promised(), claimed);
         }
+    }
+
+    /// What its own close record had confirmed was cut as if nobody had relied on it, once the member was started again.
+    #[test]
+    fn what_a_term_confirmed_that_history_leaves_out_stays_confirmed() {
+        let opened = lineage(&[record(1, 1, 0, None), record(2, 1, 45, Some((1, 1, 45)))]);
+        let mut own = first();
+        own.handle_claim(system(1), claim(2, 1));
+        let found = opened.newest().copied().expect("two terms");
+        assert!(!own.clone().handle_found_term(system(2), found));
+        assert!(own.handle_found_term(system(1), found));
+        let mine = found.journal;
+        assert_eq!(own.confirmed_end(mine), Sequence::new(45));
+        let told = lineage(&[record(1, 1, 0, None), record(3, 2, 0, Some((1, 1, 5)))]);
+        own.handle_lineage(system(1), &told);
+        assert_eq!(own.confirmed_end(mine), Sequence::new(45));
     }
 
     /// It was heard of while the own entry was being flushed, and was forgotten with that.

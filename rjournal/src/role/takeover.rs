@@ -192,7 +192,7 @@ impl Takeover {
     }
 
     /// As far as is known here, behind the claim, these may have answered what is not here: they are to be heard, or an operator's
-    /// word is needed ([`doubted`]).
+    /// word is needed ([`to_be_heard`]).
     pub fn handle_doubted(&mut self, systems: Vec<SystemId>) {
         self.doubted = systems;
     }
@@ -316,7 +316,7 @@ pub struct Assessment {
 
 /// Who is to be heard before a term is opened without an operator's word: the primary, where it may have given answers that are not
 /// here, and whoever may have opened a later term than those known.
-pub fn doubted(standing: &Standing, me: SystemId, copy: Option<CopySays>) -> Vec<SystemId> {
+pub fn to_be_heard(standing: &Standing, me: SystemId, copy: Option<CopySays>) -> Vec<SystemId> {
     let primary = standing.lineage.newest().map(|newest| newest.primary);
     let others: Vec<SystemId> = standing
         .group
@@ -568,7 +568,10 @@ mod tests {
             in_set: true,
             local_answers_possible: false,
         };
-        assert_eq!(doubted(&standing, system(2), Some(copy)), [system(3)]);
-        assert_eq!(doubted(&standing, system(2), None), [system(3), system(1)]);
+        assert_eq!(to_be_heard(&standing, system(2), Some(copy)), [system(3)]);
+        assert_eq!(
+            to_be_heard(&standing, system(2), None),
+            [system(3), system(1)]
+        );
     }
 }

@@ -10,7 +10,7 @@ use rjournal::daemon::crank::{
 use rjournal::entry::{Moment, Sequence, Timestamp};
 use rjournal::journal::{Batch, Gate, Journal, Writer};
 use rjournal::receiver::Space;
-use rjournal::remote::{Activation, Confirmation, MemberKey};
+use rjournal::remote::{Activation, Confirmation, MemberKey, Refusal, RefusalCode};
 
 use super::line::Owner;
 use super::member::{Side, Up};
@@ -204,13 +204,20 @@ impl World {
         self.with_open(me, |open| open.journal.order_change(None));
     }
 
-    /// Another member refused the journal as one of a lower term: it gives no further answer.
-    pub(super) fn close_journal(&self, me: usize) {
+    /// Another member refused the journal as one that another takes the place of: it gives no further answer.
+    pub(super) fn close_journal(&self, me: usize, refusal: &Refusal) {
+        let fenced = refusal.code == RefusalCode::Fenced;
         self.with_open(me, |open| {
             open.journal.close();
-            open.failure.get_or_insert_with(|| "fenced".to_owned());
+            open.failure.get_or_insert_with(|| refusal.text.clone());
+            if !fenced {
+                // An operator is to look, after the next start, too.
+                let stopped = Some(refusal.text.clone());
+                drop(open.journal.update(|control| control.stopped = stopped));
+            }
         });
-        if let Some(up) = &mut self.members[me].borrow_mut().up {
+        // Whose term it is now, other members say, and prove.
+        if fenced && let Some(up) = &mut self.members[me].borrow_mut().up {
             up.woken = true;
         }
     }

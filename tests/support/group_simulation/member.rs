@@ -276,21 +276,8 @@ fn catch_up_standing(
     let record = recovered.term().copied();
     let handed = recovered.handed_over();
     standing.update(|at| {
-        if let Some(record) = record
-            && record.primary == me
-            && record.term > at.lineage.term()
-            && at
-                .claim
-                .is_some_and(|claim| (claim.term, claim.system) == (record.term, me))
-        {
-            let closed = record.closed;
-            let mut with = at.lineage.upto(closed.map_or(0, |closed| closed.term));
-            if with.push(record).is_ok() {
-                at.lineage = with;
-                at.claim = None;
-                at.flushed = record.term;
-                at.handed_over = None;
-            }
+        if let Some(record) = record {
+            at.handle_found_term(me, record);
         }
         if let Some((entry, handed)) = handed
             && at.handed_over.is_none()

@@ -32,6 +32,8 @@ pub(super) struct Mood {
     pub(super) restore: u64,
     /// Of a thousand takeovers so many accept loss.
     pub(super) accept_loss: u64,
+    /// What can go on is looked for so often in a step.
+    pub(super) eager: u64,
     pub(super) steps: u64,
 }
 
@@ -67,6 +69,7 @@ impl Mood {
             lie: one_of([0, 0, 2, 5]),
             restore: if restored { 4 } else { 0 },
             accept_loss: one_of([100, 300, 500, 900]),
+            eager: one_of([1, 3, 6, 12]),
             steps: 800 + one_of([0, 400, 800, 1600]),
         }
     }

@@ -325,7 +325,13 @@ impl World {
             }
             Some(17) => self.set_back(me),
             _ => {
-                self.work(me);
+                let mut at = me;
+                for _ in 0..mood.eager {
+                    if self.work(at) {
+                        break;
+                    }
+                    at = self.any();
+                }
             }
         }
         self.bury_the_dead();

@@ -10,7 +10,7 @@ use rjournal::entry::{Moment, Sequence};
 use rjournal::journal::Entropy;
 use rjournal::receiver::StoredBundle;
 use rjournal::remote::{
-    EndReason, Frame, LinkEvent, MemberKey, ShipLimit, SourceMarks, SourceOutput,
+    EndReason, Frame, LinkEvent, MemberKey, Refusal, ShipLimit, SourceMarks, SourceOutput,
 };
 
 use super::keys::remember_earlier;
@@ -26,7 +26,7 @@ impl World {
     /// Does what links, opening and feeding sessions of a member want.
     pub(super) fn pump(self: &Rc<Self>, me: usize) {
         let mut left = Vec::new();
-        let mut fenced = false;
+        let mut closed = None;
         {
             let mut member = self.members[me].borrow_mut();
             let Some(up) = &mut member.up else {
@@ -36,13 +36,13 @@ impl World {
             self.pump_opening(me, up);
             self.pump_feeds(up);
             for event in events {
-                fenced |= is_fencing(&event);
+                closed = closing(event).or(closed);
             }
         }
-        if fenced {
-            self.say(me, || "is fenced by a target".to_owned());
+        if let Some(refusal) = closed {
+            self.say(me, || format!("is closed by a target: {}", refusal.code));
             self.counts.borrow_mut().fenced_by_target += 1;
-            self.close_journal(me);
+            self.close_journal(me, &refusal);
         }
         self.ledger.borrow_mut().look(self);
         self.tell_left(me, &left);
@@ -254,14 +254,14 @@ impl World {
     }
 }
 
-/// Whether a target said that another system is primary now.
-fn is_fencing(event: &LinkEvent) -> bool {
+/// What a target said, where that closes the source.
+fn closing(event: LinkEvent) -> Option<Refusal> {
     match event {
         LinkEvent::Ended {
             reason: EndReason::Refused(refusal),
             ..
-        } => refusal.code.closes_source(),
-        _ => false,
+        } => Some(refusal).filter(|refusal| refusal.code.closes_source()),
+        _ => None,
     }
 }
 

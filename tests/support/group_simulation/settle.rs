@@ -252,7 +252,10 @@ impl Here {
         let now = self.now();
         self.up(|up| {
             let Up { sides, links, .. } = up;
-            if !matches!(sides[self.me], Side::Open(_)) {
+            let Side::Open(open) = &sides[self.me] else {
+                return;
+            };
+            if open.journal.tail().is_closed() {
                 return;
             }
             for link in links {
@@ -300,14 +303,15 @@ impl Here {
                 _ => None,
             }) == Some(at.head)
         };
+        // What is missing is fetched under the own claim: under the old term only the primary's open journal feeds.
+        if standing.promised() <= handed.term {
+            self.claim(handed.term + 1).await?;
+        }
         if !has_all() {
             self.fetch_from(from, newest.journal).await?;
         }
         if !has_all() {
             return Err("the copy does not end with the hand-over entry".to_owned());
-        }
-        if standing.promised() <= handed.term {
-            self.claim(handed.term + 1).await?;
         }
         self.pause().await;
         self.open_term(TermReason::HandedOver).await?;

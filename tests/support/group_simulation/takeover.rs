@@ -10,7 +10,7 @@ use rjournal::remote::{
 };
 use rjournal::role::{
     Chore, CopySays, MemberTip, Standing, Stop, Takeover, TakeoverFacts, TakeoverStep, assess,
-    doubted, tip_of,
+    tip_of, to_be_heard,
 };
 
 use super::goals::{Goal, Step};
@@ -137,7 +137,7 @@ impl Here {
         loop {
             self.pause().await;
             let standing = self.standing();
-            takeover.handle_doubted(doubted(&standing, self.id(), self.copy_says(&standing)));
+            takeover.handle_doubted(to_be_heard(&standing, self.id(), self.copy_says(&standing)));
             let step = takeover.step();
             self.world.say(self.me, || {
                 format!("takeover {}: {step:?}", takeover.term())

@@ -109,6 +109,8 @@ impl Here {
         let seat = self.up(|up| up.seat.clone());
         let _seat = seat.hold().await;
         self.pause().await;
+        // What a fetch that was given up still brings would come to the disk behind the end that is written down now.
+        self.quiesce_all().await;
         let standing = self.standing();
         if standing.role(self.id()) != MemberRole::Claiming {
             return Err("another member has claimed a higher term since".to_owned());

@@ -103,6 +103,8 @@ impl Shared {
         reason: TermReason,
     ) -> Result<TermRecord, String> {
         let _seat = group.seat.lock().await;
+        // What a fetch that was given up still brings would come to the disk behind the end that is written down now.
+        self.quiesce(group).await;
         let standing = group.standing();
         if standing.role(self.id) != MemberRole::Claiming {
             return Err("another member has claimed a higher term since".to_owned());
@@ -231,21 +233,8 @@ impl Shared {
         let record = recovered.term().copied();
         let handed = recovered.handed_over();
         let updated = group.update(|at| {
-            if let Some(record) = record
-                && record.primary == self.id
-                && record.term > at.lineage.term()
-                && at
-                    .claim
-                    .is_some_and(|claim| (claim.term, claim.system) == (record.term, self.id))
-            {
-                let closed = record.closed;
-                let mut with = at.lineage.upto(closed.map_or(0, |closed| closed.term));
-                if with.push(record).is_ok() {
-                    at.lineage = with;
-                    at.claim = None;
-                    at.flushed = record.term;
-                    at.handed_over = None;
-                }
+            if let Some(record) = record {
+                at.handle_found_term(self.id, record);
             }
             if let Some((entry, handed)) = handed
                 && at.handed_over.is_none()

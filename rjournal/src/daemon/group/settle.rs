@@ -333,6 +333,12 @@ impl Shared {
         else {
             return;
         };
+        // Who is to go on in the place of one that a target closed, an operator says: dialing again changes nothing.
+        if let JournalRuntime::Local(local) = &runtime
+            && local.journal.tail().is_closed()
+        {
+            return;
+        }
         for handle in runtime.links() {
             let mut record = lock(&handle.record).clone();
             let state = handle.status().shown;
@@ -372,15 +378,16 @@ impl Shared {
             let head = copy.and_then(|copy| copy.copy.reader().head_at(at.sequence).ok().flatten());
             head == Some(at.head)
         };
+        // What is missing is fetched under the own claim: under the old term only the primary's open journal feeds.
+        if standing.promised() <= handed.term {
+            let claimed = self.claim(group, handed.term + 1).await;
+            claimed.map_err(|error| error.to_string())?;
+        }
         if !has_all() {
             self.fetch_from(group, from, newest.journal).await?;
         }
         if !has_all() {
             return Err("the copy does not end with the hand-over entry".to_owned());
-        }
-        if standing.promised() <= handed.term {
-            let claimed = self.claim(group, handed.term + 1).await;
-            claimed.map_err(|error| error.to_string())?;
         }
         let record = self.open_term(group, TermReason::HandedOver).await?;
         let text = format!(

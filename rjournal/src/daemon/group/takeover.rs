@@ -15,7 +15,7 @@ use crate::entry::{Proof, Sequence, SystemId, TermClaim, TermReason, Timestamp};
 use crate::remote::{GroupNews, MemberRole};
 use crate::role::{
     Assessment, Chore, CopySays, MemberTip, Standing, Takeover, TakeoverFacts, TakeoverStep,
-    assess, doubted, tip_of,
+    assess, tip_of, to_be_heard,
 };
 
 /// An operator's order.
@@ -279,7 +279,7 @@ impl Shared {
         loop {
             let standing = group.standing();
             let says = self.copy_says(&standing);
-            takeover.handle_doubted(doubted(&standing, self.id, says));
+            takeover.handle_doubted(to_be_heard(&standing, self.id, says));
             match takeover.step() {
                 TakeoverStep::Claim(term) => {
                     self.claim(group, term).await?;
