@@ -1,10 +1,10 @@
 //! One identity twice, another behind a known name, and a wrong key (failures.md IDN, RCV-14).
 
+use rjournal::System;
 use rjournal::SystemOptions;
 use rjournal::daemon::command::directory::PutPartner;
 use rjournal::daemon::command::journal::AttributePatch;
 use rjournal::remote::MemberRole;
-use rjournal::System;
 use rjournal_tests::groups::Group;
 use rjournal_tests::systems::{describe, library, make, rdb, until};
 
@@ -41,7 +41,9 @@ async fn of_a_primary_and_its_clone_one_at_most_answers_sync() {
     let before = group.deposit_sync("PRD", "before").await;
     let twin = clone(&group, "PRD").await;
     let told = async |system: &System| {
-        rjournal_tests::systems::messages(system, "RJN2006").await.len()
+        rjournal_tests::systems::messages(system, "RJN2006")
+            .await
+            .len()
     };
     until(async || told(&twin).await + told(group.system("PRD")).await > 0).await;
     twin.stop().await;

@@ -317,10 +317,7 @@ async fn a_backup_that_was_not_in_sync_takes_over_on_an_operators_word_alone() {
     group.stop("PRD").await;
     let refused = group.take_over("BKP", false).await.expect_err("a doubt");
     assert_eq!(refused.id, "RJN7105", "{refused}");
-    assert!(
-        refused.text.contains("not in the in-sync set"),
-        "{refused}"
-    );
+    assert!(refused.text.contains("not in the in-sync set"), "{refused}");
     let report = group.take_over("BKP", true).await.expect("a takeover");
     assert!(
         report.last >= had && report.last < lacks,

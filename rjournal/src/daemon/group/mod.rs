@@ -15,9 +15,11 @@
 //! | `hook` | the operator's command is run before and after each step |
 //! | `takeover`, `switch` | the two ways to a new term |
 //! | `join` | a group is made, changed, and ends |
+//! | `abandoned` | an operator gives up what is confirmed here and in no term |
 //! | `answer` | what others are answered |
 //! | `task` | all of it, every few seconds and whenever something happened |
 
+mod abandoned;
 mod answer;
 mod feed;
 mod file;

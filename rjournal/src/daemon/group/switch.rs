@@ -396,7 +396,8 @@ impl Shared {
         group: &Arc<GroupRuntime>,
     ) -> Result<u64, CommandError> {
         // One that is under way waits no longer: before its hand-over entry it ends, behind it the other is asked.
-        let under_way = group.doing().is_some() && group.look(|at| at.role(self.id)) == MemberRole::Primary;
+        let under_way =
+            group.doing().is_some() && group.look(|at| at.role(self.id)) == MemberRole::Primary;
         group.set_giving_up(true);
         let _turn = group.turn.lock().await;
         group.set_giving_up(false);
