@@ -282,3 +282,61 @@ fn every_message_id_stands_in_the_documents() {
         missing.join("\n")
     );
 }
+
+/// How many cases each group of failures has that docs/RELIABILITY.md lists.
+const CASES: [(&str, usize); 7] = [
+    ("PRO", 12),
+    ("SWB", 6),
+    ("COU", 10),
+    ("RST", 7),
+    ("IDN", 4),
+    ("BRD", 6),
+    ("CSC", 7),
+];
+
+#[test]
+fn every_failure_of_taking_over_and_coming_back_is_shown_by_tests_that_exist() {
+    let table = &files(&["md"])["docs/RELIABILITY.md"];
+    let sources = files(&["rs"]);
+    let mut wrong = Vec::new();
+    let is_test = |name: &str| {
+        let words = format!("fn {name}(");
+        let in_macro = format!("{name}:");
+        sources.iter().any(|(path, text)| {
+            text.contains(&words) || (path.contains("/model/") && text.contains(&in_macro))
+        })
+    };
+    let mut listed = Vec::new();
+    for row in table.lines().filter(|line| line.starts_with("| ")) {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let (Some(id), Some(shown)) = (cells.get(1), cells.iter().rev().nth(1)) else {
+            continue;
+        };
+        listed.push((*id).to_owned());
+        for name in shown.split('`').skip(1).step_by(2) {
+            let there = if name.contains('/') {
+                root().join(name).exists()
+            } else {
+                is_test(name)
+            };
+            if !there {
+                wrong.push(format!("{id}: {name} is not there"));
+            }
+        }
+        let is_case = CASES
+            .iter()
+            .any(|(group, _)| id.starts_with(&format!("{group}-")));
+        if is_case && !shown.contains('`') && !shown.starts_with("open:") {
+            wrong.push(format!("{id}: nothing shows it, and nothing says why"));
+        }
+    }
+    for (group, cases) in CASES {
+        for case in 1..=cases {
+            let id = format!("{group}-{case}");
+            if listed.iter().filter(|listed| **listed == id).count() != 1 {
+                wrong.push(format!("{id} has not one row"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}

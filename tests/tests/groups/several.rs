@@ -1,13 +1,16 @@
 //! Groups of three: who may have what the one that takes over lacks, two that take over at once, and a second takeover before the
 //! first old primary is back (failures.md BRD, PRO-12, CSC-2).
 
-use rjournal::daemon::command::journal::AttributePatch;
+use rjournal::daemon::command::journal::{AttributePatch, ChangeJournal, OpenChoice};
+use rjournal::daemon::command::remote_journal::{
+    AddRemoteJournal, BeginAt, ChangeRemoteJournal, WantedState,
+};
 use rjournal::entry::control_entry::Policy;
-use rjournal::journal::AckClass;
+use rjournal::journal::{AckClass, DeliveryMode};
 use rjournal::remote::MemberRole;
 use rjournal_tests::groups::Group;
 use rjournal_tests::lines::Line;
-use rjournal_tests::systems::{describe, until};
+use rjournal_tests::systems::{describe, name, rdb, until};
 
 const NAMES: [&str; 3] = ["PRD", "BKP", "DRC"];
 
@@ -72,7 +75,7 @@ async fn what_only_the_other_backup_has_is_fetched_before_a_term_is_opened() {
 /// BRD-2, CSC-2, ruling 32: two were not heard, and an operator took that loss. Whoever has what was given up, confirmed, does not
 /// cut it by itself: it stops and says so. The other two go on.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_backup_that_has_confirmed_what_a_takeover_gave_up_stops_and_keeps_it() {
+async fn a_backup_that_has_confirmed_what_a_takeover_gave_up_keeps_it_until_an_operator_decides() {
     let mut group = three(Policy::Degrade).await;
     deposit_in_set_of(&group, 2).await;
     group.cut("DRC");
@@ -90,12 +93,30 @@ async fn a_backup_that_has_confirmed_what_a_takeover_gave_up_stops_and_keeps_it(
     until(async || group.described("BKP").await.role == MemberRole::Stopped).await;
     let told = group.told("BKP", "RJN7006").await;
     assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].contains("*ADOPT"), "{told:?}");
     let kept = describe(group.system("BKP"), "BKPLIB/JRN").await;
     assert!(kept.watermarks.written >= answered, "{kept:?}");
     group.deposit_sync("DRC", "goes on").await;
     group
         .equal(("DRC", "DRCLIB/DRC"), ("PRD", "PRDLIB/DRC"))
         .await;
+    // An operator gives it up there as well.
+    let adopt = ChangeJournal {
+        journal: name("BKPLIB/JRN"),
+        receiver: None,
+        open: Some(OpenChoice::Adopt),
+        attributes: AttributePatch::default(),
+        force: false,
+        fed: None,
+    };
+    group.system("BKP").run(adopt).await.expect("his word");
+    group.settled("BKP", MemberRole::Backup, 2).await;
+    for journal in ["JRN", "DRC"] {
+        let [here, there] = ["DRC", "BKP"].map(|member| format!("{member}LIB/{journal}"));
+        group.equal(("DRC", &here), ("BKP", &there)).await;
+    }
+    let kept = describe(group.system("BKP"), "BKPLIB/JRN").await;
+    assert_eq!(kept.orphans, 1, "{kept:?}");
     group.stop_all().await;
 }
 
@@ -167,25 +188,49 @@ async fn a_second_takeover_before_the_first_primary_is_back_finds_the_fork_of_ea
     group.stop_all().await;
 }
 
-/// SWB-4, ruling 28: the hand-over is lost on its way, and a third system is taken over on: the two never share a term.
+/// CSC-2, CSC-4, ruling 6: a copy that is fed by the backup, and no member. It gets the tail of the closed term from the one that took
+/// over, and goes on.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_third_system_takes_over_above_the_term_that_was_handed_over() {
-    let mut group = three(Policy::Degrade).await;
-    deposit_in_set_of(&group, 2).await;
-    until(async || group.switch_plan("PRD").await.against.is_empty()).await;
-    // The system it is handed to is lost before it can open.
-    group.line("BKP", "PRD").set(Line::Cut);
-    group.line("BKP", "DRC").set(Line::Cut);
-    let switched = group.switch("PRD", "BKP").await;
-    let handed = switched.is_ok();
-    group.crash("BKP").await;
-    let report = group.take_over("DRC", true).await.expect("a takeover");
-    let term = report.term.expect("it opened one");
-    assert!(term >= 3 || !handed, "{report:?}");
-    group.start("BKP").await;
-    for member in ["PRD", "BKP"] {
-        group.settled(member, MemberRole::Backup, term).await;
-    }
-    group.deposit_sync("DRC", "goes on").await;
+async fn a_copy_below_the_backup_gets_the_tail_that_was_taken_over() {
+    let attributes = AttributePatch {
+        sync_timeout_ms: Some(300),
+        ..AttributePatch::default()
+    };
+    let mut group = Group::acquainted(&["PRD", "BKP", "END"], attributes, true).await;
+    group.create(&["PRD", "BKP"], true).await;
+    group.deposit_sync("PRD", "before").await;
+    let add = AddRemoteJournal {
+        rdb: rdb("END"),
+        source: name("BKPLIB/JRN"),
+        target: Some(name("ENDLIB/JRN")),
+        text: String::new(),
+    };
+    group.system("BKP").run(add).await.expect("a fresh one");
+    let activate = ChangeRemoteJournal {
+        rdb: rdb("END"),
+        source: name("BKPLIB/JRN"),
+        target: None,
+        state: Some(WantedState::Active),
+        delivery: Some(DeliveryMode::Async),
+        level: None,
+        begin: BeginAt::Oldest,
+        wait_ms: 120_000,
+        text: None,
+        force: false,
+    };
+    group.system("BKP").run(activate).await.expect("it is fed");
+    group.cut("PRD");
+    let report = group.take_over("BKP", true).await.expect("a takeover");
+    until(async || {
+        let end = describe(group.system("END"), "ENDLIB/JRN").await;
+        end.watermarks.written == report.last
+    })
+    .await;
+    group
+        .equal(("BKP", "BKPLIB/JRN"), ("END", "ENDLIB/JRN"))
+        .await;
+    group.mend("PRD");
+    group.settled("PRD", MemberRole::Backup, 2).await;
+    group.deposit_sync("BKP", "together").await;
     group.stop_all().await;
 }

@@ -2,7 +2,6 @@
 //! (failures.md SWB).
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use rjournal::daemon::command::group::{SwitchPrimary, Switched};
 use rjournal::daemon::command::journal::AttributePatch;
@@ -100,7 +99,11 @@ async fn abort(group: &Group, member: &str) -> Result<u64, CommandError> {
 
 /// A pair whose switch from PRD to BKP has begun, and was found ready.
 async fn begun() -> (Group, Gate, Switching) {
-    let mut group = Group::with_lines(&["PRD", "BKP"], impatient()).await;
+    begun_of(&["PRD", "BKP"]).await
+}
+
+async fn begun_of(names: &[&str]) -> (Group, Gate, Switching) {
+    let mut group = Group::with_lines(names, impatient()).await;
     let gate = Gate::before_switch(&mut group).await;
     group.deposit_sync("PRD", "before").await;
     until(async || group.switch_plan("PRD").await.against.is_empty()).await;
@@ -111,7 +114,11 @@ async fn begun() -> (Group, Gate, Switching) {
 
 /// The same, and the hand-over entry is flushed on PRD alone.
 async fn handed_over_alone() -> Group {
-    let (group, gate, switching) = begun().await;
+    handed_over_alone_of(&["PRD", "BKP"]).await
+}
+
+async fn handed_over_alone_of(names: &[&str]) -> Group {
+    let (group, gate, switching) = begun_of(names).await;
     group.cut("PRD");
     gate.go().await;
     let stuck = switching.await.expect("it ends");
@@ -148,9 +155,13 @@ async fn a_switch_whose_target_is_lost_before_the_hand_over_changes_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_primary_that_dies_before_the_hand_over_is_still_primary() {
     let (mut group, gate, switching) = begun().await;
-    group.crash("PRD").await;
-    switching.abort();
-    drop(tokio::time::timeout(Duration::from_millis(1), gate.go()).await);
+    let left = group.keep("PRD");
+    group.cut("PRD");
+    gate.go().await;
+    drop(switching.await);
+    group.stop("PRD").await;
+    left.put_back();
+    group.mend("PRD");
     group.start("PRD").await;
     group.deposit_sync("PRD", "it goes on").await;
     group.settled("PRD", MemberRole::Primary, 1).await;
@@ -204,11 +215,6 @@ async fn a_hand_over_is_taken_back_in_contact_with_the_system_that_did_not_take_
     // The entry reaches it no way: it may not be fed, and cannot fetch.
     allow_journals(group.system("BKP"), &["BKPLIB/BKP"]).await;
     group.line("PRD", "BKP").set(Line::Open);
-    until(async || {
-        let other = group.described("PRD").await.members.remove(1);
-        other.error.is_none()
-    })
-    .await;
     let term = abort(&group, "PRD").await.expect("it gives it back");
     // One term was kept free for the other.
     assert_eq!(term, 3);
@@ -270,6 +276,22 @@ async fn a_takeover_instead_of_a_lost_hand_over_loses_nothing() {
     group
         .equal(("BKP", "BKPLIB/BKP"), ("PRD", "PRDLIB/BKP"))
         .await;
+    group.stop_all().await;
+}
+
+/// SWB-4, ruling 28: a third system is taken over on, and hears of the hand-over: the two never share a term.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_third_system_takes_over_above_the_term_that_was_handed_over() {
+    let mut group = handed_over_alone_of(&["PRD", "BKP", "DRC"]).await;
+    group.crash("BKP").await;
+    group.mend("PRD");
+    let report = group.take_over("DRC", true).await.expect("a takeover");
+    assert_eq!(report.term, Some(3), "{report:?}");
+    group.start("BKP").await;
+    for member in ["PRD", "BKP"] {
+        group.settled(member, MemberRole::Backup, 3).await;
+    }
+    group.deposit_sync("DRC", "goes on").await;
     group.stop_all().await;
 }
 

@@ -381,7 +381,7 @@ impl Shared {
         Ok(self.primary_of(&*self.require_group(request.group)?))
     }
 
-    fn require_arc(&self) -> Result<std::sync::Arc<Self>, CommandError> {
+    pub(super) fn require_arc(&self) -> Result<std::sync::Arc<Self>, CommandError> {
         self.arc()
             .ok_or_else(|| CommandError::refused("RJN1005", "the system is stopping"))
     }

@@ -101,6 +101,14 @@ impl Shared {
         Some(CommandError::refused("RJN7131", text).help(help))
     }
 
+    /// An operator has this member follow a history that leaves out what is confirmed here. Says whether that kept it from it.
+    pub(super) async fn follows_again(&self, name: QualifiedName) -> Result<bool, CommandError> {
+        match self.group_of(name) {
+            Some((group, _)) => self.require_arc()?.give_up_abandoned(&group).await,
+            None => Ok(false),
+        }
+    }
+
     /// Nothing is done to a journal of a group that the group sees to itself.
     pub(super) fn require_no_group(
         &self,

@@ -16,9 +16,11 @@
 //! | `takeover`, `switch` | the two ways to a new term |
 //! | `collect` | all members are asked at once, and how long each is waited for |
 //! | `join` | a group is made, changed, and ends |
+//! | `abandoned` | an operator gives up what is confirmed here and in no term |
 //! | `answer` | what others are answered |
 //! | `task` | all of it, every few seconds and whenever something happened |
 
+mod abandoned;
 mod answer;
 mod collect;
 mod feed;

@@ -55,6 +55,13 @@ impl Seen {
         self.look(|view| view.lacking().is_empty())
     }
 
+    /// Journals of which something is held behind the end of their last segment, and that end.
+    pub(super) fn too_much(&self) -> Vec<(JournalId, Position)> {
+        let lacking = self.look(|view| view.lacking()).into_iter();
+        let too_much = lacking.filter(|(_, _, has_end)| *has_end);
+        too_much.map(|(journal, end, _)| (journal, end)).collect()
+    }
+
     /// As [`View::handed_to_me`].
     pub(super) fn handed_to_me(&self) -> Option<Chore> {
         self.look(|view| view.handed_to_me())
@@ -308,7 +315,13 @@ impl Shared {
         match answer.await {
             Ok(Ok(())) | Err(_) => Ok(()),
             // What is confirmed is never cut by itself (I8, ruling 32).
-            Ok(Err(text)) => self.abandon(group, text),
+            Ok(Err(text)) => {
+                let name = copy.copy.name();
+                let text = format!(
+                    "{text}. CHGJRN --jrn {name} --open '*ADOPT' sets aside what is too much and follows"
+                );
+                self.abandon(group, text)
+            }
         }
     }
 

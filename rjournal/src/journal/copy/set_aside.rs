@@ -52,6 +52,21 @@ impl Copy {
         Ok(Some(archived))
     }
 
+    /// The same where an operator gives up what is confirmed behind `at` (ruling 32): it counts as confirmed no more. A crash before
+    /// the cut is recorded leaves everything as it was.
+    ///
+    /// # Errors
+    /// As [`Self::archive_behind`].
+    pub fn give_up_behind(
+        &mut self,
+        at: Position,
+        reason: &str,
+        now: Timestamp,
+    ) -> Result<Option<Orphan>, JournalError> {
+        self.progress.confirmed = self.progress.confirmed.min(at.sequence);
+        self.archive_behind(at, reason, now)
+    }
+
     /// Records the cut, makes it, and takes the record back.
     fn cut(&mut self, at: Position, orphan: u64) -> Result<(), JournalError> {
         let kept: Vec<_> = self

@@ -77,6 +77,12 @@ impl Shared {
             if let (JournalRuntime::Copy(_), Some(rests)) =
                 (&runtime, self.rests_in_group(request.journal))
             {
+                if choice == OpenChoice::Adopt && self.follows_again(request.journal).await? {
+                    return Ok(JournalChanged {
+                        receiver: None,
+                        attributes: false,
+                    });
+                }
                 return Err(rests);
             }
             return open_journal(&runtime, choice).await;
