@@ -232,3 +232,86 @@ impl Shared {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: [u8; 16] = [7; 16];
+
+    fn member(number: u8) -> SystemId {
+        let mut id = ID;
+        id[0] = number;
+        SystemId::from_bytes(id)
+    }
+
+    /// A member: whether it is reached, was silent before, and after how many milliseconds it answers, if it does.
+    type Member = (bool, bool, Option<u64>);
+
+    /// Asks members; gives who answered, and how many milliseconds that took.
+    async fn asked(members: &[Member], patience: Patience) -> (Vec<SystemId>, u128) {
+        let began = Instant::now();
+        let (mut tasks, mut open) = (JoinSet::new(), BTreeMap::new());
+        for (number, (reached, was_silent, answers)) in (1..).zip(members.iter().copied()) {
+            let asked = Asked {
+                reached: Arc::new(AtomicBool::new(reached)),
+                was_silent,
+            };
+            open.insert(member(number), asked);
+            tasks.spawn(async move {
+                let Some(millis) = answers else {
+                    return std::future::pending().await;
+                };
+                tokio::time::sleep(Duration::from_millis(millis)).await;
+                (member(number), Ok(PartnerReply::Done))
+            });
+        }
+        let mut asking = Asking {
+            tasks,
+            open,
+            lost: 0,
+            began,
+            patience,
+        };
+        let mut answered = Vec::new();
+        while let Some((from, answer)) = asking.next().await {
+            assert!(answer.is_ok());
+            answered.push(from);
+        }
+        (answered, began.elapsed().as_millis())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_last_member_that_is_missing_is_waited_for_while_it_may_live() {
+        let usual = Patience::new(None);
+        let dead = (false, false, None);
+        assert_eq!(asked(&[dead], usual).await, (Vec::new(), 500));
+        let silent_before = (false, true, None);
+        assert_eq!(asked(&[silent_before], usual).await, (Vec::new(), 150));
+        let slow = (true, false, Some(2900));
+        assert_eq!(asked(&[slow], usual).await, (vec![member(1)], 2900));
+        let stuck = (true, false, None);
+        assert_eq!(asked(&[stuck], usual).await, (Vec::new(), 3000));
+        let (near, far) = ((true, false, Some(1)), (false, false, Some(400)));
+        let both = vec![member(1), member(2)];
+        assert_eq!(asked(&[near, far], usual).await, (both, 400));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn while_two_are_missing_an_answer_may_rest_on_them_alone() {
+        let usual = Patience::new(None);
+        let dead = (false, true, None);
+        let late = (false, false, Some(2500));
+        // The one that is left then has been waited for long enough.
+        assert_eq!(asked(&[dead, late], usual).await, (vec![member(2)], 2500));
+        assert_eq!(asked(&[dead, dead], usual).await, (Vec::new(), 3000));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_operator_says_how_long_anybody_is_waited_for() {
+        let ordered = Patience::new(Some(Duration::from_secs(7)));
+        let dead = (false, true, None);
+        assert_eq!(asked(&[dead], ordered).await, (Vec::new(), 7000));
+        assert_eq!(asked(&[dead], ordered.again()).await, (Vec::new(), 150));
+    }
+}
