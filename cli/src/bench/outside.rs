@@ -19,7 +19,7 @@ pub(super) struct Outside {
 
 impl Outside {
     pub(super) async fn make(plan: &Plan) -> Result<Self, CliError> {
-        let pair = Pair::make(&plan.dir, Voice::silent()).await?;
+        let pair = Pair::make(&plan.dir, Voice(None)).await?;
         let made = Self {
             pair,
             payload: plan.payload,

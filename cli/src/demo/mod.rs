@@ -56,7 +56,7 @@ pub(crate) async fn run(plan: Plan, output: Output) -> Result<Summary, CliError>
     let screen = Screen::new(output);
     let from = plan.from.as_deref();
     let import = from.map(|from| Import::read(from, &plan.dir)).transpose()?;
-    let mut pair = Pair::make(&plan.dir, Voice::aloud(output)).await?;
+    let mut pair = Pair::make(&plan.dir, Voice(Some((output, began)))).await?;
     let done = story(&plan, import, &mut pair, &screen).await;
     // Whatever happened, no process stays behind.
     let stopped = pair.stop().await;

@@ -96,7 +96,7 @@ impl Screen {
             summary.transactions_per_second,
         ));
         lines.push(format!(
-            "{} answered SYNC, {} LOCAL (the target was given up for a while), {} lost their answer in a kill, were tried again and landed once",
+            "{} answered SYNC, {} LOCAL (one system was without the other), {} lost their answer in a kill, were tried again and landed once",
             text::count(summary.sync_answers),
             text::count(summary.local_answers),
             text::count(summary.answers_lost_and_found),
@@ -122,7 +122,7 @@ fn set_aside(summary: &Summary) -> Vec<String> {
     let mut lines = vec![verdict(
         true,
         &format!(
-            "{} PRD had alone set aside, none silently: {} answered LOCAL, {} tried again by their clients and landed once",
+            "{} that only PRD had were set aside, and are listed: {} had been answered LOCAL, {} had no answer, were tried again and landed once",
             text::counted(summary.orphans, "transaction", "transactions"),
             text::count(lost),
             text::count(again)

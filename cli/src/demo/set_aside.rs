@@ -1,7 +1,7 @@
 //! Package `cli`, the demonstration: what the old primary had alone and was set aside, read from its orphan archives with the commands
 //! an operator would type: which transfers of the bank they hold. Must not know how they came there.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 
 use serde_json::Value;
 
@@ -11,14 +11,10 @@ use crate::pair::Pair;
 /// A transfer by its client and number.
 type TransferName = (i32, i64);
 
-/// Transfers in orphan archives, and the entry of each.
+/// Transfers in orphan archives.
 #[derive(Debug, Default)]
 pub(super) struct SetAside {
-    transfers: HashMap<TransferName, u64>,
-    /// Transactions in all archives that had been committed.
-    pub(super) transactions: u64,
-    /// How many archives.
-    pub(super) archives: u64,
+    transfers: HashSet<TransferName>,
 }
 
 impl SetAside {
@@ -28,8 +24,6 @@ impl SetAside {
         for archive in archives(pair).await? {
             let jrn = text_of(&archive, "journal");
             let number = number_of(&archive, "number").to_string();
-            found.archives += 1;
-            found.transactions += number_of(&archive, "transactions");
             let show = ["orphans", "show", "--jrn", &jrn, "--number", &number];
             let all = ["--count", "1000000"];
             let shown = pair
@@ -47,7 +41,6 @@ impl SetAside {
         if transaction.get("outcome") != Some(&Value::from("COMMITTED")) {
             return;
         }
-        let sequence = number_of(transaction, "sequence");
         for row in list_of(transaction, "rows") {
             if row.get("file") != Some(&Value::from("PRDLIB/HISTORY")) {
                 continue;
@@ -56,19 +49,24 @@ impl SetAside {
             if let (Some(client), Some(number)) = (part(0), part(1))
                 && let Ok(client) = i32::try_from(client)
             {
-                self.transfers.insert((client, number), sequence);
+                self.transfers.insert((client, number));
             }
         }
     }
 
+    /// How many transfers.
+    pub(super) fn len(&self) -> u64 {
+        self.transfers.len() as u64
+    }
+
     /// Whether a transfer is among them.
     pub(super) fn holds(&self, name: TransferName) -> bool {
-        self.transfers.contains_key(&name)
+        self.transfers.contains(&name)
     }
 
     /// How many of them are as asked for.
     pub(super) fn count_of(&self, asked: impl Fn(TransferName) -> bool) -> u64 {
-        self.transfers.keys().filter(|&&name| asked(name)).count() as u64
+        self.transfers.iter().filter(|&&name| asked(name)).count() as u64
     }
 }
 

@@ -46,17 +46,21 @@ pub(crate) struct SwitchedBack {
     pub(crate) term: u64,
 }
 
-/// What PRD holds, for knowing what is brought to it.
+/// What PRD holds, in bytes, for knowing what is brought to it.
 #[derive(Debug, Clone, Copy, Default)]
-struct Held {
+pub(super) struct Held {
+    /// Of its own journal.
     forward: u64,
+    /// Of the copy of BKP's journal.
     reverse: u64,
+    /// How many archives of orphans.
     archives: u64,
 }
 
 impl Pair {
     /// Makes them a recovery group: a journal on PRD, and everything the way there and back needs.
     pub(crate) async fn form_group(&mut self) -> Result<(), CliError> {
+        self.introduce().await?;
         self.voice
             .title("A journal on PRD, and a recovery group: BKP stands in for it, *SYNC");
         self.journal().await?;
@@ -71,6 +75,8 @@ impl Pair {
 
     /// Kills PRD, which stays away. Gives when it was dead.
     pub(crate) async fn lose_source(&mut self) -> Result<Instant, CliError> {
+        // BKP's journal rests: PRD gets nothing more of it before it dies.
+        self.lost_with = self.held().await?;
         self.kills += self.source.kill().await?;
         Ok(Instant::now())
     }
@@ -106,17 +112,21 @@ impl Pair {
         let began = Instant::now();
         self.voice.command(self.source.name, &["daemon"]);
         self.source.start().await?;
-        let before = self.held().await?;
+        // As it was on the disk: what it has to give up it has not given up yet, or it is in an archive.
+        let first = self.held().await?;
         self.follows(&self.target, "PRD").await?;
         let took_ms = millis(began);
         let after = self.held().await?;
-        // What is set aside was here before, and is no part of what came.
-        let forward =
-            (after.forward + after.archives).saturating_sub(before.forward + before.archives);
-        let reverse = after.reverse.saturating_sub(before.reverse);
+        let (lost, gave_up) = (self.lost_with, first.archives < after.archives);
+        let given_up = if gave_up {
+            self.archived_from(lost.archives).await?
+        } else {
+            0
+        };
+        let forward = (after.forward + given_up).saturating_sub(first.forward);
         Ok(CameHome {
             took_ms,
-            bytes: forward + reverse,
+            bytes: forward + after.reverse.saturating_sub(lost.reverse),
         })
     }
 
@@ -126,16 +136,22 @@ impl Pair {
             let bytes = journal.receivers.iter().map(|receiver| receiver.bytes);
             if journal.journal == qualified(FORWARD) {
                 held.forward = bytes.sum();
+                held.archives = journal.orphans;
             } else if journal.journal == qualified(REVERSE_COPY) {
                 held.reverse = bytes.sum();
             }
         }
-        let archives = self.source.run_unseen(&["orphans", "list"]).await?;
-        let archives = archives.get("archives").and_then(|all| all.as_array());
-        let bytes =
-            |archive: &serde_json::Value| archive.get("bytes").and_then(|bytes| bytes.as_u64());
-        held.archives = archives.into_iter().flatten().filter_map(bytes).sum();
         Ok(held)
+    }
+
+    /// Bytes in the archives behind the first so many.
+    async fn archived_from(&self, known: u64) -> Result<u64, CliError> {
+        let listed = self.source.run_unseen(&["orphans", "list"]).await?;
+        let archives = listed.get("archives").and_then(|all| all.as_array());
+        let known = usize::try_from(known).unwrap_or(usize::MAX);
+        let fresh = archives.into_iter().flatten().skip(known);
+        let bytes = |archive: &serde_json::Value| archive.get("bytes")?.as_u64();
+        Ok(fresh.filter_map(bytes).sum())
     }
 
     /// PRD gets its role back, when it is ready for it.

@@ -15,7 +15,8 @@ use rjournal::remote::LinkState;
 
 use crate::error::CliError;
 
-pub(crate) use process::{Running, SystemProcess};
+use group::Held;
+pub(crate) use process::{Running, SystemProcess, identity};
 pub(crate) use voice::Voice;
 
 /// How long anything may take before it is given up, on a busy machine too.
@@ -55,6 +56,8 @@ pub(crate) struct Pair {
     pub(crate) voice: Voice,
     /// Whether they are a recovery group.
     grouped: bool,
+    /// What the source held when it was lost.
+    lost_with: Held,
 }
 
 impl Pair {
@@ -69,19 +72,19 @@ impl Pair {
             kills: 0,
             voice,
             grouped: false,
+            lost_with: Held::default(),
         };
         for system in [&mut pair.source, &mut pair.target] {
             system.begin_life().await?;
         }
-        pair.introduce().await?;
         Ok(pair)
     }
 
     async fn introduce(&self) -> Result<(), CliError> {
         let (source, target) = (&self.source, &self.target);
         self.voice.title("Each is told who the other is");
-        let (of_source, at_source) = source.identity().await?;
-        let (of_target, at_target) = target.identity().await?;
+        let (of_source, at_source) = identity(source).await?;
+        let (of_target, at_target) = identity(target).await?;
         for (system, rdb, fingerprint, address, library) in [
             (source, "BKP", &of_target, &at_target, "PRDLIB/*ALL"),
             (target, "PRD", &of_source, &at_source, "BKPLIB/*ALL"),
@@ -111,6 +114,7 @@ impl Pair {
 
     /// Ties them together: a journal on the source, its remote journal on the target in *SYNC.
     pub(crate) async fn couple(&self) -> Result<(), CliError> {
+        self.introduce().await?;
         self.voice
             .title("A journal on PRD, its remote journal on BKP, *SYNC");
         self.journal().await?;

@@ -156,22 +156,9 @@ impl SystemProcess {
         self.keep_address().await
     }
 
-    /// Its fingerprint and address.
-    pub(super) async fn identity(&self) -> Result<(String, String), CliError> {
-        let found = self.run(&["dspsysid"]).await?;
-        let text = |name: &str| {
-            found
-                .get(name)
-                .and_then(|value| value.as_str())
-                .map(str::to_owned)
-                .ok_or_else(|| CliError::internal(&format!("DSPSYSID gives no {name}")))
-        };
-        Ok((text("fingerprint")?, text("listen")?))
-    }
-
     /// Puts the port its daemon got into its configuration: partners are told it, and it is started again.
     async fn keep_address(&self) -> Result<(), CliError> {
-        let (_, address) = self.identity().await?;
+        let (_, address) = identity(self).await?;
         let path = self.data.join("rjournal.toml");
         let kept = std::fs::read_to_string(&path)
             .and_then(|text| std::fs::write(&path, text.replace(ANY_PORT, &address)));
@@ -296,6 +283,19 @@ impl SystemProcess {
         }
         ended
     }
+}
+
+/// Fingerprint and address of a system.
+pub(crate) async fn identity(system: &SystemProcess) -> Result<(String, String), CliError> {
+    let found = system.run(&["dspsysid"]).await?;
+    let text = |name: &str| {
+        found
+            .get(name)
+            .and_then(|value| value.as_str())
+            .map(str::to_owned)
+            .ok_or_else(|| CliError::internal(&format!("DSPSYSID gives no {name}")))
+    };
+    Ok((text("fingerprint")?, text("listen")?))
 }
 
 fn process_id(pid: u32) -> Option<Pid> {

@@ -5,30 +5,11 @@ use tokio::time::Instant;
 use crate::output::Output;
 use crate::text;
 
-/// Tells what is done, or keeps it to itself.
+/// Tells what is done, with times counted from the moment beside it, or keeps it to itself.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Voice {
-    output: Option<Output>,
-    began: Instant,
-}
+pub(crate) struct Voice(pub(crate) Option<(Output, Instant)>);
 
 impl Voice {
-    /// One that tells, with times counted from now.
-    pub(crate) fn aloud(output: Output) -> Self {
-        Self {
-            output: Some(output),
-            began: Instant::now(),
-        }
-    }
-
-    /// One that says nothing.
-    pub(crate) fn silent() -> Self {
-        Self {
-            output: None,
-            began: Instant::now(),
-        }
-    }
-
     /// What comes next.
     pub(crate) fn title(self, text: &str) {
         self.line(&format!("\n{text}"));
@@ -54,12 +35,14 @@ impl Voice {
     }
 
     fn timed(self, text: &str) {
-        let at = self.began.elapsed().as_secs_f64();
-        self.line(&format!("  {at:6.2} s  {text}"));
+        if let Some((output, began)) = self.0 {
+            let at = began.elapsed().as_secs_f64();
+            output.line(&format!("  {at:6.2} s  {text}"));
+        }
     }
 
     fn line(self, text: &str) {
-        if let Some(output) = self.output {
+        if let Some((output, _)) = self.0 {
             output.line(text);
         }
     }

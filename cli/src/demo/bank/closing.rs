@@ -40,7 +40,7 @@ impl Bank {
                 sum += delta;
             }
         }
-        proofs.content_text = "every transaction landed exactly once, and the balances of all branches, tellers and accounts add up to them";
+        proofs.content_text = "no transaction landed twice, every one that is not set aside landed, and the balances of all branches, tellers and accounts add up to them";
         proofs.content_right = true;
         let answers = self.answers.all();
         let mut missing: BTreeMap<i32, Vec<i64>> = BTreeMap::new();
@@ -72,6 +72,10 @@ impl Bank {
             .collect();
         let kept = answers.len() as u64 - proofs.orphans_answered - proofs.lost_sync_answers;
         proofs.orphans_landed = set_aside.count_of(|name| history.contains_key(&name));
+        if set_aside.len() != proofs.orphans_answered + proofs.orphans_landed {
+            proofs.content_right = false;
+            proofs.tell("there are orphans that no client knows of".to_owned());
+        }
         if history.len() as u64 != kept {
             proofs.content_right = false;
             proofs.tell(format!(
