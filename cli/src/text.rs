@@ -129,6 +129,25 @@ pub(crate) fn counted(number: u64, one: &str, many: &str) -> String {
     format!("{} {}", count(number), if number == 1 { one } else { many })
 }
 
+/// Numbers in order, those in a row as one: `3, 5-9`.
+pub(crate) fn ranges(numbers: &[i64]) -> String {
+    let mut rows: Vec<(i64, i64)> = Vec::new();
+    for &number in numbers {
+        match rows.last_mut() {
+            Some((_, last)) if *last + 1 == number => *last = number,
+            _ => rows.push((number, number)),
+        }
+    }
+    let rows = rows.iter().map(|(first, last)| {
+        if first == last {
+            first.to_string()
+        } else {
+            format!("{first}-{last}")
+        }
+    });
+    rows.collect::<Vec<_>>().join(", ")
+}
+
 /// An error with all its causes.
 pub(crate) fn causes(error: &dyn Error) -> String {
     let mut text = error.to_string();
@@ -225,6 +244,12 @@ mod tests {
         assert_eq!(cut("Größe", 3), "Grö...");
         assert_eq!(counted(1, "entry", "entries"), "1 entry");
         assert_eq!(counted(2000, "entry", "entries"), "2 000 entries");
+    }
+
+    #[test]
+    fn numbers_in_a_row_are_told_as_one() {
+        assert_eq!(ranges(&[3, 5, 6, 7, 9, 10]), "3, 5-7, 9-10");
+        assert_eq!((ranges(&[]), ranges(&[4])), (String::new(), "4".to_owned()));
     }
 
     #[test]

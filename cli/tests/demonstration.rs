@@ -21,17 +21,34 @@ fn check(summary: &serde_json::Value, sync_answers_min: u64) {
     for proof in ["replica_equal", "content_right", "receivers_identical"] {
         assert_eq!(summary[proof], true, "{proof} in {summary}");
     }
-    assert_eq!(summary["kills"], 4, "{summary}");
     let number = |name: &str| summary[name].as_u64().expect("a number");
     assert!(number("sync_answers") >= sync_answers_min, "{summary}");
     assert!(number("entries") > number("transactions"), "{summary}");
 }
 
 #[test]
-fn a_bank_loses_nothing_when_both_systems_are_killed() {
+fn a_bank_loses_nothing_when_systems_are_killed_and_one_stands_in_for_the_other() {
     let summary = demo(&["--seconds", "4", "--accounts", "50", "--clients", "4"]);
     check(&summary, 1);
     assert!(summary["transactions"].as_u64() > Some(50), "{summary}");
+    assert_eq!(summary["kills"], 8, "{summary}");
+    assert_eq!(summary["switched_back"], true, "{summary}");
+    let losses = summary["takeovers"].as_array().expect("takeovers");
+    let how: Vec<&str> = losses
+        .iter()
+        .filter_map(|taken| taken["loss"].as_str())
+        .collect();
+    assert_eq!(how, ["killed", "cut_off_and_killed"], "{summary}");
+    let number = |name: &str| summary[name].as_u64().expect("a number");
+    for measured in ["takeover_ms", "switch_pause_ms", "rejoin_bytes"] {
+        assert!(number(measured) > 0, "{measured} in {summary}");
+    }
+    // What it answered while it was cut off is on its disk only: set aside, counted, and named.
+    assert!(losses[1]["orphans"].as_u64() > Some(0), "{summary}");
+    assert!(number("orphans") >= number("orphans_answered"), "{summary}");
+    assert!(number("orphans_answered") > 0, "{summary}");
+    let named = summary["orphans_named"].as_array().expect("names");
+    assert!(!named.is_empty(), "{summary}");
 }
 
 #[test]
@@ -65,6 +82,8 @@ fn csv_files_come_out_as_they_went_in() {
     let from = dir.path().to_string_lossy().into_owned();
     let summary = demo(&["--from", &from]);
     check(&summary, 1);
+    assert_eq!(summary["kills"], 4, "{summary}");
+    assert_eq!(summary["switched_back"], serde_json::Value::Null);
     assert_eq!(summary["rows"], 8003, "{summary}");
 }
 

@@ -7,12 +7,15 @@ use super::Context;
 use crate::demo::{BankArgs, Plan};
 use crate::error::CliError;
 
-/// Show it all: two systems, work on one, both killed in turn, and the proofs that nothing was lost
+/// Show it all: two systems, work on one, both killed in turn, a takeover and the way back, and the proofs that nothing was lost
 ///
-/// Starts two daemons as processes of their own in a temporary directory, ties them together with the commands an operator
-/// would type, runs a workload in *SYNC (accounts, tellers, branches and a history, or CSV files of your own), kills both
-/// with SIGKILL in turn, starts them again, and proves from their stores and disks: every SYNC answer is in the replica, the
-/// replica is equal to the primary row by row, and the receivers are the same bytes. Exit code 0 only if all proofs hold.
+/// Starts two daemons as processes of their own in a temporary directory, makes them a recovery group with the commands an
+/// operator would type, and runs a bank (accounts, tellers, branches and a history) in *SYNC. Meanwhile both are killed with
+/// SIGKILL in turn and come back; then the primary is killed under load, the backup takes over, clients go on there, the old
+/// primary comes home and gets its role back; the second time it was cut off before, so that it had answers of its own. Then it
+/// is proven from their stores and disks: every SYNC answer is there, what was set aside is listed, both stores are equal row
+/// by row, and the receivers are the same bytes. With CSV files of your own, nobody takes over. Exit code 0 only if all proofs
+/// hold.
 ///
 /// Example: rjournal demo --from DIR --keep /tmp/demo
 #[derive(Debug, clap::Args)]

@@ -5,7 +5,9 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use rjournal::entry::FileName;
+use rjournal::daemon::command::journal::JournalDescription;
+use rjournal::entry::{FileName, RECEIVER_HEADER_BYTES, ReceiverHeader};
+use rjournal::receiver::ReceiverRecord;
 use rjournal_apply::serve::DatabaseClient;
 
 use crate::error::CliError;
@@ -26,6 +28,12 @@ pub(super) struct Proofs {
     pub(super) receivers_identical: bool,
     pub(super) receiver_bytes: u64,
     pub(super) lost_sync_answers: u64,
+    /// Answered transactions that are not in the history, and are listed among the orphans.
+    pub(super) orphans_answered: u64,
+    /// Their names.
+    pub(super) orphans_named: Vec<String>,
+    /// Orphans that were tried again and are in the history.
+    pub(super) orphans_landed: u64,
     pub(super) content_right: bool,
     /// What `content_right` says.
     pub(super) content_text: &'static str,
@@ -37,7 +45,6 @@ impl Proofs {
     /// Compares the stores row by row, and the receivers byte by byte.
     pub(super) async fn of_both_sides(pair: &Pair) -> Result<Self, CliError> {
         let mut proofs = Self {
-            entries: pair.source.journal().await?.watermarks.settled.get(),
             replica_equal: true,
             ..Self::default()
         };
@@ -101,52 +108,97 @@ impl Proofs {
         }
     }
 
-    /// All receivers but the attached one, which goes on changing: the whole files.
+    /// Each journal and its copy: all receivers but the attached one, which goes on changing, as whole files; that one by the
+    /// chain head over everything that is in it.
     async fn compare_receivers(&mut self, pair: &Pair) -> Result<(), CliError> {
-        let detached = |journal: rjournal::daemon::command::journal::JournalDescription| {
-            let receivers = journal.receivers.into_iter();
-            receivers
-                .filter(|receiver| receiver.last.is_some())
-                .map(|receiver| (receiver.receiver, receiver.file, receiver.bytes))
-                .collect::<Vec<_>>()
-        };
-        let here = detached(pair.source.journal().await?);
-        let there = detached(pair.target.journal().await?);
-        self.receivers_identical = !here.is_empty() && here.len() == there.len();
-        for ((id, file, bytes), (other_id, other_file, other_bytes)) in here.iter().zip(&there) {
-            let same = id == other_id
-                && bytes == other_bytes
-                && same_bytes(
-                    &receiver_path(&pair.source, *file)?,
-                    &receiver_path(&pair.target, *other_file)?,
-                    *bytes,
-                )?;
-            if !same {
-                self.receivers_identical = false;
-                self.tell(format!("receiver {id} differs"));
+        self.receivers_identical = true;
+        let (mut compared, copies) = (0, pair.target.journals().await?);
+        for here in pair.source.journals().await? {
+            self.entries += here.watermarks.settled.get();
+            let same = |copy: &&JournalDescription| copy.journal_id == here.journal_id;
+            let Some(there) = copies.iter().find(same) else {
+                self.differ(format!("journal {} has no copy", here.journal));
+                continue;
+            };
+            let (one, other) = (&here.watermarks, &there.watermarks);
+            if (one.sealed, one.head) != (other.sealed, other.head) {
+                self.differ(format!(
+                    "journal {} ends at entry {} on PRD, at {} on BKP, or its last entries differ",
+                    here.journal, one.sealed, other.sealed
+                ));
             }
-            self.receiver_bytes += bytes;
+            let (here, there) = (detached(&here), detached(there));
+            if here.len() != there.len() {
+                self.differ(format!(
+                    "{} receivers on PRD, {} on BKP",
+                    here.len(),
+                    there.len()
+                ));
+            }
+            for (ours, theirs) in here.iter().zip(&there) {
+                let same = (ours.receiver, ours.bytes) == (theirs.receiver, theirs.bytes)
+                    && same_bytes(
+                        &receiver_path(&pair.source, ours)?,
+                        &receiver_path(&pair.target, theirs)?,
+                        ours.bytes,
+                    )?;
+                if !same {
+                    self.differ(format!("receiver {} differs", ours.receiver));
+                }
+                self.receiver_bytes += ours.bytes;
+                compared += 1;
+            }
+        }
+        if compared == 0 {
+            self.differ("there is no receiver to compare".to_owned());
         }
         Ok(())
     }
+
+    fn differ(&mut self, text: String) {
+        self.receivers_identical = false;
+        self.tell(text);
+    }
 }
 
-/// Where a receiver of the system's only journal lies.
-fn receiver_path(system: &SystemProcess, number: u64) -> Result<PathBuf, CliError> {
+fn detached(journal: &JournalDescription) -> Vec<ReceiverRecord> {
+    let all = journal.receivers.iter();
+    all.filter(|receiver| receiver.last.is_some())
+        .cloned()
+        .collect()
+}
+
+/// Where a receiver of a system lies: directories of journals have no telling names, but a receiver's header says which it is.
+fn receiver_path(system: &SystemProcess, receiver: &ReceiverRecord) -> Result<PathBuf, CliError> {
     let journals = system.data.join("journals");
-    let failed =
-        |error: std::io::Error| CliError::invalid(format!("{}: {error}", journals.display()));
-    let mut found = std::fs::read_dir(&journals).map_err(failed)?;
-    let journal = match found.next() {
-        Some(journal) => journal.map_err(failed)?.path(),
-        None => {
-            return Err(CliError::invalid(format!(
-                "{} is empty",
-                journals.display()
-            )));
-        }
+    let failed = |path: &Path, error: std::io::Error| {
+        CliError::invalid(format!("{}: {error}", path.display()))
     };
-    Ok(journal.join("receivers").join(format!("r{number:08}.rcv")))
+    let found = std::fs::read_dir(&journals).map_err(|error| failed(&journals, error))?;
+    for journal in found {
+        let path = journal
+            .map_err(|error| failed(&journals, error))?
+            .path()
+            .join("receivers")
+            .join(format!("r{:08}.rcv", receiver.file));
+        let Ok(mut file) = File::open(&path) else {
+            continue;
+        };
+        let mut header = vec![0; RECEIVER_HEADER_BYTES];
+        // One that is shorter is none that was detached.
+        let header = file
+            .read_exact(&mut header)
+            .ok()
+            .and_then(|()| ReceiverHeader::decode(&header).ok());
+        if header.is_some_and(|header| header.receiver == receiver.receiver) {
+            return Ok(path);
+        }
+    }
+    Err(CliError::invalid(format!(
+        "{}: receiver {} is not there",
+        journals.display(),
+        receiver.receiver
+    )))
 }
 
 /// Whether two files are the same in their first bytes.

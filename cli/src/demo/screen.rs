@@ -1,9 +1,13 @@
 //! Package `cli`, the demonstration: what a person sees of it. Must not decide anything.
 
+use super::chapters::Takeover;
 use super::proof::Proofs;
 use super::{Plan, Summary};
 use crate::output::{Output, Progress};
 use crate::text;
+
+/// Clients whose orphans are named.
+const NAMED_MAX: usize = 16;
 
 /// Where the story is told.
 #[derive(Debug, Clone, Copy)]
@@ -43,24 +47,32 @@ impl Screen {
                 proofs.content_text,
                 &format!("NOT SO: {}", proofs.content_text),
             ),
-            verdict(
-                summary.replica_equal,
-                &format!(
-                    "primary and replica are equal: {} files, {} rows, row by row",
-                    proofs.files,
-                    text::count(summary.rows)
-                ),
-                "primary and replica differ",
-            ),
-            verdict(
-                summary.receivers_identical,
-                &format!(
-                    "the receivers on both sides are the same bytes: {} compared",
-                    text::bytes(proofs.receiver_bytes)
-                ),
-                "the receivers differ",
-            ),
         ];
+        lines.extend(set_aside(summary));
+        lines.push(verdict(
+            summary.replica_equal,
+            &format!(
+                "primary and replica are equal: {} files, {} rows, row by row",
+                proofs.files,
+                text::count(summary.rows)
+            ),
+            "primary and replica differ",
+        ));
+        lines.push(verdict(
+            summary.receivers_identical,
+            &format!(
+                "the receivers on both sides are the same bytes: {} compared",
+                text::bytes(proofs.receiver_bytes)
+            ),
+            "the receivers differ",
+        ));
+        if let Some(back) = summary.switched_back {
+            lines.push(verdict(
+                back,
+                "PRD is primary again, without a new copy of anything",
+                "PRD did not get its role back",
+            ));
+        }
         if !summary.has_waited() {
             lines.push(verdict(
                 false,
@@ -84,11 +96,12 @@ impl Screen {
             summary.transactions_per_second,
         ));
         lines.push(format!(
-            "{} answered SYNC, {} LOCAL (the target was given up for a while), {} lost their answer in a kill, were tried again and landed once",
+            "{} answered SYNC, {} LOCAL (one system was without the other), {} lost their answer in a kill, were tried again and landed once",
             text::count(summary.sync_answers),
             text::count(summary.local_answers),
             text::count(summary.answers_lost_and_found),
         ));
+        lines.extend(took(summary));
         if plan.keep {
             lines.push(format!(
                 "Both systems stay in {}: rjournal --data {} daemon",
@@ -98,6 +111,57 @@ impl Screen {
         }
         self.output.line(&lines.join("\n"));
     }
+}
+
+/// What became of what the old primary had alone.
+fn set_aside(summary: &Summary) -> Vec<String> {
+    if summary.takeovers.is_empty() {
+        return Vec::new();
+    }
+    let (lost, again) = (summary.orphans_answered, summary.orphans_landed);
+    let mut lines = vec![verdict(
+        true,
+        &format!(
+            "{} that only PRD had were set aside, and are listed: {} had been answered LOCAL, {} had no answer, were tried again and landed once",
+            text::counted(summary.orphans, "transaction", "transactions"),
+            text::count(lost),
+            text::count(again)
+        ),
+        "",
+    )];
+    let named = &summary.orphans_named;
+    lines.extend(
+        named
+            .iter()
+            .take(NAMED_MAX)
+            .map(|name| format!("         {name}")),
+    );
+    if named.len() > NAMED_MAX {
+        let more = named.len() - NAMED_MAX;
+        lines.push(format!(
+            "         and of {}",
+            text::counted(more as u64, "client more", "clients more")
+        ));
+    }
+    lines
+}
+
+/// What the changes of role took.
+fn took(summary: &Summary) -> Option<String> {
+    let takeovers = &summary.takeovers;
+    if takeovers.is_empty() {
+        return None;
+    }
+    let all =
+        |of: fn(&Takeover) -> String| takeovers.iter().map(of).collect::<Vec<_>>().join(" and ");
+    Some(format!(
+        "Takeover {}, first answer {} after the command; rejoin {} with {}; switch back: no answers for {}",
+        all(|taken| text::millis(taken.takeover_ms)),
+        all(|taken| text::millis(taken.first_answer_ms)),
+        all(|taken| text::millis(taken.rejoin_ms)),
+        all(|taken| text::bytes(taken.rejoin_bytes)),
+        all(|taken| text::millis(taken.switch_pause_ms)),
+    ))
 }
 
 fn verdict(holds: bool, yes: &str, no: &str) -> String {

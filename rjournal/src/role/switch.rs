@@ -280,24 +280,10 @@ mod tests {
         assert_eq!(switch.step(marks(9, 9, 7), now), SwitchStep::Wait);
         assert_eq!(switch.step(marks(9, 9, 9), now), SwitchStep::HandOver);
         switch.handle_handing(Sequence::new(10));
-        assert!(!switch.abort());
         assert_eq!(switch.step(marks(10, 10, 9), now), SwitchStep::Wait);
         assert_eq!(switch.step(marks(10, 10, 10), now), SwitchStep::Tell);
         switch.handle_opened();
         assert_eq!(switch.step(marks(10, 10, 10), now), SwitchStep::Done);
-    }
-
-    /// It was waited for without end, and nobody could do anything about it.
-    #[test]
-    fn what_was_handed_over_is_told_also_when_the_other_does_not_acknowledge_it() {
-        let mut switch = begun();
-        let now = Moment::ZERO;
-        assert_eq!(switch.step(marks(9, 9, 9), now), SwitchStep::Close);
-        assert_eq!(switch.step(marks(9, 9, 9), now), SwitchStep::HandOver);
-        switch.handle_handing(Sequence::new(10));
-        let later = now + SECOND;
-        assert_eq!(switch.step(marks(10, 9, 9), later), SwitchStep::Wait);
-        assert_eq!(switch.step(marks(10, 10, 9), later), SwitchStep::Tell);
     }
 
     #[test]

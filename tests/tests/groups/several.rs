@@ -196,7 +196,7 @@ async fn a_copy_below_the_backup_gets_the_tail_that_was_taken_over() {
         sync_timeout_ms: Some(300),
         ..AttributePatch::default()
     };
-    let mut group = Group::acquainted(&["PRD", "BKP", "END"], attributes, true).await;
+    let mut group = Group::acquainted(&["PRD", "BKP", "END"], attributes, true, |_| {}).await;
     group.create(&["PRD", "BKP"], true).await;
     group.deposit_sync("PRD", "before").await;
     let add = AddRemoteJournal {

@@ -12,7 +12,7 @@ use crate::error::LinkError;
 use crate::link::{HELLO_BYTES_MAX, OtherVersion};
 
 /// Version of what is said on the socket. Each end names its own first, and understands no other.
-pub(super) const PROTOCOL: u32 = 2;
+pub(super) const PROTOCOL: u32 = 1;
 
 const WAY_OUT: &str = "both must be of the same release: restart the daemon with the newer one";
 
