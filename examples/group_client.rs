@@ -1,8 +1,8 @@
 //! A program of a recovery group: it deposits at whoever is primary, through switches and takeovers; each entry lands once.
 //!
 //! `cargo run -p rjournal-examples --bin group_client -- ORDERS /var/lib/prd /var/lib/bkp`, with the data directories of members on
-//! this machine, or control sockets led here. With `--store DB FILE` before the group it also makes a transaction on the
-//! primary's store DB, with a key-value file.
+//! this machine, or control sockets led here. `--orders N` before the group deposits N entries rather than 100; with
+//! `--store DB FILE` it also makes a transaction on the primary's store DB, with a key-value file.
 #![allow(clippy::print_stdout, reason = "an example shows what it does")]
 
 use std::error::Error;
@@ -12,7 +12,7 @@ use std::time::Duration;
 use rjournal::GroupClient;
 use rjournal::entry::record::Value;
 use rjournal::entry::{Draft, FileName, Kind, Name};
-use rjournal::journal::Answer;
+use rjournal::journal::{Again, Answer};
 use rjournal_apply::serve::{SteadyClient, WriteKind};
 
 /// How long one deposit is tried: a switch takes less than a second, a takeover as long as an operator needs.
@@ -26,6 +26,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
         let mut next = || arguments.next().ok_or("give --store STORE FILE");
         database = Some((next()?.parse()?, next()?.parse()?));
     }
+    let mut orders = 100;
+    if arguments.next_if_eq("--orders").is_some() {
+        orders = arguments.next().ok_or("give --orders N")?.parse()?;
+    }
     let group: Name = arguments.next().ok_or("give GROUP DATA...")?.parse()?;
     let members: Vec<PathBuf> = arguments.map(PathBuf::from).collect();
 
@@ -36,7 +40,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         String::new(),
         "group_client".to_owned(),
     ]);
-    for number in 1..=100 {
+    for number in 1..=orders {
         let text = format!("order {number}");
         let draft = Draft::new(Kind::USER, text.as_bytes());
         // An error means that this entry is in no journal, and never will be.
@@ -51,8 +55,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
         } = made.answer
         {
             let primary = made.primary.map(|name| name.to_string());
+            let before = match made.again {
+                Again::No => "",
+                Again::Here => ", it had landed before",
+                Again::In(_) => ", it had landed before, in the journal of an earlier term",
+            };
             println!(
-                "{text}: {class:?} as entry {sequence} at {}, sent {} times",
+                "{text}: {class:?} as entry {sequence} at {}, sent {} times{before}",
                 primary.unwrap_or_default(),
                 made.tries
             );

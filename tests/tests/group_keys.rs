@@ -3,7 +3,7 @@
 
 use rjournal::CommandError;
 use rjournal::daemon::command::entries::{DepositState, EntrySent, FindDeposit, SendEntry};
-use rjournal::daemon::command::journal::{AttributePatch, ChangeJournal};
+use rjournal::daemon::command::journal::{AttributePatch, ChangeJournal, ReceiverChoice};
 use rjournal::entry::{ClientId, DepositKey, Draft, Kind, Sequence};
 use rjournal::journal::AckClass;
 use rjournal::remote::MemberRole;
@@ -148,6 +148,83 @@ async fn a_key_of_another_journal_leaves_the_window_of_the_history() {
     many(&group, "BKP").await;
     new(&group, "BKP", 3).await;
     too_old(2).await;
+    group.stop_all().await;
+}
+
+/// A system is primary alone, so that what it deposits is not taken over.
+fn short_patience() -> AttributePatch {
+    AttributePatch {
+        sync_timeout_ms: Some(100),
+        key_window: Some(1_000),
+        ..AttributePatch::default()
+    }
+}
+
+/// PRD is stopped with what it deposited alone, BKP takes over what it has.
+async fn lose(group: &mut Group) {
+    group.stop("PRD").await;
+    group.start("BKP").await;
+    group.take_over("BKP", true).await.expect("a takeover");
+}
+
+/// What only the old primary had is an orphan: its key is new, on the new primary and later on the old one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_that_was_not_taken_over_is_taken_anew() {
+    let mut group = Group::new(&["PRD", "BKP"], short_patience()).await;
+    let first = new(&group, "PRD", 1).await;
+    group.deposit_sync("PRD", "in sync").await;
+    group.stop("BKP").await;
+    new(&group, "PRD", 2).await;
+    new(&group, "PRD", 3).await;
+    lose(&mut group).await;
+    found(&group, "BKP", 1, (Some("BKPLIB/JRN"), first)).await;
+    let second = new(&group, "BKP", 2).await;
+    found(&group, "BKP", 2, (None, second)).await;
+    group.start("PRD").await;
+    group.settled("PRD", MemberRole::Backup, 2).await;
+    switch(&group, "BKP", "PRD").await;
+    found(&group, "PRD", 1, (None, first)).await;
+    found(&group, "PRD", 2, (Some("PRDLIB/BKP"), second)).await;
+    let third = new(&group, "PRD", 3).await;
+    found(&group, "PRD", 3, (None, third)).await;
+    group.stop_all().await;
+}
+
+/// What was kept of forgotten keys went further than where the journal is cut: numbers behind the cut are given out again, and
+/// what lands there was taken for forgotten and not looked for at the next start.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_that_lands_where_others_were_cut_is_found_after_a_restart() {
+    let mut group = Group::new(&["PRD", "BKP"], short_patience()).await;
+    let first = new(&group, "PRD", 1).await;
+    group.deposit_sync("PRD", "in sync").await;
+    group.stop("BKP").await;
+    many(&group, "PRD").await;
+    many(&group, "PRD").await;
+    new(&group, "PRD", 2).await;
+    // What left the window is kept when a receiver ends.
+    let change = ChangeJournal {
+        journal: own("PRD"),
+        receiver: Some(ReceiverChoice::Generate),
+        open: None,
+        attributes: AttributePatch::default(),
+        force: false,
+        fed: None,
+    };
+    group.system("PRD").run(change).await.expect("a change");
+    lose(&mut group).await;
+    group.start("PRD").await;
+    group.settled("PRD", MemberRole::Backup, 2).await;
+    switch(&group, "BKP", "PRD").await;
+    let second = new(&group, "PRD", 2).await;
+    assert!(
+        second.get() < 1_000,
+        "a number that was used before: {second}"
+    );
+    group.deposit_sync("PRD", "in sync").await;
+    group.stop("PRD").await;
+    group.start("PRD").await;
+    found(&group, "PRD", 1, (None, first)).await;
+    found(&group, "PRD", 2, (None, second)).await;
     group.stop_all().await;
 }
 

@@ -206,6 +206,31 @@ impl ForgottenFile {
         self.upto = upto;
         Ok(())
     }
+
+    /// Everything behind `at` is about to be cut, of a journal whose receivers begin behind `oldest`. Where the file speaks of
+    /// what goes, the numbers it has passed are given out again: the receivers are to be read from their beginning then. Durable
+    /// when this returns.
+    ///
+    /// # Errors
+    /// [`JournalError::Io`] when the disk refuses.
+    pub(super) fn cut(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        at: Sequence,
+        oldest: Sequence,
+    ) -> Result<(), JournalError> {
+        let (mut file, forgotten) = Self::open(disk, dir)?;
+        if file.upto <= at {
+            return Ok(());
+        }
+        // Of what is in no receiver any more the keys stay too old, and with them those that are cut: none lands twice.
+        let kept = if oldest == Sequence::NONE {
+            Forgotten::default()
+        } else {
+            forgotten
+        };
+        file.save(oldest, &kept)
+    }
 }
 
 #[cfg(test)]
@@ -241,6 +266,28 @@ mod tests {
         for end in 0..bytes.len() {
             assert_eq!(Forgotten::decode(&bytes[..end]), None, "{end}");
         }
+    }
+
+    #[test]
+    fn what_was_kept_of_entries_that_are_cut_is_looked_for_in_the_receivers_again() {
+        let disk: Arc<dyn Disk> = Arc::new(crate::disk::MemoryDisk::new());
+        let dir = Path::new("journal");
+        disk.create_dir(dir).unwrap();
+        let mut forgotten = Forgotten::default();
+        forgotten.note(key(1, 9), Sequence::new(50));
+        let open = || ForgottenFile::open(Arc::clone(&disk), dir).unwrap();
+        let cut = |at, oldest| {
+            let (at, oldest) = (Sequence::new(at), Sequence::new(oldest));
+            ForgottenFile::cut(Arc::clone(&disk), dir, at, oldest).unwrap();
+            let (file, forgotten) = open();
+            (file.upto().get(), forgotten.highest(client(1)))
+        };
+        open().0.save(Sequence::new(60), &forgotten).unwrap();
+        assert_eq!(cut(60, 0), (60, Some(9)));
+        // Receivers are gone: what they had is not known better.
+        assert_eq!(cut(59, 40), (40, Some(9)));
+        open().0.save(Sequence::new(60), &forgotten).unwrap();
+        assert_eq!(cut(30, 0), (0, None));
     }
 
     #[test]

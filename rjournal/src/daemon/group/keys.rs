@@ -33,6 +33,8 @@ pub(super) struct KeyCollector {
     read: BTreeMap<JournalId, (SegmentId, Sequence)>,
     /// Where reading was last.
     upto: Option<(SegmentId, Sequence)>,
+    /// Journals of which nothing can be read here, found out when one was opened without them.
+    missing: Vec<JournalId>,
     /// What the file has.
     kept: Option<(SegmentId, Sequence)>,
     file: Option<SlotFile>,
@@ -128,10 +130,9 @@ impl KeyCollector {
 
     /// What is to be read next: the segment, how many entries the history has before it, and the entry after which.
     fn next(&self, history: &Indexed, own: JournalId) -> Option<(Segment, u64, Sequence)> {
-        let others = history
-            .0
-            .iter()
-            .filter(|(segment, _)| segment.journal != own);
+        let others = history.0.iter().filter(|(segment, _)| {
+            segment.journal != own && !self.missing.contains(&segment.journal)
+        });
         let mut left = others.filter_map(|(segment, before)| {
             let started = match self.start {
                 Some((start, _)) if segment.term < start.term => return None,
@@ -174,7 +175,7 @@ impl KeyCollector {
     }
 
     fn keep(&mut self, history: &Indexed) {
-        let Some(passed) = self.passed() else {
+        let Some(passed) = self.passed().filter(|_| self.missing.is_empty()) else {
             return;
         };
         let kept = self.kept.map_or(0, |kept| history.index_of(kept));
@@ -233,7 +234,12 @@ impl Shared {
             .and_then(|name| self.runtime_of(name))
             .and_then(|runtime| runtime.source());
         let Some(source) = source else {
-            return Ok(false);
+            if !confirmed {
+                // It is broken, or not here: later ones are not left out for it. After the next start it is looked for again.
+                tracing::warn!(journal = %segment.journal, "its deposit keys cannot be read");
+                collector.missing.push(segment.journal);
+            }
+            return Ok(!confirmed);
         };
         let marks = source.tail_marks();
         let flushed = if confirmed {
@@ -261,9 +267,17 @@ impl Shared {
         collector.upto = Some((id, at));
         let window = self.key_window_of(group);
         collector.keys.forget(history.index_of((id, at)), window);
-        collector.keep(history);
+        if confirmed {
+            collector.keep(history);
+        }
         let ended = segment.last.is_some_and(|last| at >= last.sequence);
-        Ok(ended || at > after)
+        let more = ended || at > after;
+        if !more && !confirmed && segment.last.is_some() {
+            tracing::warn!(journal = %segment.journal, entry = %at, "its deposit keys cannot be read further");
+            collector.missing.push(segment.journal);
+            return Ok(true);
+        }
+        Ok(more)
     }
 
     /// Over how many entries of the history keys are remembered: the own journal's attribute.
@@ -304,32 +318,17 @@ impl Shared {
         };
         let mut collector = lock(&group.keys);
         collector.open(&self.disk, &group.dir())?;
-        let first = history
-            .0
-            .iter()
-            .filter(|(segment, _)| segment.journal != own)
-            .find_map(|(segment, before)| {
-                let ends = before
-                    + segment
-                        .last?
-                        .sequence
-                        .entries_since(segment.begins.sequence);
-                let wanted = begins.index.saturating_sub(window);
-                let skipped = wanted.saturating_sub(*before);
-                let at = Sequence::new(segment.begins.sequence.get() + skipped);
-                (ends > wanted).then(|| (id_of(segment), at))
-            });
-        // What is further back than the window is not waited for now.
-        if let Some(first) = first {
-            let start = collector.start.map_or(0, |start| history.index_of(start));
-            if start < history.index_of(first) {
-                collector.start = Some(first);
-            }
-        }
+        // Also what is further back than the window: a key there is too old, and would be new if it were not known.
         while self.collect_piece(group, &mut collector, &history, own, false)? {}
         collector.keys.forget(begins.index, window);
         recovered.remember(collector.keys.clone(), begins);
         Ok(())
+    }
+
+    /// A term that was to be opened was not: what was read for it may never be in the history. It is read again as far as it is
+    /// confirmed.
+    pub(super) fn keys_again(group: &GroupRuntime) {
+        *lock(&group.keys) = KeyCollector::default();
     }
 
     /// The receivers of a journal of a group that are needed to know its deposit keys.

@@ -148,6 +148,7 @@ impl Shared {
                 Ok(record)
             }
             Ok(Err((error, dir))) => {
+                Self::keys_again(group);
                 let control = resting.copy.control();
                 let text = error.to_string();
                 self.journal_broken(own, control, text.clone(), dir);

@@ -1,9 +1,13 @@
 //! Room `journal`, a copy: what lies behind a fork is archived, and then cut. Must not know why histories forked.
 
+use std::sync::Arc;
+
 use super::held::Copy;
 use crate::entry::progress::CopyProgress;
 use crate::entry::{Epoch, Position, Timestamp};
 use crate::error::JournalError;
+use crate::journal::control::JournalKind;
+use crate::journal::forgotten::ForgottenFile;
 use crate::journal::mark::Mark;
 use crate::journal::orphan::{self, Orphan};
 use crate::journal::write::lock;
@@ -69,6 +73,12 @@ impl Copy {
 
     /// Records the cut, makes it, and takes the record back.
     fn cut(&mut self, at: Position, orphan: u64) -> Result<(), JournalError> {
+        if self.shared.control().kind == JournalKind::Local {
+            // Deposit keys of what goes may be kept already.
+            let oldest = self.chain.reader().oldest().sequence;
+            let (disk, dir) = (Arc::clone(&self.shared.disk), &self.shared.dir);
+            ForgottenFile::cut(disk, dir, at.sequence, oldest)?;
+        }
         let kept: Vec<_> = self
             .chain
             .reader()
