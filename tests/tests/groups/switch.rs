@@ -44,7 +44,8 @@ impl Gate {
         );
         let config = group.place("PRD").data.join("rjournal.toml");
         let text = std::fs::read_to_string(&config).expect("a configuration");
-        let text = format!("on_role = {command:?}\nrole_hook_seconds = 120\n{text}");
+        let text = text.replace("role_hook_seconds = 10", "role_hook_seconds = 120");
+        let text = format!("on_role = {command:?}\n{text}");
         std::fs::write(&config, text).expect("it can be written");
         group.stop("PRD").await;
         group.start("PRD").await;

@@ -30,6 +30,10 @@ pub(super) enum Loss {
 
 /// One loss of PRD, until it was primary again. Times in milliseconds.
 #[derive(Debug, Clone, Serialize)]
+#[expect(
+    clippy::struct_field_names,
+    reason = "they are named as in the output"
+)]
 pub(super) struct Takeover {
     /// How it was lost.
     pub(super) loss: Loss,

@@ -11,6 +11,10 @@ use crate::text;
 
 /// What was measured.
 #[derive(Debug, Clone, Copy)]
+#[expect(
+    clippy::struct_field_names,
+    reason = "they are named as in the output"
+)]
 pub(super) struct Switched {
     pub(super) switch_pause_ms: u64,
     pub(super) switch_command_ms: u64,
