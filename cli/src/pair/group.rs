@@ -115,6 +115,13 @@ impl Pair {
         // As it was on the disk: what it has to give up it has not given up yet, or it is in an archive.
         let first = self.held().await?;
         self.follows(&self.target, "PRD").await?;
+        // It is in the set before it has everything: it belongs there when it holds what was written until then.
+        let written = self.target.journal().await?.watermarks.sealed;
+        let copy = qualified(REVERSE_COPY);
+        until("PRD has what was written without it", async || {
+            Ok(self.source.journal_named(copy).await?.watermarks.written >= written)
+        })
+        .await?;
         let took_ms = millis(began);
         let after = self.held().await?;
         let (lost, gave_up) = (self.lost_with, first.archives < after.archives);

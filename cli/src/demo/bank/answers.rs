@@ -206,7 +206,7 @@ mod tests {
         answered(&answers, began, 10, Some(AckClass::Sync));
         answered(&answers, began, 20, Some(AckClass::Local));
         answered(&answers, began, 30, Some(AckClass::Local));
-        let after = async |millis, class| {
+        let after = async |millis, class: Option<AckClass>| {
             let moment = began + Duration::from_millis(millis);
             let asked = |answered: &Answered| class.is_none() || answered.class == class;
             let at = answers.after(moment, asked).await.expect("an answer");
