@@ -1,6 +1,6 @@
 //! Package `cli`, the demonstration: what a person sees of it. Must not decide anything.
 
-use super::chapters::Takeover;
+use super::chapters::Absence;
 use super::proof::Proofs;
 use super::{Plan, Summary};
 use crate::output::{Output, Progress};
@@ -153,7 +153,7 @@ fn took(summary: &Summary) -> Option<String> {
         return None;
     }
     let all =
-        |of: fn(&Takeover) -> String| takeovers.iter().map(of).collect::<Vec<_>>().join(" and ");
+        |of: fn(&Absence) -> String| takeovers.iter().map(of).collect::<Vec<_>>().join(" and ");
     Some(format!(
         "Takeover {}, first answer {} after the command; rejoin {} with {}; switch back: no answers for {}",
         all(|taken| text::millis(taken.takeover_ms)),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::Ledger;
-use super::chapters::Takeover;
+use super::chapters::Absence;
 use super::proof::Proofs;
 
 /// The result, as `--json` prints it.
@@ -44,7 +44,7 @@ pub(crate) struct Summary {
     /// Whether the first primary got its role back each time.
     pub(super) switched_back: Option<bool>,
     /// Each takeover.
-    pub(super) takeovers: Vec<Takeover>,
+    pub(super) takeovers: Vec<Absence>,
     /// Whether primary and replica are equal, row by row.
     pub(super) replica_equal: bool,
     /// Whether what the workload promises holds on both sides: sums for the bank, the input for CSV.
@@ -65,11 +65,11 @@ impl Summary {
     pub(super) fn new(
         workload: &'static str,
         ledger: &Ledger,
-        takeovers: Vec<Takeover>,
+        takeovers: Vec<Absence>,
         proofs: &Proofs,
         kills: u64,
     ) -> Self {
-        let longest = |of: fn(&Takeover) -> u64| takeovers.iter().map(of).max();
+        let longest = |of: fn(&Absence) -> u64| takeovers.iter().map(of).max();
         let some = !takeovers.is_empty();
         Self {
             workload,

@@ -13,6 +13,11 @@ const GROUP: &str = "BANK";
 /// The reverse journal's copy on PRD.
 const REVERSE_COPY: &str = "PRDLIB/BKP";
 
+/// How often a switch is ordered.
+const SWITCH_TRIES: u32 = 3;
+/// How many entries a store may be behind for a switch, as the command has it.
+const BEHIND_MAX: u64 = 10_000;
+
 /// What a takeover did.
 #[derive(Debug, Clone)]
 pub(crate) struct TookOver {
@@ -115,6 +120,13 @@ impl Pair {
         // As it was on the disk: what it has to give up it has not given up yet, or it is in an archive.
         let first = self.held().await?;
         self.follows(&self.target, "PRD").await?;
+        // It is in the set before it has everything: it belongs there when it holds what was written until then.
+        let written = self.target.journal().await?.watermarks.sealed;
+        let copy = qualified(REVERSE_COPY);
+        until("PRD has what was written without it", async || {
+            Ok(self.source.journal_named(copy).await?.watermarks.written >= written)
+        })
+        .await?;
         let took_ms = millis(began);
         let after = self.held().await?;
         let (lost, gave_up) = (self.lost_with, first.archives < after.archives);
@@ -154,33 +166,43 @@ impl Pair {
         Ok(fresh.filter_map(bytes).sum())
     }
 
-    /// PRD gets its role back, when it is ready for it.
+    /// PRD gets its role back, when it is ready for it. On a busy machine the command may have to be given again, as it says.
     pub(crate) async fn switch_back(&self) -> Result<SwitchedBack, CliError> {
-        until("PRD can be primary again", async || {
-            let client = self.target.client().await?;
-            let plan = SwitchPrimary {
-                group: None,
-                to: None,
-                plan: true,
-                abort: false,
-                drain_ms: 0,
-                behind_max: 10_000,
-            };
-            let planned = client.run(plan).await?;
-            Ok(matches!(planned, Switched::To(plan) if plan.against.is_empty()))
-        })
-        .await?;
-        let asked_at = Instant::now();
-        let said = self
-            .target
-            .run(&["switch", "--crg", GROUP, "--to", "PRD"])
+        for tries in 1.. {
+            until("PRD can be primary again", async || {
+                Ok(self.may_switch().await.unwrap_or(false))
+            })
             .await?;
-        let number = |name: &str| said.get(name).and_then(serde_json::Value::as_u64);
-        Ok(SwitchedBack {
-            asked_at,
-            pause_ms: number("switch_pause_ms").unwrap_or_default(),
-            term: number("term").unwrap_or_default(),
-        })
+            let asked_at = Instant::now();
+            let switch = ["switch", "--crg", GROUP, "--to", "PRD"];
+            match self.target.run(&switch).await {
+                Ok(said) => {
+                    let number = |name: &str| said.get(name).and_then(serde_json::Value::as_u64);
+                    return Ok(SwitchedBack {
+                        asked_at,
+                        pause_ms: number("switch_pause_ms").unwrap_or_default(),
+                        term: number("term").unwrap_or_default(),
+                    });
+                }
+                Err(error) if tries == SWITCH_TRIES => return Err(error),
+                Err(error) => self.voice.event(&format!("{}: once more", error.0.text)),
+            }
+        }
+        Err(CliError::internal(&"no switch"))
+    }
+
+    /// Whether BKP says that PRD is ready to be primary.
+    async fn may_switch(&self) -> Result<bool, CliError> {
+        let plan = SwitchPrimary {
+            group: None,
+            to: None,
+            plan: true,
+            abort: false,
+            drain_ms: 0,
+            behind_max: BEHIND_MAX,
+        };
+        let planned = self.target.client().await?.run(plan).await?;
+        Ok(matches!(planned, Switched::To(plan) if plan.against.is_empty()))
     }
 
     /// Waits until the store of a system has come through all terms, and has applied an entry of the last one.

@@ -19,7 +19,7 @@ use rjournal_apply::serve::{DatabaseClient, EncodedWrite, SteadyClient, WriteKin
 use tokio::task::{JoinSet, LocalSet};
 
 use super::Ledger;
-use super::chapters::{self, PARTS, Takeover};
+use super::chapters::{self, Absence, PARTS};
 use super::screen::Screen;
 use crate::error::CliError;
 use crate::pair::{PATIENCE, Pair, store};
@@ -214,7 +214,7 @@ impl Bank {
         &self,
         pair: &mut Pair,
         screen: Screen,
-    ) -> Result<(Ledger, Vec<Takeover>), CliError> {
+    ) -> Result<(Ledger, Vec<Absence>), CliError> {
         // Not all that is borrowed while a transaction is tried may go to another thread.
         let here = LocalSet::new();
         let mut clients = JoinSet::new();

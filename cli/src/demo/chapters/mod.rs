@@ -30,11 +30,7 @@ pub(super) enum Loss {
 
 /// One loss of PRD, until it was primary again. Times in milliseconds.
 #[derive(Debug, Clone, Serialize)]
-#[expect(
-    clippy::struct_field_names,
-    reason = "they are named as in the output"
-)]
-pub(super) struct Takeover {
+pub(super) struct Absence {
     /// How it was lost.
     pub(super) loss: Loss,
     /// From the command until it said that deposits are taken.
@@ -61,7 +57,7 @@ pub(super) struct Played {
     /// Transactions a second, while both systems were there.
     pub(super) rate: f64,
     /// The losses of PRD.
-    pub(super) takeovers: Vec<Takeover>,
+    pub(super) takeovers: Vec<Absence>,
 }
 
 /// Plays all chapters.
@@ -76,7 +72,7 @@ pub(super) async fn play(
         let taken = takeover::play(pair, answers, loss, part).await?;
         let home = coming_home::play(pair, answers, &mut archives, part / 2).await?;
         let switched = switching_back::play(pair, answers, part / 2).await?;
-        takeovers.push(Takeover {
+        takeovers.push(Absence {
             loss,
             takeover_ms: taken.takeover_ms,
             first_answer_ms: taken.first_answer_ms,

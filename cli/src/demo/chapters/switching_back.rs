@@ -11,11 +11,7 @@ use crate::text;
 
 /// What was measured.
 #[derive(Debug, Clone, Copy)]
-#[expect(
-    clippy::struct_field_names,
-    reason = "they are named as in the output"
-)]
-pub(super) struct Switched {
+pub(super) struct WayBack {
     pub(super) switch_pause_ms: u64,
     pub(super) switch_command_ms: u64,
     pub(super) switched_back: bool,
@@ -26,7 +22,7 @@ pub(super) async fn play(
     pair: &mut Pair,
     answers: &Answers,
     part: Duration,
-) -> Result<Switched, CliError> {
+) -> Result<WayBack, CliError> {
     let back = pair.switch_back().await?;
     let first = answers
         .after(back.asked_at, |answered| answered.by == Place::Prd)
@@ -40,7 +36,7 @@ pub(super) async fn play(
         text::millis(pause)
     ));
     tokio::time::sleep(part).await;
-    Ok(Switched {
+    Ok(WayBack {
         switch_pause_ms: pause,
         switch_command_ms: back.pause_ms,
         switched_back: primary.here && primary.open,

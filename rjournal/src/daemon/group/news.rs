@@ -108,6 +108,9 @@ impl Shared {
 
     pub(super) fn tell_heard(&self, group: &GroupRuntime, heard: Heard) {
         let standing = group.standing();
+        if heard != Heard::Nothing {
+            self.end_answers(group);
+        }
         match heard {
             Heard::Nothing => return,
             Heard::Follows { demoted } => {

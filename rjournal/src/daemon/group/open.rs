@@ -45,10 +45,27 @@ impl Shared {
         {
             return;
         }
+        self.end_answers(group);
         if let Err(error) = self.rest(&standing, member.own).await {
             tracing::error!(group = %group.name, %error, "the journal cannot be put to rest");
         }
         self.fence(group);
+    }
+
+    /// Where this member is primary no longer its own journal takes nothing from now on, and answers nothing but UNKNOWN: whatever
+    /// it takes until its links and threads have ended would be answered LOCAL by a system that knows better (ruling 27).
+    pub(super) fn end_answers(&self, group: &GroupRuntime) {
+        let standing = group.standing();
+        let writes = matches!(
+            standing.role(self.id),
+            MemberRole::Primary | MemberRole::HandedOver
+        );
+        let own = standing.group.member(self.id).map(|member| member.own);
+        if let Some(JournalRuntime::Local(local)) = own.and_then(|own| self.runtime_of(own))
+            && !writes
+        {
+            local.journal.close();
+        }
     }
 
     /// Ends what runs for the own journal, and holds it like a copy from now on.
