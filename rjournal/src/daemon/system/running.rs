@@ -104,7 +104,8 @@ impl System {
     /// # Errors
     /// [`CommandError`].
     pub async fn run<C: Command>(&self, command: C) -> Result<C::Reply, CommandError> {
-        let reply = self.shared.execute(command.into_request()).await?;
+        // Boxed: whoever runs a command does not carry what the largest of them needs.
+        let reply = Box::pin(self.shared.execute(command.into_request())).await?;
         C::from_reply(reply).ok_or_else(|| {
             CommandError::new(
                 ErrorKind::Internal,
