@@ -7,6 +7,7 @@ use rjournal::disk::{Disk, MemoryDisk};
 use rjournal::entry::JournalId;
 use rjournal::journal::{AckClass, Answer};
 use rjournal::receiver::ChainReader;
+use rjournal::remote::{EndReason, RefusalCode};
 use rjournal::role::Stop;
 
 use super::found::Found;
@@ -179,9 +180,26 @@ impl World {
 
     /// Whether a member takes no part until an operator decides; a conflict ends with the next term.
     pub(super) fn is_stopped(&self, member: usize) -> bool {
-        let member = self.members[member].borrow();
-        let up = member.up.as_ref();
-        up.is_none_or(|up| matches!(up.standing.get().stopped, Some(Stop::Abandoned { .. })))
+        self.is_refused(member) || {
+            let member = self.members[member].borrow();
+            let up = member.up.as_ref();
+            up.is_none_or(|up| matches!(up.standing.get().stopped, Some(Stop::Abandoned { .. })))
+        }
+    }
+
+    /// Whether a disk was set back, and a member's copy refuses the primary for what it has confirmed: an operator is told so.
+    fn is_refused(&self, member: usize) -> bool {
+        let system = self.group.members[member].system;
+        let refuses = |other: usize| {
+            let other = self.members[other].borrow();
+            let links = other.up.iter().flat_map(|up| &up.links);
+            let mut links = links.filter(|link| link.record.system == system);
+            links.any(|link| match link.link.shown().last_end {
+                Some(EndReason::Refused(refusal)) => refusal.code == RefusalCode::Diverged,
+                _ => false,
+            })
+        };
+        self.truth.borrow().restored && (0..self.members.len()).any(refuses)
     }
 }
 

@@ -226,6 +226,9 @@ impl World {
             *failed = Some(error.to_string());
         }
         let ended = crank.ended.is_some();
+        if let Some(EndReason::Refused(refusal)) = &crank.ended {
+            self.say(8, || format!("a session ends: {refusal:?}"));
+        }
         if ended || failed.is_some() {
             *session = None;
         }

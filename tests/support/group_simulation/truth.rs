@@ -178,6 +178,16 @@ impl Truth {
         self.lost || self.restored
     }
 
+    /// Whether a member may have confirmed what is in no term: by an operator's act, or as the primary of a term that the newest
+    /// lineage leaves out (P10).
+    fn may_abandon(&self, member: SystemId) -> bool {
+        let counts = |term: &u64| self.newest.records().iter().any(|at| at.term == *term);
+        let left_out = self.records.iter().any(|(term, of_term)| {
+            !counts(term) && of_term.iter().any(|record| record.primary == member)
+        });
+        !self.is_exact() || self.split || left_out
+    }
+
     /// A member's disk was set back: what was confirmed there is not.
     pub(super) fn handle_restored(&mut self, member: usize) {
         self.restored = true;
@@ -298,7 +308,9 @@ impl World {
         self.counts.borrow_mut().abandoned += 1;
         self.reach(Goal::Abandoned);
         assert!(
-            !self.truth.borrow().is_exact() || self.truth.borrow().split,
+            self.truth
+                .borrow()
+                .may_abandon(self.group.members[me].system),
             "member {me} stopped as abandoned though nobody accepted loss"
         );
     }
@@ -360,7 +372,7 @@ impl World {
         let explained = match &standing.stopped {
             None => true,
             Some(Stop::Conflict { .. }) => truth.is_void() || truth.split,
-            Some(Stop::Abandoned { .. }) => !truth.is_exact() || truth.split,
+            Some(Stop::Abandoned { .. }) => truth.may_abandon(member.system),
         };
         assert!(explained, "member {me} stopped: {:?}", standing.stopped);
     }
