@@ -157,7 +157,10 @@ impl View<'_> {
             return chores;
         }
         for (journal, end, has_end) in self.lacking() {
-            chores.push(if has_end {
+            let held = self.held(journal);
+            // What is confirmed beyond the end is nowhere to be fetched to: it is told, and its member stops (ruling 32).
+            let ahead = held.is_some_and(|held| held.tip.confirmed > end.sequence);
+            chores.push(if has_end || ahead {
                 Chore::SetAside { journal, end }
             } else {
                 let from = self.who_may_have(journal, end);
@@ -401,6 +404,24 @@ mod tests {
         let mine = [held(1, 105, 105), left];
         let seen = view(3, &standing, &mine, OwnJournal::Resting, &[]);
         assert_eq!((seen.chores(), seen.follows()), (Vec::new(), 2));
+    }
+
+    /// It was asked for again and again, and refused every time.
+    #[test]
+    fn a_copy_that_forks_and_is_confirmed_beyond_the_end_is_not_fetched() {
+        let standing = taken_over();
+        let mine = [held(1, 120, 110)];
+        let seen = view(3, &standing, &mine, OwnJournal::Resting, &[]);
+        assert_eq!(
+            seen.chores(),
+            [Chore::SetAside {
+                journal: journal(1),
+                end: at(1, 105)
+            }]
+        );
+        let mine = [held(1, 120, 104)];
+        let seen = view(3, &standing, &mine, OwnJournal::Resting, &[]);
+        assert!(matches!(seen.chores()[..], [Chore::Fetch { .. }]));
     }
 
     #[test]

@@ -153,6 +153,9 @@ impl World {
                 }
                 let member = member.borrow();
                 let side = member.up.as_ref().map(|up| &up.sides[writer]);
+                // What came behind the end of the history and was never flushed is set aside when it is.
+                let more = matches!(side, Some(Side::Copy(side))
+                    if side.copy.progress().received > side.copy.progress().written);
                 let reader: ChainReader = match side {
                     Some(Side::Open(open)) => open.journal.reader().clone(),
                     Some(Side::Copy(side)) => side.copy.shared().reader().clone(),
@@ -160,12 +163,18 @@ impl World {
                 };
                 for (record, path) in reader.records().iter().zip(reader.paths()) {
                     let bytes = bytes(&member.disk, &path, record.bytes);
-                    let first = known
-                        .entry(record.receiver)
-                        .or_insert_with(|| (number, bytes.clone()));
+                    let first = if more {
+                        known.get(&record.receiver)
+                    } else {
+                        let first = known.entry(record.receiver);
+                        Some(&*first.or_insert_with(|| (number, bytes.clone())))
+                    };
+                    let Some(first) = first else {
+                        continue;
+                    };
                     let differs = first.1.iter().zip(&bytes).position(|(a, b)| a != b);
                     assert!(
-                        differs.is_none() && first.1.len() == bytes.len(),
+                        differs.is_none() && (more || first.1.len() == bytes.len()),
                         "receiver {} of {} differs between members {} and {number}: {} and {} bytes, from byte {differs:?}",
                         record.name,
                         of.own,

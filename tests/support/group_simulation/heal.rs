@@ -7,6 +7,7 @@ use std::time::Duration;
 use rjournal::entry::Moment;
 use rjournal::journal::AckClass;
 use rjournal::remote::MemberRole;
+use rjournal::role::MemberTip;
 
 use super::member::Side;
 use super::world::World;
@@ -129,7 +130,8 @@ impl World {
                 Some(rjournal::role::Stop::Abandoned { .. })
             );
             // One that is primary, and cannot open, is taken over from elsewhere.
-            !abandoned && here.role() != MemberRole::Primary
+            let holds = here.own_tip() != MemberTip::default();
+            !abandoned && holds && here.role() != MemberRole::Primary
         });
         let most = able.max_by_key(|me| {
             let standing = self.here(*me).standing();

@@ -114,7 +114,7 @@ impl Here {
         Ok(())
     }
 
-    fn own_tip(&self) -> MemberTip {
+    pub(super) fn own_tip(&self) -> MemberTip {
         let standing = self.standing();
         tip_of(&standing.lineage, &self.seen().tips())
     }
