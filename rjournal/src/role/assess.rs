@@ -125,6 +125,7 @@ mod tests {
                 let heard: Vec<SystemId> = heard.iter().copied().map(system).collect();
                 let others = [system(1), system(3)];
                 let copy = CopySays {
+                    term: 0,
                     in_set,
                     local_answers_possible,
                 };

@@ -189,7 +189,8 @@ impl World {
 
     /// Whether a member takes no part until an operator decides; a conflict ends with the next term.
     pub(super) fn is_stopped(&self, member: usize) -> bool {
-        self.is_refused(member) || {
+        let forked = self.truth.borrow().forked.contains(&member);
+        forked || self.is_refused(member) || {
             let member = self.members[member].borrow();
             let up = member.up.as_ref();
             up.is_none_or(|up| matches!(up.standing.get().stopped, Some(Stop::Abandoned { .. })))

@@ -147,6 +147,8 @@ pub(super) struct Truth {
     pub(super) alone: bool,
     /// A disk was set back to a snapshot: what was durable on it is not.
     pub(super) restored: bool,
+    /// Members whose copies fork from the newest lineage below what is confirmed there, by an operator's act: one is told so.
+    pub(super) forked: BTreeSet<usize>,
     /// Of two members one took over without the other: both may, and meet in one term (failures.md BRD-3).
     pub(super) split: bool,
 }

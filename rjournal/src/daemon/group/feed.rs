@@ -282,13 +282,14 @@ fn feeding_epoch(group: &GroupRuntime) -> Epoch {
     }
 }
 
-/// What is flushed may be sent; of it is confirmed what this member knows to be.
+/// What is flushed may be sent, and nothing is confirmed with it: a close record does that, where it is flushed, under its own
+/// promise (ruling 31). What this member knows to be confirmed may be so by one of a term that history leaves out.
 fn feed_marks(source: &Source, epoch: Epoch, upto: Sequence) -> SourceMarks {
     let marks = source.marks(ShipLimit::Written);
     SourceMarks {
         epoch,
         shippable: upto,
-        confirmable: marks.confirmable.min(upto),
+        confirmable: Sequence::NONE,
         last: upto,
         last_time: marks.last_time,
     }
