@@ -77,6 +77,9 @@ pub enum PartnerRequest {
         journal: JournalId,
         /// The asking member's authority.
         epoch: Epoch,
+        /// No further than here, where only a segment that was closed is wanted: what lies behind it is in no term.
+        #[serde(default)]
+        upto: Option<Sequence>,
     },
     /// Would you let me feed your copy of this journal, were I primary? Nothing is changed.
     CheckPath {

@@ -64,6 +64,8 @@ pub enum Chore {
     Fetch {
         /// The journal.
         journal: JournalId,
+        /// Where it ends: what lies behind is in no term, and may be confirmed with whoever wrote it.
+        upto: Sequence,
         /// Who may have it, in the order in which they are to be asked.
         from: Vec<SystemId>,
     },
@@ -105,7 +107,12 @@ impl View<'_> {
             .iter()
             .map(|member| member.journal);
         let lacking = journals.filter_map(|journal| {
-            let end = self.standing.end_of(journal)?;
+            let current = self.standing.lineage.is_current(journal);
+            let newest = self.standing.lineage.newest();
+            // A journal that a later term goes on in begins where that does; the first term begins it.
+            let begins = newest.filter(|newest| current && newest.closed.is_some());
+            let begins = begins.map(|newest| newest.begins);
+            let end = self.standing.end_of(journal).or(begins)?;
             let held = self.held(journal);
             let has_end = end.sequence == Sequence::NONE
                 || held.is_some_and(|held| {
@@ -115,7 +122,11 @@ impl View<'_> {
                         || held.head_at_end == Some(end.head)
                 });
             let beyond = held.is_some_and(|held| held.tip.tip.sequence > end.sequence);
-            let too_much = beyond && !self.standing.lineage.is_current(journal);
+            // Of the term that goes on is what came of it; what an earlier one left behind, which is in no history, is not.
+            let mine = newest.is_some_and(|newest| newest.primary == self.me);
+            let left = held.is_some_and(|held| held.tip.epoch.term < self.standing.lineage.term());
+            let left = left && !mine;
+            let too_much = beyond && (!current || begins.is_some() && left);
             (!has_end || too_much).then_some((journal, end, has_end))
         });
         lacking.collect()
@@ -146,11 +157,18 @@ impl View<'_> {
             return chores;
         }
         for (journal, end, has_end) in self.lacking() {
-            chores.push(if has_end {
+            let held = self.held(journal);
+            // What is confirmed beyond the end is nowhere to be fetched to: it is told, and its member stops (ruling 32).
+            let ahead = held.is_some_and(|held| held.tip.confirmed > end.sequence);
+            chores.push(if has_end || ahead {
                 Chore::SetAside { journal, end }
             } else {
                 let from = self.who_may_have(journal, end);
-                Chore::Fetch { journal, from }
+                Chore::Fetch {
+                    journal,
+                    upto: end.sequence,
+                    from,
+                }
             });
         }
         self.closing(&mut chores);
@@ -347,6 +365,7 @@ mod tests {
             seen.chores(),
             [Chore::Fetch {
                 journal: journal(1),
+                upto: Sequence::new(105),
                 from: vec![system(2)]
             }]
         );
@@ -375,6 +394,52 @@ mod tests {
                 }
             ]
         );
+    }
+
+    /// A copy with entries of a term that history left out, in the journal in which a later term went on, was refused as one that
+    /// had another history, for ever, and said nothing.
+    #[test]
+    fn what_a_left_out_term_put_into_the_journal_of_the_newest_is_set_aside() {
+        let mut standing = taken_over();
+        standing.flushed = 2;
+        let term = |term| Epoch {
+            term,
+            boot: 1,
+            nonce: 7,
+        };
+        let mut left = held(2, 100, 100);
+        left.tip.epoch = term(1);
+        let mine = [held(1, 105, 105), left];
+        let seen = view(3, &standing, &mine, OwnJournal::Resting, &[]);
+        let end = standing.lineage.newest().expect("two terms").begins;
+        let aside = Chore::SetAside {
+            journal: journal(2),
+            end,
+        };
+        assert_eq!(seen.chores(), [aside]);
+        assert_eq!(seen.follows(), 0);
+        left.tip.epoch = term(2);
+        let mine = [held(1, 105, 105), left];
+        let seen = view(3, &standing, &mine, OwnJournal::Resting, &[]);
+        assert_eq!((seen.chores(), seen.follows()), (Vec::new(), 2));
+    }
+
+    /// It was asked for again and again, and refused every time.
+    #[test]
+    fn a_copy_that_forks_and_is_confirmed_beyond_the_end_is_not_fetched() {
+        let standing = taken_over();
+        let mine = [held(1, 120, 110)];
+        let seen = view(3, &standing, &mine, OwnJournal::Resting, &[]);
+        assert_eq!(
+            seen.chores(),
+            [Chore::SetAside {
+                journal: journal(1),
+                end: at(1, 105)
+            }]
+        );
+        let mine = [held(1, 120, 104)];
+        let seen = view(3, &standing, &mine, OwnJournal::Resting, &[]);
+        assert!(matches!(seen.chores()[..], [Chore::Fetch { .. }]));
     }
 
     #[test]

@@ -36,8 +36,13 @@ impl Here {
                 Ok(told) => PartnerReply::Promise(Box::new(told)),
                 Err(text) => refused(text),
             },
-            PartnerRequest::Feed { journal, epoch, .. } => {
-                return self.serve_feed(from, call, journal, epoch);
+            PartnerRequest::Feed {
+                journal,
+                epoch,
+                upto,
+                ..
+            } => {
+                return self.serve_feed(from, call, (journal, epoch), upto);
             }
             _ => refused("not answered here".to_owned()),
         };
@@ -73,8 +78,14 @@ impl Here {
     }
 
     /// A member asks to be fed: the reply first, then the session.
-    fn serve_feed(&self, to: usize, call: u64, journal: JournalId, epoch: Epoch) {
-        let Some(feed) = self.feed_side(to, journal, epoch) else {
+    fn serve_feed(
+        &self,
+        to: usize,
+        call: u64,
+        (journal, epoch): (JournalId, Epoch),
+        upto: Option<Sequence>,
+    ) {
+        let Some(feed) = self.feed_side(to, journal, epoch, upto) else {
             return self.reply(to, call, refused("it is not open".to_owned()));
         };
         let upto = feed.session.extent().tip;
@@ -92,7 +103,13 @@ impl Here {
         self.world.pump(self.me);
     }
 
-    fn feed_side(&self, to: usize, journal: JournalId, epoch: Epoch) -> Option<FeedSide> {
+    fn feed_side(
+        &self,
+        to: usize,
+        journal: JournalId,
+        epoch: Epoch,
+        upto: Option<Sequence>,
+    ) -> Option<FeedSide> {
         let group = &self.world.group;
         let writer = self.world.writer_of(journal)?;
         let here = group.name_at(self.id(), journal)?;
@@ -101,6 +118,7 @@ impl Here {
         let source = self.up(|up| up.sides[writer].source())?;
         let reader = source.reader();
         let (oldest, written) = (reader.oldest(), source.marks(ShipLimit::Written).shippable);
+        let written = upto.map_or(written, |upto| written.min(upto));
         let head = reader.head_at(written).ok()?;
         let tip = head.map_or(oldest, |head| Position {
             sequence: written,

@@ -7,6 +7,7 @@ use rjournal::disk::{Disk, MemoryDisk};
 use rjournal::entry::JournalId;
 use rjournal::journal::{AckClass, Answer};
 use rjournal::receiver::ChainReader;
+use rjournal::remote::{EndReason, RefusalCode};
 use rjournal::role::Stop;
 
 use super::found::Found;
@@ -152,6 +153,9 @@ impl World {
                 }
                 let member = member.borrow();
                 let side = member.up.as_ref().map(|up| &up.sides[writer]);
+                // What came behind the end of the history and was never flushed is set aside when it is.
+                let more = matches!(side, Some(Side::Copy(side))
+                    if side.copy.progress().received > side.copy.progress().written);
                 let reader: ChainReader = match side {
                     Some(Side::Open(open)) => open.journal.reader().clone(),
                     Some(Side::Copy(side)) => side.copy.shared().reader().clone(),
@@ -159,12 +163,18 @@ impl World {
                 };
                 for (record, path) in reader.records().iter().zip(reader.paths()) {
                     let bytes = bytes(&member.disk, &path, record.bytes);
-                    let first = known
-                        .entry(record.receiver)
-                        .or_insert_with(|| (number, bytes.clone()));
+                    let first = if more {
+                        known.get(&record.receiver)
+                    } else {
+                        let first = known.entry(record.receiver);
+                        Some(&*first.or_insert_with(|| (number, bytes.clone())))
+                    };
+                    let Some(first) = first else {
+                        continue;
+                    };
                     let differs = first.1.iter().zip(&bytes).position(|(a, b)| a != b);
                     assert!(
-                        differs.is_none() && first.1.len() == bytes.len(),
+                        differs.is_none() && (more || first.1.len() == bytes.len()),
                         "receiver {} of {} differs between members {} and {number}: {} and {} bytes, from byte {differs:?}",
                         record.name,
                         of.own,
@@ -179,9 +189,27 @@ impl World {
 
     /// Whether a member takes no part until an operator decides; a conflict ends with the next term.
     pub(super) fn is_stopped(&self, member: usize) -> bool {
-        let member = self.members[member].borrow();
-        let up = member.up.as_ref();
-        up.is_none_or(|up| matches!(up.standing.get().stopped, Some(Stop::Abandoned { .. })))
+        let forked = self.truth.borrow().forked.contains(&member);
+        forked || self.is_refused(member) || {
+            let member = self.members[member].borrow();
+            let up = member.up.as_ref();
+            up.is_none_or(|up| matches!(up.standing.get().stopped, Some(Stop::Abandoned { .. })))
+        }
+    }
+
+    /// Whether a disk was set back, and a member's copy refuses the primary for what it has confirmed: an operator is told so.
+    fn is_refused(&self, member: usize) -> bool {
+        let system = self.group.members[member].system;
+        let refuses = |other: usize| {
+            let other = self.members[other].borrow();
+            let links = other.up.iter().flat_map(|up| &up.links);
+            let mut links = links.filter(|link| link.record.system == system);
+            links.any(|link| match link.link.shown().last_end {
+                Some(EndReason::Refused(refusal)) => refusal.code == RefusalCode::Diverged,
+                _ => false,
+            })
+        };
+        self.truth.borrow().restored && (0..self.members.len()).any(refuses)
     }
 }
 

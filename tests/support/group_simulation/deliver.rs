@@ -226,6 +226,9 @@ impl World {
             *failed = Some(error.to_string());
         }
         let ended = crank.ended.is_some();
+        if let Some(reason @ (EndReason::Refused(_) | EndReason::Violation(_))) = &crank.ended {
+            self.say(8, || format!("a session ends: {reason:?}"));
+        }
         if ended || failed.is_some() {
             *session = None;
         }

@@ -20,6 +20,7 @@ impl Here {
         &self,
         from: usize,
         journal: JournalId,
+        upto: Option<Sequence>,
     ) -> Result<Position, String> {
         let writer = self.world.writer_of(journal).ok_or("no such journal")?;
         if !self.up(|up| matches!(up.sides[writer], Side::Copy(_))) {
@@ -33,6 +34,7 @@ impl Here {
             group: self.world.group.id,
             journal,
             epoch,
+            upto,
         };
         let call = self.world.line.borrow_mut().number();
         let told = self.ask_call(call, from, request, ANSWER_MAX).await?;
@@ -106,7 +108,7 @@ impl Here {
             tip.map(|tip| tip.tip.sequence)
         });
         if let Some(newest) = held.newest() {
-            drop(self.fetch_from(from, newest.journal).await);
+            drop(self.fetch_from(from, newest.journal, None).await);
         }
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use rjournal::entry::Moment;
 use rjournal::journal::AckClass;
 use rjournal::remote::MemberRole;
+use rjournal::role::{Chore, MemberTip};
 
 use super::member::Side;
 use super::world::World;
@@ -46,6 +47,9 @@ impl World {
                 "the group does not come level:\n{}",
                 self.describe()
             );
+            if until.since(self.now.get()) < LEVEL_MAX / 2 {
+                self.note_forked();
+            }
             if self.now.get().since(looked) >= OPERATOR_EVERY {
                 looked = self.now.get();
                 self.repair();
@@ -53,6 +57,22 @@ impl World {
             self.go_to_next_due();
         }
         self.deposits_are_answered_sync();
+    }
+
+    /// After a disk was set back, or both of two members took over, a closed segment may be refused for good.
+    fn note_forked(self: &Rc<Self>) {
+        for me in 0..self.members.len() {
+            let mut truth = self.truth.borrow_mut();
+            if self.is_up(me) && (truth.restored || truth.split) {
+                let chores = self.here(me).seen().chores();
+                if chores
+                    .iter()
+                    .any(|chore| matches!(chore, Chore::Fetch { .. }))
+                {
+                    truth.forked.insert(me);
+                }
+            }
+        }
     }
 
     fn deposits_are_answered_sync(self: &Rc<Self>) {
@@ -129,7 +149,8 @@ impl World {
                 Some(rjournal::role::Stop::Abandoned { .. })
             );
             // One that is primary, and cannot open, is taken over from elsewhere.
-            !abandoned && here.role() != MemberRole::Primary
+            let holds = here.own_tip() != MemberTip::default();
+            !abandoned && holds && here.role() != MemberRole::Primary
         });
         let most = able.max_by_key(|me| {
             let standing = self.here(*me).standing();

@@ -127,6 +127,8 @@ impl Here {
             self.rest_if_not_primary().await;
             self.fence();
             self.quiesce_all().await;
+            // A promise counts with what is held behind it, and what cannot be read cannot be told.
+            self.require_readable()?;
         }
         self.pause().await;
         self.world.say(self.me, || {

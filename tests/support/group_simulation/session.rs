@@ -266,7 +266,7 @@ fn closing(event: LinkEvent) -> Option<Refusal> {
 }
 
 impl FeedSide {
-    /// How far the session may feed: what was flushed when it began; of it is confirmed what is known here to be.
+    /// How far the session may feed: what was flushed when it began. Nothing is confirmed with it.
     pub(super) fn marks(
         source: &Source,
         epoch: rjournal::entry::Epoch,
@@ -276,7 +276,7 @@ impl FeedSide {
         SourceMarks {
             epoch,
             shippable: upto,
-            confirmable: marks.confirmable.min(upto),
+            confirmable: Sequence::NONE,
             last: upto,
             last_time: marks.last_time,
         }

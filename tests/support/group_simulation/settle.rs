@@ -197,12 +197,16 @@ impl Here {
                     }
                 }
             }
-            Chore::Fetch { journal, from } => {
+            Chore::Fetch {
+                journal,
+                upto,
+                from,
+            } => {
                 for from in from {
                     let Some(from) = self.world.number_of(*from) else {
                         continue;
                     };
-                    let fetched = self.fetch_from(from, *journal).await;
+                    let fetched = self.fetch_from(from, *journal, Some(*upto)).await;
                     self.world.say(self.me, || {
                         format!("fetches {journal} from {from}: {fetched:?}")
                     });
@@ -308,7 +312,7 @@ impl Here {
             self.claim(handed.term + 1).await?;
         }
         if !has_all() {
-            self.fetch_from(from, newest.journal).await?;
+            self.fetch_from(from, newest.journal, None).await?;
         }
         if !has_all() {
             return Err("the copy does not end with the hand-over entry".to_owned());
@@ -318,6 +322,15 @@ impl Here {
         self.world.reach(Goal::HandedOver);
         self.spawn("join", self.clone().open_when_joined());
         self.wake();
+        Ok(())
+    }
+
+    /// Every journal here can be read.
+    pub(super) fn require_readable(&self) -> Result<(), String> {
+        let broken = |side: &Side| matches!(side, Side::Broken(_));
+        if self.up(|up| up.sides.iter().any(broken)) {
+            return Err("a journal cannot be used: what it holds is not known".to_owned());
+        }
         Ok(())
     }
 

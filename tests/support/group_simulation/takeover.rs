@@ -86,7 +86,10 @@ impl Here {
                 let copy = side.copy.shared();
                 let set = copy.set().map(|(_, set)| set);
                 let mut members = set.iter().flat_map(|set| &set.members);
+                let written = side.copy.progress().written;
+                let term = copy.term().filter(|(entry, _)| *entry <= written);
                 Some(CopySays {
+                    term: term.map_or(0, |(_, record)| record.term),
                     in_set: members.any(|member| member.system == me),
                     local_answers_possible: copy.local_answers_possible(me),
                 })
@@ -111,7 +114,7 @@ impl Here {
         Ok(())
     }
 
-    fn own_tip(&self) -> MemberTip {
+    pub(super) fn own_tip(&self) -> MemberTip {
         let standing = self.standing();
         tip_of(&standing.lineage, &self.seen().tips())
     }

@@ -111,6 +111,7 @@ impl Here {
         self.pause().await;
         // What a fetch that was given up still brings would come to the disk behind the end that is written down now.
         self.quiesce_all().await;
+        self.require_readable()?;
         let standing = self.standing();
         if standing.role(self.id()) != MemberRole::Claiming {
             return Err("another member has claimed a higher term since".to_owned());

@@ -151,6 +151,8 @@ pub(super) struct Truth {
     pub(super) alone: bool,
     /// A disk was set back to a snapshot: what was durable on it is not.
     pub(super) restored: bool,
+    /// Members whose copies fork from the newest lineage below what is confirmed there, by an operator's act: one is told so.
+    pub(super) forked: BTreeSet<usize>,
     /// Of two members one took over without the other: both may, and meet in one term (failures.md BRD-3).
     pub(super) split: bool,
 }
@@ -180,6 +182,16 @@ impl Truth {
     /// Whether an operator's word, or a disk set back, voids what was promised to clients before.
     pub(super) const fn is_void(&self) -> bool {
         self.lost || self.restored
+    }
+
+    /// Whether a member may have confirmed what is in no term: by an operator's act, or as the primary of a term that the newest
+    /// lineage leaves out (P10).
+    fn may_abandon(&self, member: SystemId) -> bool {
+        let counts = |term: &u64| self.newest.records().iter().any(|at| at.term == *term);
+        let left_out = self.records.iter().any(|(term, of_term)| {
+            !counts(term) && of_term.iter().any(|record| record.primary == member)
+        });
+        !self.is_exact() || self.split || left_out
     }
 
     /// A member's disk was set back: what was confirmed there is not.
@@ -302,7 +314,9 @@ impl World {
         self.counts.borrow_mut().abandoned += 1;
         self.reach(Goal::Abandoned);
         assert!(
-            !self.truth.borrow().is_exact() || self.truth.borrow().split,
+            self.truth
+                .borrow()
+                .may_abandon(self.group.members[me].system),
             "member {me} stopped as abandoned though nobody accepted loss"
         );
     }
@@ -364,7 +378,7 @@ impl World {
         let explained = match &standing.stopped {
             None => true,
             Some(Stop::Conflict { .. }) => truth.is_void() || truth.split,
-            Some(Stop::Abandoned { .. }) => !truth.is_exact() || truth.split,
+            Some(Stop::Abandoned { .. }) => truth.may_abandon(member.system),
         };
         assert!(explained, "member {me} stopped: {:?}", standing.stopped);
     }

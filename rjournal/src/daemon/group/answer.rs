@@ -235,7 +235,7 @@ impl Shared {
             PartnerRequest::Promise(asked) => {
                 match self.promise(&group, partner.system, &asked).await {
                     Ok(told) => PartnerReply::Promise(Box::new(told)),
-                    Err(error) => failed(error),
+                    Err(text) => no(text),
                 }
             }
             PartnerRequest::CheckPath { journal, .. } => {

@@ -26,7 +26,7 @@ const ANSWER_MAX: Duration = Duration::from_secs(3);
 const STALL_MAX: Duration = Duration::from_secs(10);
 
 impl Shared {
-    /// Fetches what another member has flushed of a journal, as far as it goes.
+    /// Fetches what another member has flushed of a journal, as far as it goes, or up to an entry.
     ///
     /// Cancel safe: yes, what came whole stays.
     pub(super) async fn fetch_from(
@@ -34,6 +34,7 @@ impl Shared {
         group: &GroupRuntime,
         from: SystemId,
         journal: JournalId,
+        upto: Option<Sequence>,
     ) -> Result<Position, String> {
         let standing = group.standing();
         let copy = self
@@ -49,6 +50,7 @@ impl Shared {
                 group: group.id,
                 journal,
                 epoch,
+                upto,
             };
             let asked = stream.send(&[Wired::Request(Box::new(request))]).await;
             asked.map_err(|error| error.to_string())?;
@@ -117,9 +119,10 @@ impl Shared {
         self: &Arc<Self>,
         peer: SystemId,
         (group, journal, epoch): (GroupId, JournalId, Epoch),
+        upto: Option<Sequence>,
         mut stream: LinkStream,
     ) {
-        let prepared = self.feed_source(peer, group, journal, epoch);
+        let prepared = self.feed_source(peer, (group, journal, epoch), upto);
         let (source, facts) = match prepared {
             Ok(prepared) => prepared,
             Err(text) => {
@@ -142,9 +145,8 @@ impl Shared {
     fn feed_source(
         &self,
         peer: SystemId,
-        group: GroupId,
-        journal: JournalId,
-        epoch: Epoch,
+        (group, journal, epoch): (GroupId, JournalId, Epoch),
+        upto: Option<Sequence>,
     ) -> Result<(Source, SessionFacts), String> {
         let group = self
             .groups
@@ -165,6 +167,7 @@ impl Shared {
         let source = source.ok_or_else(|| format!("{here} on {} is not open", self.name))?;
         let reader = source.reader();
         let (oldest, written) = (reader.oldest(), Self::flushed_of(&source));
+        let written = upto.map_or(written, |upto| written.min(upto));
         let head = reader.head_at(written).map_err(|error| error.to_string())?;
         let tip = head.map_or(oldest, |head| Position {
             sequence: written,
@@ -279,13 +282,14 @@ fn feeding_epoch(group: &GroupRuntime) -> Epoch {
     }
 }
 
-/// What is flushed may be sent; of it is confirmed what this member knows to be.
+/// What is flushed may be sent, and nothing is confirmed with it: a close record does that, where it is flushed, under its own
+/// promise (ruling 31). What this member knows to be confirmed may be so by one of a term that history leaves out.
 fn feed_marks(source: &Source, epoch: Epoch, upto: Sequence) -> SourceMarks {
     let marks = source.marks(ShipLimit::Written);
     SourceMarks {
         epoch,
         shippable: upto,
-        confirmable: marks.confirmable.min(upto),
+        confirmable: Sequence::NONE,
         last: upto,
         last_time: marks.last_time,
     }

@@ -188,7 +188,7 @@ impl Shared {
         group: &Arc<GroupRuntime>,
         from: SystemId,
         asked: &PromiseAsked,
-    ) -> Result<PromiseTold, SystemError> {
+    ) -> Result<PromiseTold, String> {
         let claim = asked.claim;
         let definition = group.look(|at| at.group.clone());
         let was_open = self.is_group_open(group);
@@ -199,8 +199,8 @@ impl Shared {
             let _seat = group.seat.lock().await;
             let taken = asked.abort && group.look(|at| at.role(self.id) != MemberRole::Backup);
             if proven && !taken {
-                let heard = group.update(|at| at.handle_claim(self.id, claim))?;
-                self.tell_heard(group, heard);
+                let heard = group.update(|at| at.handle_claim(self.id, claim));
+                self.tell_heard(group, heard.map_err(|error| error.to_string())?);
             }
             proven && !taken && group.look(|at| at.has_promised(&claim))
         };
@@ -209,6 +209,8 @@ impl Shared {
             self.rest_if_not_primary(group).await;
             self.fence(group);
             self.quiesce(group).await;
+            // A promise counts with what is held behind it, and what cannot be read cannot be told.
+            self.require_readable(group)?;
         }
         let mut news = self.group_news(group);
         if promised {
@@ -220,6 +222,22 @@ impl Shared {
             was_open,
             passed: group.look(|at| at.passed.clone()),
         })
+    }
+
+    /// Every journal of the group that this member has can be read.
+    pub(super) fn require_readable(&self, group: &GroupRuntime) -> Result<(), String> {
+        let definition = group.look(|at| at.group.clone());
+        for member in &definition.members {
+            let name = definition.name_at(self.id, member.journal);
+            let runtime = name.and_then(|name| self.runtime_of(name));
+            if let (Some(name), Some(JournalRuntime::Broken(_))) = (name, runtime) {
+                return Err(format!(
+                    "{name} on {} cannot be used: what it holds is not known",
+                    self.name
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// The directory entry of a system.

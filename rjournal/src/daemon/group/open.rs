@@ -122,6 +122,7 @@ impl Shared {
         let _seat = group.seat.lock().await;
         // What a fetch that was given up still brings would come to the disk behind the end that is written down now.
         self.quiesce(group).await;
+        self.require_readable(group)?;
         let standing = group.standing();
         if standing.role(self.id) != MemberRole::Claiming {
             return Err("another member has claimed a higher term since".to_owned());

@@ -239,9 +239,13 @@ impl Shared {
                     self.set_aside_behind(group, &copy, *end).await?;
                 }
             }
-            Chore::Fetch { journal, from } => {
+            Chore::Fetch {
+                journal,
+                upto,
+                from,
+            } => {
                 for from in from {
-                    match self.fetch_from(group, *from, *journal).await {
+                    match self.fetch_from(group, *from, *journal, Some(*upto)).await {
                         Ok(_) => break,
                         Err(error) => {
                             tracing::info!(group = %group.name, %journal, error, "a segment is not complete yet");
@@ -397,7 +401,7 @@ impl Shared {
             claimed.map_err(|error| error.to_string())?;
         }
         if !has_all() {
-            self.fetch_from(group, from, newest.journal).await?;
+            self.fetch_from(group, from, newest.journal, None).await?;
         }
         if !has_all() {
             return Err("the copy does not end with the hand-over entry".to_owned());

@@ -196,7 +196,10 @@ impl Shared {
         let copy = self.group_copy(standing, newest.journal)?;
         let set = copy.copy.set().map(|(_, set)| set);
         let mut members = set.iter().flat_map(|set| &set.members);
+        let written = copy.copy.tail().marks().written;
+        let term = copy.copy.term().filter(|(entry, _)| *entry <= written);
         Some(CopySays {
+            term: term.map_or(0, |(_, record)| record.term),
             in_set: members.any(|member| member.system == self.id),
             local_answers_possible: copy.copy.local_answers_possible(self.id),
         })
@@ -388,7 +391,7 @@ impl Shared {
             tip.map(|tip| tip.tip.sequence)
         });
         if let Some(newest) = held.newest()
-            && let Err(error) = self.fetch_from(group, from, newest.journal).await
+            && let Err(error) = self.fetch_from(group, from, newest.journal, None).await
         {
             tracing::warn!(group = %group.name, %error, "a tail was not fetched");
         }

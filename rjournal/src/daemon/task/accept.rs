@@ -86,9 +86,11 @@ async fn serve(shared: &Arc<Shared>, accepted: Accepted) {
                 group,
                 journal,
                 epoch,
+                upto,
             } => {
                 let wanted = (group, journal, epoch);
-                shared.serve_feed(partner.system, wanted, stream).await;
+                let peer = partner.system;
+                shared.serve_feed(peer, wanted, upto, stream).await;
             }
             PartnerRequest::Save(request) if matches!(request.ask, SaveAsk::Pieces { .. }) => {
                 send_pieces(shared, (rdb, &partner), request, stream).await;
