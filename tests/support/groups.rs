@@ -282,6 +282,21 @@ impl Group {
         told.into_iter().map(|message| message.text).collect()
     }
 
+    /// Waits until there are messages of this id on a member.
+    pub async fn tells(&self, member: &str, id: &str) -> Vec<String> {
+        until(async || !self.told(member, id).await.is_empty()).await;
+        self.told(member, id).await
+    }
+
+    /// Whether a member gives no answer any more: it takes nothing, or what it took is UNKNOWN.
+    pub async fn is_silent(&self, member: &str) -> bool {
+        let Some(ticket) = self.ticket(member, "too late").await else {
+            return true;
+        };
+        let answer = tokio::time::timeout(PATIENCE, ticket).await;
+        !matches!(answer, Ok(Answer::Landed { .. }))
+    }
+
     /// Waits until a member has promised a term, whoever has it.
     pub async fn promised(&self, member: &str, term: u64) {
         until(async || self.described(member).await.promised == term).await;
@@ -334,7 +349,8 @@ impl Group {
             group: None,
             accept_loss,
             plan: false,
-            wait_ms: Some(500),
+            // Who is alive is heard, however busy the machine is.
+            wait_ms: Some(if accept_loss { 500 } else { 3_000 }),
         };
         self.system(member).run(take).await
     }

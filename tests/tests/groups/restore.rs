@@ -26,6 +26,19 @@ async fn restore(group: &mut Group, member: &str, kept: &rjournal_tests::kept::K
     group.start(member).await;
 }
 
+/// An operator's word on the own journal of a member.
+async fn open(group: &Group, member: &str, choice: OpenChoice) {
+    let change = ChangeJournal {
+        journal: own(member),
+        receiver: None,
+        open: Some(choice),
+        attributes: AttributePatch::default(),
+        force: false,
+        fed: None,
+    };
+    group.system(member).run(change).await.expect("his word");
+}
+
 /// RST-1, COU-2, RST-3: the boot it was opened in is repeated, and what it answered since comes back before it opens.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_primary_restored_from_a_backup_gets_back_what_it_answered_before_it_opens() {
@@ -59,10 +72,9 @@ async fn a_primary_restored_from_before_its_in_sync_set_does_not_open_behind_a_m
     })
     .await;
     restore(&mut group, "PRD", &kept).await;
-    until(async || !group.told("PRD", "RJN7011").await.is_empty()).await;
-    let told = group.told("PRD", "RJN7011").await.remove(0);
+    let told = group.tells("PRD", "RJN7011").await.remove(0);
     assert!(told.contains(&answered.to_string()), "{told}");
-    assert!(group.ticket("PRD", "no").await.is_none());
+    assert!(group.is_silent("PRD").await);
     let closed = describe(group.system("PRD"), "PRDLIB/JRN").await;
     assert_eq!(closed.state, JournalState::Opening, "{closed:?}");
     // The member goes on with what was answered.
@@ -92,15 +104,7 @@ async fn a_restored_primary_that_was_opened_alone_is_refused_by_whoever_has_what
     kept.put_back();
     group.cut("PRD");
     group.start("PRD").await;
-    let alone = ChangeJournal {
-        journal: own("PRD"),
-        receiver: None,
-        open: Some(OpenChoice::Alone),
-        attributes: AttributePatch::default(),
-        force: false,
-        fed: None,
-    };
-    group.system("PRD").run(alone).await.expect("his word");
+    open(&group, "PRD", OpenChoice::Alone).await;
     let (class, _) = group.deposit("PRD", "another history").await;
     assert_eq!(class, AckClass::Local);
     group.mend("PRD");
@@ -133,7 +137,7 @@ async fn a_backup_restored_from_an_older_copy_is_told_and_caught_up_before_it_co
     group.deposit_sync("PRD", "answered since").await;
     restore(&mut group, "BKP", &kept).await;
     group.deposit_sync("PRD", "goes on").await;
-    let told = group.told("PRD", "RJN3002").await;
+    let told = group.tells("PRD", "RJN3002").await;
     assert_eq!(told.len(), 1, "{told:?}");
     assert!(told[0].contains("TARGET_WENT_BACK"), "{told:?}");
     group
@@ -152,7 +156,7 @@ async fn an_old_primary_restored_to_when_it_was_primary_learns_that_it_is_none()
     group.deposit_sync("BKP", "in the next term").await;
     restore(&mut group, "PRD", &kept).await;
     group.settled("PRD", MemberRole::Backup, 2).await;
-    assert!(group.ticket("PRD", "no").await.is_none());
+    assert!(group.is_silent("PRD").await);
     group.deposit_sync("BKP", "together").await;
     for journal in ["JRN", "BKP"] {
         let [there, here] = ["BKP", "PRD"].map(|member| format!("{member}LIB/{journal}"));
@@ -171,7 +175,7 @@ async fn a_new_primary_restored_to_before_its_term_stays_closed_and_loses_nothin
     let answered = group.deposit_sync("BKP", "in the next term").await;
     restore(&mut group, "BKP", &kept).await;
     group.promised("BKP", 2).await;
-    assert!(group.ticket("BKP", "no").await.is_none());
+    assert!(group.is_silent("BKP").await);
     let report = group.take_over("PRD", false).await.expect("it is whole");
     assert_eq!(report.term, Some(3), "{report:?}");
     assert!(report.last >= answered, "{report:?}");
@@ -184,7 +188,8 @@ async fn a_new_primary_restored_to_before_its_term_stays_closed_and_loses_nothin
     group.stop_all().await;
 }
 
-/// RST-1, COU-8: the primary of a later term is restored to the middle of it.
+/// RST-1, COU-8: the primary of a later term is restored to the middle of it, and was opened again since: it is an older copy of
+/// itself, and an operator's word brings it forward.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_primary_restored_to_the_middle_of_its_term_gets_the_rest_of_it_back() {
     let mut group = pair().await;
@@ -196,6 +201,14 @@ async fn a_primary_restored_to_the_middle_of_its_term_gets_the_rest_of_it_back()
     group.start("BKP").await;
     let answered = group.deposit_sync("BKP", "in a later boot").await;
     restore(&mut group, "BKP", &kept).await;
+    until(async || {
+        let closed = describe(group.system("BKP"), "BKPLIB/BKP").await;
+        let note = closed.note.unwrap_or_default();
+        closed.state == JournalState::Opening && note.contains("*ADOPT")
+    })
+    .await;
+    assert!(group.is_silent("BKP").await);
+    open(&group, "BKP", OpenChoice::Adopt).await;
     let next = group.deposit_sync("BKP", "goes on").await;
     assert!(next > answered, "{next} {answered}");
     group

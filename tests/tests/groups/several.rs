@@ -91,7 +91,7 @@ async fn a_backup_that_has_confirmed_what_a_takeover_gave_up_keeps_it_until_an_o
     group.mend("DRC");
     group.settled("PRD", MemberRole::Backup, 2).await;
     until(async || group.described("BKP").await.role == MemberRole::Stopped).await;
-    let told = group.told("BKP", "RJN7006").await;
+    let told = group.tells("BKP", "RJN7006").await;
     assert_eq!(told.len(), 1, "{told:?}");
     assert!(told[0].contains("*ADOPT"), "{told:?}");
     let kept = describe(group.system("BKP"), "BKPLIB/JRN").await;
@@ -137,8 +137,8 @@ async fn two_that_opened_one_term_stop_when_they_meet_and_an_operator_picks() {
     group.mend("BKP");
     for member in ["BKP", "DRC"] {
         until(async || group.described(member).await.role == MemberRole::Stopped).await;
-        assert_eq!(group.told(member, "RJN7005").await.len(), 1);
-        assert!(group.ticket(member, "no more").await.is_none());
+        assert_eq!(group.tells(member, "RJN7005").await.len(), 1);
+        assert!(group.is_silent(member).await);
     }
     let report = group.take_over("BKP", true).await.expect("his choice");
     assert_eq!(report.term, Some(3), "{report:?}");
@@ -150,7 +150,7 @@ async fn two_that_opened_one_term_stop_when_they_meet_and_an_operator_picks() {
         let copy = format!("{member}LIB/BKP");
         group.equal(("BKP", "BKPLIB/BKP"), (member, &copy)).await;
     }
-    assert_eq!(group.told("DRC", "RJN3001").await.len(), 1);
+    assert_eq!(group.tells("DRC", "RJN3001").await.len(), 1);
     group.stop_all().await;
 }
 
@@ -175,7 +175,7 @@ async fn a_second_takeover_before_the_first_primary_is_back_finds_the_fork_of_ea
     group.mend("BKP");
     for member in ["PRD", "BKP"] {
         group.settled(member, MemberRole::Backup, 3).await;
-        let archived = group.told(member, "RJN3001").await;
+        let archived = group.tells(member, "RJN3001").await;
         assert_eq!(archived.len(), 1, "{member}: {archived:?}");
     }
     group.deposit_sync("DRC", "together").await;

@@ -55,7 +55,7 @@ async fn a_takeover_that_dies_behind_its_claim_has_fenced_the_old_term_and_is_gi
     group.mend("PRD");
     group.promised("PRD", 2).await;
     until(async || group.described("PRD").await.role == MemberRole::Backup).await;
-    assert!(group.ticket("PRD", "too late").await.is_none());
+    assert!(group.is_silent("PRD").await);
     let report = group.take_over("BKP", false).await.expect("a takeover");
     assert_eq!(report.term, Some(3), "{report:?}");
     assert!(report.last >= last, "{report:?}");
@@ -111,12 +111,12 @@ async fn a_primary_that_is_cut_off_answers_local_alone_until_it_is_fenced_at_the
     assert!(second > first);
     group.mend("PRD");
     group.settled("PRD", MemberRole::Backup, 2).await;
-    assert!(group.ticket("PRD", "no more").await.is_none());
+    assert!(group.is_silent("PRD").await);
     group.deposit_sync("BKP", "together").await;
     group
         .equal(("BKP", "BKPLIB/JRN"), ("PRD", "PRDLIB/JRN"))
         .await;
-    let archived = group.told("PRD", "RJN3001").await;
+    let archived = group.tells("PRD", "RJN3001").await;
     assert_eq!(archived.len(), 1, "{archived:?}");
     group.stop_all().await;
 }
@@ -176,7 +176,7 @@ async fn an_acknowledgement_that_comes_late_is_still_true_and_no_later_one_comes
         "{answer:?}"
     );
     group.settled("PRD", MemberRole::Backup, 2).await;
-    assert!(group.ticket("PRD", "later").await.is_none());
+    assert!(group.is_silent("PRD").await);
     group
         .equal(("BKP", "BKPLIB/JRN"), ("PRD", "PRDLIB/JRN"))
         .await;
@@ -263,7 +263,7 @@ async fn an_old_primary_that_meets_nobody_stays_readable_and_closed() {
     let waits = describe(group.system("PRD"), "PRDLIB/JRN").await;
     assert_eq!(waits.state, JournalState::Opening, "{waits:?}");
     assert!(waits.watermarks.written >= last, "it is read");
-    assert!(group.ticket("PRD", "no").await.is_none());
+    assert!(group.is_silent("PRD").await);
     group.start("BKP").await;
     group.settled("PRD", MemberRole::Backup, 2).await;
     group.deposit_sync("BKP", "together").await;
@@ -296,7 +296,7 @@ async fn an_old_primary_that_an_operator_opens_alone_is_fenced_when_both_meet() 
     group
         .equal(("BKP", "BKPLIB/JRN"), ("PRD", "PRDLIB/JRN"))
         .await;
-    assert_eq!(group.told("PRD", "RJN3001").await.len(), 1);
+    assert_eq!(group.tells("PRD", "RJN3001").await.len(), 1);
     group.stop_all().await;
 }
 
@@ -326,6 +326,6 @@ async fn a_backup_that_was_not_in_sync_takes_over_on_an_operators_word_alone() {
     group.mend("PRD");
     group.start("PRD").await;
     group.settled("PRD", MemberRole::Backup, 2).await;
-    assert_eq!(group.told("PRD", "RJN3001").await.len(), 1);
+    assert_eq!(group.tells("PRD", "RJN3001").await.len(), 1);
     group.stop_all().await;
 }
