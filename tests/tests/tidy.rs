@@ -38,7 +38,7 @@ const APPLY: [(&str, &[&str]); 6] = [
 ];
 
 /// Packages from elsewhere, and the only places that name them.
-const PLACES: [(&str, &[&str]); 8] = [
+const PLACES: [(&str, &[&str]); 9] = [
     ("quinn", &["rjournal/src/link/"]),
     ("rustls", &["rjournal/src/link/", "cli/src/"]),
     (
