@@ -18,8 +18,8 @@ use crate::pair::PATIENCE;
 const ROW_BYTES: usize = 4096;
 /// MiB in the smaller store.
 const SMALL_MIB: u64 = 16;
-/// What greetings, questions and proofs may take, whatever the fork is.
-const GREETING_BYTES: u64 = 128 * 1024;
+/// What connections, greetings, questions and proofs may take, whatever the fork and the store are.
+const GREETING_BYTES: u64 = 512 * 1024;
 /// How often a change that was refused is tried again.
 const AGAIN: Duration = Duration::from_millis(5);
 
