@@ -11,6 +11,7 @@ use rjournal::daemon::command::group::{
 use rjournal::daemon::command::journal::AttributePatch;
 use rjournal::daemon::{SwitchReport, TakeoverReport};
 use rjournal::entry::{Draft, Kind, QualifiedName, Sequence, SystemName};
+use rjournal::error::DepositError;
 use rjournal::journal::{AckClass, Answer, Ticket};
 use rjournal::remote::MemberRole;
 use rjournal::{CommandError, Config, System};
@@ -393,12 +394,19 @@ impl Group {
     /// Deposits a text in the journal of the primary, which is tried until it lands; gives its class and number.
     pub async fn deposit(&self, primary: &str, text: &str) -> (AckClass, Sequence) {
         let system = self.system(primary);
-        let journal = system.journal_when_open(own(primary), PATIENCE).await;
-        let ticket = journal
-            .expect("an open journal")
-            .deposit(&Draft::new(Kind::USER, text.as_bytes()))
-            .await
-            .expect("a deposit that is taken");
+        let draft = Draft::new(Kind::USER, text.as_bytes());
+        let taken = async {
+            loop {
+                let journal = system.journal_when_open(own(primary), PATIENCE).await;
+                match journal.expect("an open journal").deposit(&draft).await {
+                    // The role is on its way.
+                    Err(DepositError::NotOpen) => tokio::task::yield_now().await,
+                    taken => return taken.expect("a deposit that is taken"),
+                }
+            }
+        };
+        let taken = tokio::time::timeout(PATIENCE, taken).await;
+        let ticket = taken.expect("taken in time");
         let answer = tokio::time::timeout(PATIENCE, ticket).await;
         match answer.expect("an answer in time") {
             Answer::Landed {
