@@ -8,7 +8,9 @@ const SEEDS: u64 = 300;
 /// So many reach those, too.
 const SEEDS_LONG: u64 = 20_000;
 /// What takes two things within the same few steps.
-const RARE: [Goal; 9] = [
+const RARE: [Goal; 11] = [
+    Goal::CrashedOpening,
+    Goal::CrashedHanding,
     Goal::TakenBack,
     Goal::RaisedAboveHandOver,
     Goal::HandedOverTooLate,
