@@ -124,7 +124,8 @@ impl View<'_> {
             let beyond = held.is_some_and(|held| held.tip.tip.sequence > end.sequence);
             // Of the term that goes on is what came of it; what an earlier one left behind, which is in no history, is not.
             let mine = newest.is_some_and(|newest| newest.primary == self.me);
-            let left = held.is_some_and(|held| held.tip.epoch.term < self.standing.lineage.term());
+            let earlier = 1..self.standing.lineage.term();
+            let left = held.is_some_and(|held| earlier.contains(&held.tip.epoch.term));
             let left = left && !mine;
             let too_much = beyond && (!current || begins.is_some() && left);
             (!has_end || too_much).then_some((journal, end, has_end))

@@ -21,6 +21,7 @@ impl World {
     /// No more faults: everything starts, reaches everything, and must come level within bounded time.
     pub(super) fn heal(self: &Rc<Self>) {
         self.say(9, || "heals".to_owned());
+        self.healing.set(true);
         {
             let mut line = self.line.borrow_mut();
             line.cut.clear();

@@ -14,7 +14,7 @@ use rjournal::entry::{
 use rjournal::journal::{
     AckClass, Attributes, Copy, DeliveryMode, LinkRecord, NewJournal, Recovered, SourceRecord,
 };
-use rjournal::remote::{Group, GroupMember};
+use rjournal::remote::{Group, GroupMember, MemberRole};
 use rjournal::role::{Lineage, Standing};
 
 use super::goals::Goals;
@@ -317,7 +317,12 @@ impl World {
                 let from = self.primary().unwrap_or(me);
                 self.order_switch(from, to);
             }
-            Some(14) => self.order_abort(me),
+            Some(14) => {
+                let mut all = 0..self.members.len();
+                let handed =
+                    |of: &usize| self.is_up(*of) && self.here(*of).role() == MemberRole::HandedOver;
+                self.order_abort(all.find(handed).unwrap_or(me));
+            }
             Some(15) => self.order_alone(me),
             Some(16) => {
                 let to = self.any();

@@ -46,6 +46,12 @@ impl Here {
         let handed = self.run_switch(&journal, to).await;
         self.begin_step(handed.is_ok().then_some(Step::HandedOver));
         handed?;
+        if !self.world.healing.get() && self.world.per_mille(250) {
+            // Its operator thinks better of it at once.
+            self.begin_step(None);
+            self.world.order_abort(self.me);
+            return Err("the command was interrupted".to_owned());
+        }
         let told = self.tell_handed_over(to).await;
         self.begin_step(None);
         self.wake();

@@ -43,6 +43,8 @@ pub(super) struct World {
     pub(super) ledger: RefCell<Ledger>,
     /// The mistake that is made in this run.
     pub(super) wrong: Option<Wrong>,
+    /// No more faults.
+    pub(super) healing: Cell<bool>,
     moved: Cell<u64>,
     trace: Cell<u64>,
     /// When tasks want to go on.
@@ -69,6 +71,7 @@ impl World {
             goals: RefCell::default(),
             ledger: RefCell::default(),
             wrong,
+            healing: Cell::new(false),
             moved: Cell::new(0),
             trace: Cell::new(0),
             sleeps: RefCell::default(),
@@ -192,6 +195,12 @@ impl Here {
 
     /// What this member is in the middle of from now on.
     pub(super) fn begin_step(&self, step: Option<Step>) {
+        if step.is_some() && !self.world.healing.get() && self.world.per_mille(25) {
+            // Power is lost right there.
+            let soon = 1 + self.world.below(3) as u64;
+            let disk = &self.world.members[self.me].borrow().disk;
+            disk.die_at_sync(disk.syncs() + soon);
+        }
         self.up(|up| up.step = step);
     }
 
