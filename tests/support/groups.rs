@@ -9,7 +9,7 @@ use rjournal::daemon::command::group::{
     CreateGroup, DescribeGroups, GroupBackup, GroupDescription, SwitchPrimary, Switched, TakeOver,
 };
 use rjournal::daemon::command::journal::AttributePatch;
-use rjournal::daemon::{SwitchReport, TakeoverReport};
+use rjournal::daemon::{ErrorKind, SwitchReport, TakeoverReport};
 use rjournal::entry::{Draft, Kind, QualifiedName, Sequence, SystemName};
 use rjournal::error::DepositError;
 use rjournal::journal::{AckClass, Answer, Ticket};
@@ -98,8 +98,16 @@ impl Group {
             text: String::new(),
             wait_ms: within.as_millis() as u64,
         };
-        let made = self.system("PRD").run(create).await;
-        made.expect("a group")
+        let ask = async {
+            loop {
+                // A member too busy to answer is asked again.
+                match self.system("PRD").run(create.clone()).await {
+                    Err(error) if error.kind == ErrorKind::Unreachable => {}
+                    made => return made.expect("a group"),
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, ask).await.expect("in time")
     }
 
     /// Systems that know each other, without a group.
@@ -373,6 +381,15 @@ impl Group {
             Switched::To(report) => Ok(report),
             Switched::Back { .. } => panic!("not what was asked for"),
         }
+    }
+
+    /// Hands the role over, and waits until the other has opened, however busy it is.
+    pub async fn switched(&self, from: &str, to: &str, term: u64) {
+        match self.switch(from, to).await {
+            Ok(report) => assert_eq!(report.term, Some(term), "{report:?}"),
+            Err(error) => assert_eq!(error.id, "RJN7112", "{error}"),
+        }
+        self.settled(to, MemberRole::Primary, term).await;
     }
 
     /// What stands against handing the role over, to whom is ready first.

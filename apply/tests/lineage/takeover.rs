@@ -1,7 +1,7 @@
 //! A takeover, and the old primary back: what was open is gone, what is decided by the new history is decided in both databases.
 
 use rjournal::entry::{ClientId, DepositKey};
-use rjournal::journal::{AckClass, UnknownReason};
+use rjournal::journal::UnknownReason;
 use rjournal::remote::MemberRole;
 use rjournal_apply::database::Outcome;
 use rjournal_apply::error::DatabaseError;
@@ -183,81 +183,6 @@ async fn a_job_that_is_ended_in_any_term_with_small_steps_comes_to_the_same_rows
         assert_eq!(rows.unwrap().len(), 101);
     }
     prd.stop().await;
-    bkp.stop().await;
-    group.stop_all().await;
-}
-
-/// failures.md PRO-8, ruling 7: its changes were shipped, and its decision was not. What the orphan decides is taken out, whatever
-/// lies before the fork of it.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_transaction_whose_decision_lies_in_the_orphan_is_taken_out_of_the_store() {
-    let mut group = group(&["PRD", "BKP"]).await;
-    let (prd, bkp) = (
-        Store::start(&group, "PRD").await,
-        Store::start(&group, "BKP").await,
-    );
-    prd.write(insert(1, 10)).await;
-    bkp.has(1, 10).await;
-    let mut open = prd.database.begin(None).await.unwrap();
-    open.write(update(1, 11)).await.unwrap();
-    group.deposit_sync("PRD", "behind its change").await;
-    bkp.stop().await;
-    group.stop("BKP").await;
-    let decided = in_time(open.commit()).await.unwrap();
-    assert!(
-        matches!(
-            decided,
-            Outcome::Landed {
-                class: AckClass::Local,
-                ..
-            }
-        ),
-        "{decided:?}"
-    );
-    prd.write(insert(2, 20)).await;
-    prd.has(1, 11).await;
-    prd.stop().await;
-    group.stop("PRD").await;
-    group.start("BKP").await;
-    group.take_over("BKP", true).await.expect("a takeover");
-    let bkp = Store::start(&group, "BKP").await;
-    bkp.has(1, 10).await;
-    bkp.write(insert(3, 30)).await;
-    group.start("PRD").await;
-    group.settled("PRD", MemberRole::Backup, 2).await;
-    let prd = Store::start(&group, "PRD").await;
-    prd.has(3, 30).await;
-    assert_eq!(prd.amount(1).await, Some(row(1, 10)));
-    assert_eq!(prd.amount(2).await, None);
-    prd.stop().await;
-    bkp.stop().await;
-    group.stop_all().await;
-}
-
-/// failures.md PRO-4: the journal is taken over whether the store keeps up or not; changes wait until it has come to the end of the
-/// term before.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_store_that_is_behind_takes_changes_when_it_has_applied_what_was_taken_over() {
-    let mut group = group(&["PRD", "BKP"]).await;
-    let (prd, bkp) = (
-        Store::start(&group, "PRD").await,
-        Store::start(&group, "BKP").await,
-    );
-    prd.write(insert(1, 10)).await;
-    bkp.has(1, 10).await;
-    bkp.stop().await;
-    for id in 2..40 {
-        prd.write(insert(id, 10)).await;
-    }
-    group.deposit_sync("PRD", "all of it").await;
-    prd.stop().await;
-    group.stop("PRD").await;
-    group.take_over("BKP", true).await.expect("a takeover");
-    let bkp = Store::start(&group, "BKP").await;
-    // It finds what was written last in its row.
-    let changed = bkp.write(update(39, 11)).await;
-    assert!(matches!(changed, Outcome::Landed { .. }), "{changed:?}");
-    assert_eq!(bkp.amount(39).await, Some(row(39, 11)));
     bkp.stop().await;
     group.stop_all().await;
 }

@@ -48,8 +48,7 @@ async fn an_old_primary_whose_journal_is_damaged_follows_once_it_is_repaired() {
     group
         .equal(("BKP", "BKPLIB/JRN"), ("PRD", "PRDLIB/JRN"))
         .await;
-    group.switch("BKP", "PRD").await.expect("it is whole");
-    group.settled("PRD", MemberRole::Primary, 3).await;
+    group.switched("BKP", "PRD", 3).await;
     group.stop_all().await;
 }
 

@@ -152,7 +152,7 @@ async fn an_old_primary_restored_to_when_it_was_primary_learns_that_it_is_none()
     let mut group = pair().await;
     group.deposit_sync("PRD", "before").await;
     let kept = group.keep("PRD");
-    group.switch("PRD", "BKP").await.expect("a switch");
+    group.switched("PRD", "BKP", 2).await;
     group.deposit_sync("BKP", "in the next term").await;
     restore(&mut group, "PRD", &kept).await;
     group.settled("PRD", MemberRole::Backup, 2).await;
@@ -171,7 +171,7 @@ async fn a_new_primary_restored_to_before_its_term_stays_closed_and_loses_nothin
     let mut group = pair().await;
     group.deposit_sync("PRD", "before").await;
     let kept = group.keep("BKP");
-    group.switch("PRD", "BKP").await.expect("a switch");
+    group.switched("PRD", "BKP", 2).await;
     let answered = group.deposit_sync("BKP", "in the next term").await;
     restore(&mut group, "BKP", &kept).await;
     group.promised("BKP", 2).await;
@@ -194,7 +194,7 @@ async fn a_new_primary_restored_to_before_its_term_stays_closed_and_loses_nothin
 async fn a_primary_restored_to_the_middle_of_its_term_gets_the_rest_of_it_back() {
     let mut group = pair().await;
     group.deposit_sync("PRD", "before").await;
-    group.switch("PRD", "BKP").await.expect("a switch");
+    group.switched("PRD", "BKP", 2).await;
     group.deposit_sync("BKP", "in the next term").await;
     let kept = group.keep("BKP");
     group.crash("BKP").await;

@@ -235,7 +235,7 @@ async fn a_hand_over_is_taken_back_in_contact_with_the_system_that_did_not_take_
 async fn a_role_that_was_taken_is_not_taken_back() {
     let mut group = Group::new(&["PRD", "BKP"], impatient()).await;
     group.deposit_sync("PRD", "before").await;
-    group.switch("PRD", "BKP").await.expect("a switch");
+    group.switched("PRD", "BKP", 2).await;
     let refused = abort(&group, "PRD").await.expect_err("it was taken");
     assert_eq!(refused.id, "RJN7114", "{refused}");
     group.settled("BKP", MemberRole::Primary, 2).await;
@@ -247,7 +247,7 @@ async fn a_role_that_was_taken_is_not_taken_back() {
 async fn a_new_primary_that_dies_right_after_it_opened_is_primary_when_it_is_back() {
     let mut group = Group::with_lines(&["PRD", "BKP"], impatient()).await;
     group.deposit_sync("PRD", "before").await;
-    group.switch("PRD", "BKP").await.expect("a switch");
+    group.switched("PRD", "BKP", 2).await;
     group.crash("BKP").await;
     assert!(group.is_silent("PRD").await);
     assert_eq!(group.described("PRD").await.role, MemberRole::Backup);
@@ -330,8 +330,7 @@ async fn a_switch_back_waits_for_the_first_primary_to_be_level() {
     group.mend("PRD");
     group.deposit_sync("BKP", "together").await;
     until(async || group.switch_plan("BKP").await.against.is_empty()).await;
-    group.switch("BKP", "PRD").await.expect("it is level");
-    group.settled("PRD", MemberRole::Primary, 3).await;
+    group.switched("BKP", "PRD", 3).await;
     group.deposit_sync("PRD", "home").await;
     group.stop_all().await;
 }
@@ -346,12 +345,12 @@ async fn receivers_of_earlier_terms_stay_where_they_are_over_switches_there_and_
     let mut group = Group::new(&["PRD", "BKP"], small).await;
     let many = "x".repeat(20_000);
     let (mut from, mut to) = ("PRD", "BKP");
-    for _ in 0..4 {
+    for term in 2..6 {
         for _ in 0..6 {
             group.deposit_sync(from, &many).await;
         }
         until(async || group.switch_plan(from).await.against.is_empty()).await;
-        group.switch(from, to).await.expect("a switch");
+        group.switched(from, to, term).await;
         (from, to) = (to, from);
     }
     group.deposit_sync("PRD", "home").await;

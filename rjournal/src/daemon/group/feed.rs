@@ -43,7 +43,7 @@ impl Shared {
         let rdb = self
             .rdb_of(from)
             .ok_or_else(|| format!("{from} is not in the directory"))?;
-        let epoch = feeding_epoch(group);
+        let epoch = feeding_epoch(group, copy.copy.promised());
         let ask = async {
             let mut stream = self.dial(rdb).await.map_err(|error| error.to_string())?;
             let request = PartnerRequest::Feed {
@@ -274,11 +274,17 @@ impl Shared {
     }
 }
 
-/// The session epoch under which this member is fed by one it asked: its group's promise.
-fn feeding_epoch(group: &GroupRuntime) -> Epoch {
-    Epoch {
+/// The session epoch under which this member is fed by one it asked: its group's promise, or what the copy promised its source in
+/// that term: a primary that handed over and was started again is asked for the end of its own term.
+fn feeding_epoch(group: &GroupRuntime, promised: Epoch) -> Epoch {
+    let of_group = Epoch {
         term: group.look(Standing::promised),
         ..Epoch::NONE
+    };
+    if promised.rank() > of_group.rank() {
+        promised
+    } else {
+        of_group
     }
 }
 

@@ -142,6 +142,14 @@ impl Shared {
                 self.post_about("RJN7005", Severity::Critical, group.name.as_str(), text);
             }
         }
+        let gives_way = matches!(
+            heard,
+            Heard::Follows { demoted: true } | Heard::Conflict { .. }
+        );
+        if let Some(local) = self.own_local(group).filter(|_| gives_way) {
+            // It gives no further answer, also before its journal rests (failures.md 4.4).
+            local.journal.close();
+        }
         self.fence(group);
         self.after_hearing(group, heard);
         group.wake();
