@@ -412,18 +412,17 @@ impl Group {
     pub async fn deposit(&self, primary: &str, text: &str) -> (AckClass, Sequence) {
         let system = self.system(primary);
         let draft = Draft::new(Kind::USER, text.as_bytes());
-        let taken = async {
-            loop {
-                let journal = system.journal_when_open(own(primary), PATIENCE).await;
-                match journal.expect("an open journal").deposit(&draft).await {
-                    // The role is on its way.
-                    Err(DepositError::NotOpen) => tokio::task::yield_now().await,
-                    taken => return taken.expect("a deposit that is taken"),
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        let ticket = loop {
+            let journal = system.journal_when_open(own(primary), PATIENCE).await;
+            match journal.expect("an open journal").deposit(&draft).await {
+                // The role is on its way.
+                Err(DepositError::NotOpen) if tokio::time::Instant::now() < deadline => {
+                    tokio::task::yield_now().await;
                 }
+                taken => break taken.expect("a deposit that is taken"),
             }
         };
-        let taken = tokio::time::timeout(PATIENCE, taken).await;
-        let ticket = taken.expect("taken in time");
         let answer = tokio::time::timeout(PATIENCE, ticket).await;
         match answer.expect("an answer in time") {
             Answer::Landed {

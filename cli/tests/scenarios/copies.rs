@@ -1,10 +1,13 @@
 //! Package `cli`, tests: a system's directory is copied and put back, as a backup would, and its flush marks are lost. Must
 //! not know what for.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 /// What stays where it is: who has the directory, by its inode.
 const LOCK: &str = "lock";
+/// Whoever has a store holds a lock on this file in its directory.
+const STORE_LOCK: &str = "lock";
 
 fn kept(data: &Path) -> PathBuf {
     data.with_extension("kept")
@@ -29,8 +32,19 @@ pub(crate) fn keep(data: &Path) {
     copy(data, &kept(data), LOCK);
 }
 
+/// Waits until the jobs of a daemon that was killed have ended: they do so by themselves, and write until then.
+fn wait_for_jobs(data: &Path) {
+    let stores = std::fs::read_dir(data.join("stores")).into_iter().flatten();
+    for store in stores.flatten() {
+        if let Ok(lock) = File::open(store.path().join(STORE_LOCK)) {
+            lock.lock().expect("it can be locked");
+        }
+    }
+}
+
 /// Puts the copy back in its place, as if nothing had happened since.
 pub(crate) fn restore(data: &Path) {
+    wait_for_jobs(data);
     for entry in std::fs::read_dir(data).expect("a directory").flatten() {
         let (path, kind) = (entry.path(), entry.file_type().expect("it is there"));
         if kind.is_dir() {

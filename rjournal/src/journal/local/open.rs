@@ -247,8 +247,9 @@ impl Journal {
 
     /// Every answer up to here has its class.
     pub fn release(&self, release: Release) {
-        self.answers.release(release);
+        // Whoever is answered can read what was answered.
         self.tail.set_settled(release.upto);
+        self.answers.release(release);
     }
 
     /// Everything up to here has its class.
