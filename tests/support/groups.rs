@@ -396,12 +396,19 @@ impl Group {
     /// Deposits a text in the journal of the primary, which is tried until it lands; gives its class and number.
     pub async fn deposit(&self, primary: &str, text: &str) -> (AckClass, Sequence) {
         let system = self.system(primary);
-        let journal = system.journal_when_open(own(primary), PATIENCE).await;
-        let ticket = journal
-            .expect("an open journal")
-            .deposit(&Draft::new(Kind::USER, text.as_bytes()))
-            .await
-            .expect("a deposit that is taken");
+        let draft = Draft::new(Kind::USER, text.as_bytes());
+        let tries = async {
+            loop {
+                let journal = system.journal_when_open(own(primary), PATIENCE).await;
+                // One that was just handed the role waits a moment for the other.
+                if let Ok(ticket) = journal.expect("an open journal").deposit(&draft).await {
+                    return ticket;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        let ticket = tokio::time::timeout(PATIENCE, tries).await;
+        let ticket = ticket.expect("a deposit that is taken");
         let answer = tokio::time::timeout(PATIENCE, ticket).await;
         match answer.expect("an answer in time") {
             Answer::Landed {
