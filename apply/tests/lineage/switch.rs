@@ -6,6 +6,7 @@ use rjournal::remote::MemberRole;
 use rjournal_apply::database::Outcome;
 use rjournal_apply::error::DatabaseError;
 use rjournal_tests::groups::own;
+use rjournal_tests::systems::messages;
 
 use crate::house::{Store, account, group, in_time, insert, switch, update};
 
@@ -115,6 +116,29 @@ async fn files_of_a_new_primary_are_those_of_its_store_with_their_identities() {
         refused,
         Err(DatabaseError::NotJournaled { file: account() })
     );
+    prd.stop().await;
+    bkp.stop().await;
+    group.stop_all().await;
+}
+
+/// It told the operator that the system had been taken over, and that something was set aside.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_switch_is_no_alarm_where_the_role_was_handed_over() {
+    let mut group = group(&["PRD", "BKP"]).await;
+    let (prd, bkp) = (
+        Store::start(&group, "PRD").await,
+        Store::start(&group, "BKP").await,
+    );
+    switch(&group, "PRD", "BKP").await;
+    group.settled("PRD", MemberRole::Backup, 2).await;
+    switch(&group, "BKP", "PRD").await;
+    group.settled("BKP", MemberRole::Backup, 3).await;
+    for member in ["PRD", "BKP"] {
+        let alarms = messages(group.system(member), "RJN7003").await;
+        assert!(alarms.is_empty(), "on {member}: {alarms:?}");
+        let told = messages(group.system(member), "RJN7004").await;
+        assert!(!told.is_empty(), "on {member} it is told all the same");
+    }
     prd.stop().await;
     bkp.stop().await;
     group.stop_all().await;

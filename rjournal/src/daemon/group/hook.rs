@@ -16,6 +16,7 @@ use tokio::io::AsyncReadExt;
 use tokio::process::Command;
 use tokio::sync::{mpsc, oneshot};
 
+use super::news::went_by_switch;
 use super::runtime::GroupRuntime;
 use crate::daemon::command::CommandError;
 use crate::daemon::config::Config;
@@ -303,10 +304,7 @@ impl Shared {
     pub(super) fn after_hearing(&self, group: &GroupRuntime, heard: Heard) {
         let standing = group.standing();
         let to = standing.promised_to();
-        let newest = standing.lineage.newest();
-        let of_newest = newest.filter(|newest| newest.term == standing.promised());
-        let handed = standing.handed_over.is_some()
-            || of_newest.is_some_and(|newest| newest.reason == TermReason::HandedOver);
+        let handed = went_by_switch(&standing);
         match heard {
             Heard::Nothing => {}
             Heard::Follows { demoted } => {

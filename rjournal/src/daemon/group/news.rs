@@ -7,11 +7,11 @@ use super::runtime::GroupRuntime;
 use crate::daemon::messages::Severity;
 use crate::daemon::system::{JournalRuntime, Shared};
 use crate::daemon::task::copy::CopyEvent;
-use crate::entry::{RdbName, SystemId, TermClaim, TermRecord};
+use crate::entry::{RdbName, SystemId, TermClaim, TermReason, TermRecord};
 use crate::error::SystemError;
 use crate::link::{Fingerprint, is_signed_by};
 use crate::remote::{Group, GroupNews, MemberRole, PromiseAsked, PromiseTold, ShipLimit};
-use crate::role::{Heard, Lineage};
+use crate::role::{Heard, Lineage, Standing};
 
 /// Whether a record is the word of the member it speaks of.
 fn is_entitled(group: &Group, system: SystemId, proven: impl Fn(&Fingerprint) -> bool) -> bool {
@@ -24,7 +24,19 @@ pub(super) fn record_is_proven(group: &Group, record: &TermRecord) -> bool {
     is_entitled(group, record.primary, |key| is_signed_by(record, key))
 }
 
+<<<<<<< HEAD
 pub(super) fn claim_is_proven(group: &Group, claim: &TermClaim) -> bool {
+=======
+/// Whether the role went, or goes, to another member because the primary handed it over.
+pub(super) fn went_by_switch(standing: &Standing) -> bool {
+    let newest = standing.lineage.newest();
+    let of_newest = newest.filter(|newest| newest.term == standing.promised());
+    standing.handed_over.is_some()
+        || of_newest.is_some_and(|newest| newest.reason == TermReason::HandedOver)
+}
+
+fn claim_is_proven(group: &Group, claim: &TermClaim) -> bool {
+>>>>>>> h-demo
     claim.group == group.id && is_entitled(group, claim.system, |key| is_signed_by(claim, key))
 }
 
@@ -124,7 +136,8 @@ impl Shared {
                     })
                     .unwrap_or_default();
                 let term = standing.promised();
-                if demoted {
+                // Who handed the role over has nothing alone, and knows that it is primary no longer.
+                if demoted && !went_by_switch(&standing) {
                     let text = format!(
                         "term {term} belongs to {name}: this system is primary no longer. What it had alone is set aside and listed"
                     );
