@@ -24,9 +24,6 @@ pub(super) fn record_is_proven(group: &Group, record: &TermRecord) -> bool {
     is_entitled(group, record.primary, |key| is_signed_by(record, key))
 }
 
-<<<<<<< HEAD
-pub(super) fn claim_is_proven(group: &Group, claim: &TermClaim) -> bool {
-=======
 /// Whether the role went, or goes, to another member because the primary handed it over.
 pub(super) fn went_by_switch(standing: &Standing) -> bool {
     let newest = standing.lineage.newest();
@@ -35,8 +32,7 @@ pub(super) fn went_by_switch(standing: &Standing) -> bool {
         || of_newest.is_some_and(|newest| newest.reason == TermReason::HandedOver)
 }
 
-fn claim_is_proven(group: &Group, claim: &TermClaim) -> bool {
->>>>>>> h-demo
+pub(super) fn claim_is_proven(group: &Group, claim: &TermClaim) -> bool {
     claim.group == group.id && is_entitled(group, claim.system, |key| is_signed_by(claim, key))
 }
 
