@@ -59,10 +59,25 @@ pub fn run_wrong(seed: u64, members: usize, wrong: Wrong) -> Outcome {
     run_with(seed, members, Some(wrong))
 }
 
+/// A run is over, however it came to its end. Tasks hold the world that holds them: nothing of it would ever be given back.
+struct Over<'a>(&'a World);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.tasks.clear();
+        for member in &self.0.members {
+            if let Ok(mut member) = member.try_borrow_mut() {
+                member.up = None;
+            }
+        }
+    }
+}
+
 fn run_with(number: u64, members: usize, wrong: Option<Wrong>) -> Outcome {
     let mut seed = Seed::new(number);
     let mood = Mood::draw(&mut seed, members);
     let world = make(&mood, seed, wrong);
+    let _over = Over(&world);
     for _ in 0..mood.steps {
         world.step(&mood);
     }

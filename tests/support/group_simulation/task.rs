@@ -35,6 +35,16 @@ impl Tasks {
         self.begun.borrow_mut().push(Task { of, name, work });
     }
 
+    /// Lets go of all of them, as far as they are not in the middle of something.
+    pub(super) fn clear(&self) {
+        for tasks in [&self.running, &self.begun] {
+            let taken = tasks
+                .try_borrow_mut()
+                .map(|mut tasks| std::mem::take(&mut *tasks));
+            drop(taken);
+        }
+    }
+
     /// How many there are.
     pub(super) fn count(&self) -> usize {
         self.take_up();
